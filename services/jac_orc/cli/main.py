@@ -1,0 +1,66 @@
+"""The command `jac-orc`."""
+
+from __future__ import annotations
+
+import asyncio
+import importlib.metadata
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import platformdirs
+import typer
+
+app = typer.Typer(
+    name="jac-orc",
+    help="Any Python module as a gRPC and REST service.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+
+@app.callback()
+def _root() -> None:
+    pass
+
+
+@app.command()
+def up(
+    port: Annotated[int, typer.Option(help="Port of the front proxy on 127.0.0.1: REST, gRPC, gRPC-Web. 0: any.")] = 8080,
+    pod_manager_port: Annotated[int, typer.Option(help="Port of the pod manager on 127.0.0.1. 0: any.")] = 50050,
+    xds_port: Annotated[int, typer.Option(help="Port of the xDS server on 127.0.0.1. 0: any.")] = 18000,
+    state_dir: Annotated[
+        Path, typer.Option(help="Where modules, pods and logs are kept.", file_okay=False)
+    ] = platformdirs.user_state_path("jac-orc"),
+    cache_dir: Annotated[
+        Path, typer.Option(help="Where the modules' environments are kept.", file_okay=False)
+    ] = platformdirs.user_cache_path("jac-orc"),
+    auto_deploy: Annotated[bool, typer.Option(help="Whether a call to a module deploys it.")] = True,
+    policy: Annotated[
+        Path | None, typer.Option(help="A YAML file with the lists `allow` and `refuse` of modules.", dir_okay=False)
+    ] = None,
+    log_level: Annotated[str, typer.Option(help="debug, info, warning or error.")] = "info",
+) -> None:
+    """Run everything on this machine: pod manager, Envoy, and modules as child processes. Ctrl-C stops it all."""
+    from jac_orc.cli.up import Options, UsageError, run
+
+    options = Options(
+        port, pod_manager_port, xds_port, state_dir.absolute(), cache_dir.absolute(), auto_deploy, policy, log_level
+    )
+    try:
+        sys.exit(asyncio.run(run(options)))
+    except UsageError as failure:
+        print(f"jac-orc up: {failure}", file=sys.stderr)
+        sys.exit(2)
+
+
+@app.command()
+def version() -> None:
+    """Print the version."""
+    print(importlib.metadata.version("jac-cloud-orc"))
+
+
+def main() -> None:
+    """The command's entry point."""
+    app()

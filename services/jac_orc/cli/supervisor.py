@@ -1,0 +1,79 @@
+"""Keeps one child process running, and has it die with this process."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import ctypes
+import signal
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+_LIBC = ctypes.CDLL(None)
+_PR_SET_PDEATHSIG = 1
+_FIRST_PAUSE = 0.1
+_LONGEST_PAUSE = 10.0
+_STABLE_AFTER = 10.0
+
+
+@dataclass
+class Child:
+    """A child process that is started again whenever it ends."""
+
+    name: str
+    command: Sequence[str]
+    environment: Mapping[str, str]
+    output: Path
+    pass_fds: Sequence[int] = ()
+    process: asyncio.subprocess.Process | None = field(default=None, init=False)
+
+    async def start(self) -> None:
+        """Starts the process once."""
+        with self.output.open("ab") as output:
+            # Started from the main thread, with whose end the kernel sends the signal (prctl(2)).
+            self.process = await asyncio.create_subprocess_exec(
+                *self.command, env=dict(self.environment), stdin=asyncio.subprocess.DEVNULL, stdout=output,
+                stderr=output, pass_fds=self.pass_fds, start_new_session=True, preexec_fn=_die_with_parent,
+            )  # fmt: skip
+
+    async def keep(self, say: Callable[[str], None]) -> None:
+        """Starts the running process again whenever it ends, after a pause that doubles while it ends soon."""
+        loop = asyncio.get_running_loop()
+        pause = 0.0
+        while self.process is not None:
+            began = loop.time()
+            code = await self.process.wait()
+            pause = 0.0 if loop.time() - began > _STABLE_AFTER else max(_FIRST_PAUSE, pause * 2)
+            say(f"{self.name} ended with {describe(code)}; starting it again")
+            await asyncio.sleep(min(pause, _LONGEST_PAUSE))
+            await self.start()
+
+    def kill(self, number: signal.Signals = signal.SIGKILL) -> None:
+        """Sends the signal, if the process runs."""
+        if self.process is not None and self.process.returncode is None:
+            with contextlib.suppress(ProcessLookupError):
+                self.process.send_signal(number)
+
+    async def stop(self, grace: float) -> None:
+        """Asks it to end, waits for the grace in seconds, then kills it."""
+        if self.process is None:
+            return
+        self.kill(signal.SIGTERM)
+        try:
+            async with asyncio.timeout(grace):
+                await self.process.wait()
+        except TimeoutError:
+            self.kill()
+            await self.process.wait()
+
+
+def describe(code: int) -> str:
+    """An exit code in words."""
+    return signal.Signals(-code).name if code < 0 else f"exit code {code}"
+
+
+def _die_with_parent() -> None:
+    if sys.platform == "linux":
+        _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)

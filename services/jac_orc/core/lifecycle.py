@@ -1,0 +1,49 @@
+"""How a service is told to stop, and how it tells that it has started.
+
+`SIGTERM` and `SIGINT` stop one service. The lifeline is a socket that every process of one `jac-orc up` inherits and
+whose other end only `jac-orc up` holds: its end of file, which no kill can prevent, stops them all; and `jac-orc up`
+reads end of file itself when the last of them is gone.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import signal
+import socket
+from collections.abc import Mapping
+
+
+def keep_private(*fds: int | None) -> None:
+    """Has the processes that this one starts not inherit what was handed to it."""
+    for fd in fds:
+        if fd is not None:
+            os.set_inheritable(fd, False)
+
+
+async def stop_requested(lifeline_fd: int | None) -> str:
+    """Returns why this process shall stop, when it shall."""
+    loop = asyncio.get_running_loop()
+    reason: asyncio.Future[str] = loop.create_future()
+
+    def resolve(text: str) -> None:
+        if not reason.done():
+            reason.set_result(text)
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, resolve, number.name)
+    if lifeline_fd is not None:
+        lifeline = socket.socket(fileno=lifeline_fd)
+        lifeline.setblocking(False)
+        loop.add_reader(lifeline, lambda: resolve("the system stops"))
+    return await reason
+
+
+def notify(fd: int | None, message: Mapping[str, object]) -> None:
+    """Writes one JSON line to whoever started this process, if it asked, and closes the pipe."""
+    if fd is not None:
+        with contextlib.suppress(BrokenPipeError):
+            os.write(fd, json.dumps(message).encode() + b"\n")
+        os.close(fd)

@@ -1,0 +1,49 @@
+"""Growing log files that are rotated once they are large, read from their end."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+_MAX_LINE = 256 * 1024
+
+
+class LogFile:
+    """One growing file that is renamed to `.1` and begun anew once it is large."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._inode = 0
+        self._offset = 0
+
+    def last_lines(self, count: int) -> list[str]:
+        """The last lines, those of the file before the rotation included; `new_lines` goes on after them."""
+        older = _read(self._path.with_name(self._path.name + ".1"), 0)[0]
+        return (older + self.new_lines())[-count:] if count else self.new_lines()[:0]
+
+    def new_lines(self) -> list[str]:
+        """The whole lines added since the last look."""
+        try:
+            inode = self._path.stat().st_ino
+        except FileNotFoundError:
+            return []
+        lines: list[str] = []
+        if self._inode and inode != self._inode:
+            lines = _read(self._path.with_name(self._path.name + ".1"), self._offset)[0]
+            self._offset = 0
+        self._inode = inode
+        added, self._offset = _read(self._path, self._offset)
+        return lines + added
+
+
+def _read(path: Path, offset: int) -> tuple[list[str], int]:
+    """The whole lines from an offset on, and the offset behind them."""
+    try:
+        with path.open("rb") as file:
+            file.seek(offset)
+            data = file.read()
+    except FileNotFoundError:
+        return [], offset
+    end = data.rfind(b"\n") + 1
+    if not end and len(data) > _MAX_LINE:
+        end = len(data)
+    return data[:end].decode("utf-8", "replace").splitlines(), offset + end

@@ -1,0 +1,59 @@
+"""Log lines as JSON, one a line: `time`, `level`, `stream`, `text`, and what else the record carries.
+
+Services write them to standard output; on one machine the pods write them to a file of bounded size too, from which
+the pod manager reads. `render` shows a line to people.
+"""
+
+from __future__ import annotations
+
+import datetime
+import json
+import logging
+import logging.handlers
+import sys
+from pathlib import Path
+
+MAX_FILE_BYTES = 4 * 1024 * 1024
+
+
+class JsonFormatter(logging.Formatter):
+    """Writes a record as one JSON line."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        text = record.getMessage()
+        if record.exc_info:
+            text += "\n" + self.formatException(record.exc_info)
+        line = {
+            "time": datetime.datetime.fromtimestamp(record.created, datetime.UTC).isoformat(timespec="milliseconds"),
+            "level": record.levelname.lower(),
+            "stream": getattr(record, "stream", "server"),
+            "text": text,
+        }
+        return json.dumps(line, ensure_ascii=False)
+
+
+def set_up(level: str, file: Path | None = None) -> None:
+    """Sends this process's logging to standard output, or to a file that is rotated once it is large."""
+    handler: logging.Handler
+    if file is None:
+        handler = logging.StreamHandler(sys.stdout)
+    else:
+        handler = logging.handlers.RotatingFileHandler(
+            file, maxBytes=MAX_FILE_BYTES, backupCount=1, encoding="utf-8", errors="backslashreplace"
+        )
+    handler.setFormatter(JsonFormatter())
+    root = logging.getLogger()
+    root.handlers[:] = [handler]
+    root.setLevel(level.upper())
+    logging.captureWarnings(True)
+
+
+def parse(line: str) -> dict[str, str]:
+    """The fields of a line; a line that is no JSON of ours (a crash report, say) is text of the server's."""
+    try:
+        fields = json.loads(line)
+    except ValueError:
+        fields = None
+    if not isinstance(fields, dict) or not isinstance(fields.get("text"), str):
+        return {"time": "", "level": "info", "stream": "server", "text": line}
+    return {key: str(value) for key, value in fields.items()}

@@ -1,0 +1,177 @@
+"""The gRPC server that every service here runs on: registration, errors, reflection, health.
+
+Services are registered from their descriptors, and it is there, once per method and not once per call, that errors are
+translated: an OrcError becomes a rich status, anything else INTERNAL with an id that only the log explains.
+"""
+
+from __future__ import annotations
+
+import inspect
+import logging
+import uuid
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from typing import Any
+
+import grpc
+from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
+from google.protobuf.descriptor import MethodDescriptor, ServiceDescriptor
+from grpc_health.v1 import health, health_pb2
+from grpc_reflection.v1alpha import reflection, reflection_pb2
+
+from jac_orc.errors import OrcError, error, to_status
+
+logger = logging.getLogger(__name__)
+
+MAX_MESSAGE_BYTES = 64 * 1024 * 1024 + 64 * 1024
+_STATUS_BY_NUMBER = {status.value[0]: status for status in grpc.StatusCode}
+
+Context = grpc.aio.ServicerContext[Any, Any]
+
+SERVER_OPTIONS: Sequence[tuple[str, Any]] = (
+    ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
+    ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
+    # Envoy sends what clients name: a long name shall reach us and get a clear answer.
+    ("grpc.max_metadata_size", 64 * 1024),
+    ("grpc.absolute_max_metadata_size", 96 * 1024),
+    ("grpc.so_reuseport", 0),
+)
+
+
+class Server:
+    """A grpc.aio server with health and reflection for all that is registered on it."""
+
+    def __init__(self) -> None:
+        self.grpc = grpc.aio.server(options=SERVER_OPTIONS)
+        self.health = health.aio.HealthServicer()
+        self._services: list[str] = []
+
+    def register(self, service: ServiceDescriptor, servicer: object) -> None:
+        """Registers every method of the service; the servicer has one coroutine or async generator for each."""
+        handlers = {method.name: _handler(method, getattr(servicer, method.name)) for method in service.methods}
+        self.add_handler(service, grpc.method_handlers_generic_handler(service.full_name, handlers))
+
+    def add_handler(self, service: ServiceDescriptor, handler: grpc.GenericRpcHandler) -> None:
+        """Has one handler take all calls of the service, which it answers as it likes."""
+        self.grpc.add_generic_rpc_handlers((handler,))
+        self._services.append(service.full_name)
+
+    async def start(self, address: str) -> int:
+        """Binds, starts and answers the port; health is NOT_SERVING until `set_serving`.
+
+        Raises OSError where the address can't be bound.
+        """
+        self.register(health_pb2.DESCRIPTOR.services_by_name["Health"], self.health)
+        self._add_reflection()
+        try:
+            port = self.grpc.add_insecure_port(address)
+        except RuntimeError as failure:
+            raise OSError(f"can't listen on {address}: {failure}") from failure
+        await self.set_serving(False)
+        await self.grpc.start()
+        return port
+
+    async def set_serving(self, serving: bool) -> None:
+        """Sets the health of the server as a whole and of each service."""
+        status = health_pb2.HealthCheckResponse.SERVING if serving else health_pb2.HealthCheckResponse.NOT_SERVING
+        for service in ["", *self._services]:
+            await self.health.set(service, status)
+
+    def _add_reflection(self) -> None:
+        """Serves reflection in both its versions, which differ in nothing but the package's name.
+
+        The v1 descriptor is made from v1alpha's: the messages keep their names, so that one servicer answers both.
+        """
+        alpha = reflection_pb2.DESCRIPTOR.services_by_name["ServerReflection"]
+        pool = descriptor_pool.Default()
+        v1 = pool.AddSerializedFile(_reflection_v1_file(alpha)).services_by_name["ServerReflection"]
+        names = [*self._services, alpha.full_name, v1.full_name]
+        servicer = reflection.aio.ReflectionServicer(names, pool)
+        for service in (alpha, v1):
+            method = service.methods[0]
+            handler = _handler(method, servicer.ServerReflectionInfo, request=reflection_pb2.ServerReflectionRequest)
+            self.add_handler(service, grpc.method_handlers_generic_handler(service.full_name, {method.name: handler}))
+
+
+def _reflection_v1_file(alpha: ServiceDescriptor) -> bytes:
+    """The file descriptor of `grpc.reflection.v1`, which the Python package doesn't have."""
+    file = descriptor_pb2.FileDescriptorProto()
+    file.ParseFromString(alpha.file.serialized_pb)
+    old, new = f".{file.package}.", ".grpc.reflection.v1."
+    file.name, file.package = "grpc/reflection/v1/reflection.proto", "grpc.reflection.v1"
+    for message in file.message_type:
+        for field in filter(lambda field: field.type_name, message.field):
+            field.type_name = field.type_name.replace(old, new)
+    for method in file.service[0].method:
+        method.input_type = method.input_type.replace(old, new)
+        method.output_type = method.output_type.replace(old, new)
+    return file.SerializeToString()
+
+
+def _handler(method: MethodDescriptor, behaviour: Callable[..., Any], request: type | None = None) -> Any:
+    """The gRPC handler of one method, with errors translated."""
+    streams = bool(method.server_streaming)
+    is_generator = inspect.isasyncgenfunction(behaviour)
+    wrapped = _translated_stream(behaviour) if is_generator else _translated(behaviour)
+    kind = {
+        (False, False): grpc.unary_unary_rpc_method_handler,
+        (False, True): grpc.unary_stream_rpc_method_handler,
+        (True, False): grpc.stream_unary_rpc_method_handler,
+        (True, True): grpc.stream_stream_rpc_method_handler,
+    }[bool(method.client_streaming), streams]
+    message = request or message_factory.GetMessageClass(method.input_type)
+    return kind(
+        wrapped,
+        request_deserializer=message.FromString,  # type: ignore[attr-defined]
+        response_serializer=_serialize,
+    )
+
+
+def _serialize(message: Any) -> bytes:
+    return message.SerializeToString()  # type: ignore[no-any-return]
+
+
+def _translated(behaviour: Callable[[Any, Context], Awaitable[Any]]) -> Callable[[Any, Context], Awaitable[Any]]:
+    async def call(request: Any, context: Context) -> Any:
+        try:
+            return await behaviour(request, context)
+        except OrcError as failure:
+            await abort(context, failure)
+        except grpc.aio.AbortError:
+            raise
+        except Exception:
+            await abort(context, _unexpected())
+
+    return call
+
+
+def _translated_stream(
+    behaviour: Callable[[Any, Context], AsyncIterator[Any]],
+) -> Callable[[Any, Context], AsyncIterator[Any]]:
+    async def call(request: Any, context: Context) -> AsyncIterator[Any]:
+        try:
+            async for response in behaviour(request, context):
+                yield response
+        except OrcError as failure:
+            await abort(context, failure)
+        except grpc.aio.AbortError:
+            raise
+        except Exception:
+            await abort(context, _unexpected())
+
+    return call
+
+
+def _unexpected() -> OrcError:
+    fault = uuid.uuid4().hex
+    logger.exception("internal error %s", fault)
+    return error("INTERNAL", f"internal error {fault}; the server's log has the details", {"id": fault})
+
+
+async def abort(context: Context, failure: OrcError) -> None:
+    """Ends the call with the failure as a rich status; always raises."""
+    status = to_status(failure)
+    await context.abort(
+        _STATUS_BY_NUMBER[failure.code],
+        status.message,
+        (("grpc-status-details-bin", status.SerializeToString()),),
+    )

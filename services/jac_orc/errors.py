@@ -1,0 +1,233 @@
+"""The one tree of errors, and the one table that ties a reason to its class and its gRPC status.
+
+A reason is a name of the enum `jac_orc.v1.ErrorReason` without its prefix. Servers raise these classes and an
+interceptor turns them into a `google.rpc.Status`; clients turn a status back into the same class.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from google.protobuf import any_pb2
+from google.protobuf.message import Message
+from google.rpc import code_pb2, error_details_pb2, status_pb2
+
+from jac_orc.v1 import errors_pb2
+
+__all__ = [
+    "AlreadyExistsError",
+    "DeadlineExceededError",
+    "FailedPreconditionError",
+    "InternalError",
+    "InvalidArgumentError",
+    "NotFoundError",
+    "OrcError",
+    "PermissionDeniedError",
+    "ResourceExhaustedError",
+    "UnauthenticatedError",
+    "UnavailableError",
+    "UnimplementedError",
+    "UnknownError",
+    "error",
+    "from_status",
+    "to_status",
+]
+
+DOMAIN = "jac_orc"
+_REASON_PREFIX = "ERROR_REASON_"
+
+# Details travel in HTTP/2 headers, of which common peers take 8 KiB by default: what the user's code says is cut.
+MAX_MESSAGE_CHARS = 1500
+
+
+class OrcError(Exception):
+    """Any failure that this system tells of.
+
+    `code` is the gRPC status number, `reason` one of the closed list, `metadata` what the reason's comment in
+    `errors.proto` promises, `details` further messages of the status (field violations, the module's exception).
+    """
+
+    code: int = code_pb2.UNKNOWN
+
+    def __init__(
+        self,
+        reason: str,
+        message: str,
+        metadata: Mapping[str, str] | None = None,
+        details: Sequence[Message] = (),
+    ) -> None:
+        super().__init__(message)
+        self.reason = reason
+        self.message = message
+        self.metadata = dict(metadata or {})
+        self.details = tuple(details)
+
+
+class InvalidArgumentError(OrcError):
+    """The request is at fault, whatever the state of the system."""
+
+    code = code_pb2.INVALID_ARGUMENT
+
+
+class NotFoundError(OrcError):
+    """The named thing doesn't exist."""
+
+    code = code_pb2.NOT_FOUND
+
+
+class AlreadyExistsError(OrcError):
+    """The thing exists, and differs."""
+
+    code = code_pb2.ALREADY_EXISTS
+
+
+class PermissionDeniedError(OrcError):
+    """The caller may not do this, whoever it is."""
+
+    code = code_pb2.PERMISSION_DENIED
+
+
+class UnauthenticatedError(OrcError):
+    """The caller has not said who it is."""
+
+    code = code_pb2.UNAUTHENTICATED
+
+
+class ResourceExhaustedError(OrcError):
+    """A limit is reached."""
+
+    code = code_pb2.RESOURCE_EXHAUSTED
+
+
+class FailedPreconditionError(OrcError):
+    """The state of the system, or of what it was given, doesn't let this succeed."""
+
+    code = code_pb2.FAILED_PRECONDITION
+
+
+class DeadlineExceededError(OrcError):
+    """The deadline passed first."""
+
+    code = code_pb2.DEADLINE_EXCEEDED
+
+
+class UnavailableError(OrcError):
+    """Not now; a later try may succeed."""
+
+    code = code_pb2.UNAVAILABLE
+
+
+class UnimplementedError(OrcError):
+    """This version doesn't do that."""
+
+    code = code_pb2.UNIMPLEMENTED
+
+
+class InternalError(OrcError):
+    """A fault of this system."""
+
+    code = code_pb2.INTERNAL
+
+
+class UnknownError(OrcError):
+    """The module's code raised something that maps to nothing better."""
+
+    code = code_pb2.UNKNOWN
+
+
+REASONS: Mapping[str, type[OrcError]] = {
+    "MODULE_NAME_INVALID": InvalidArgumentError,
+    "MODULE_NOT_FOUND": NotFoundError,
+    "MODULE_SPEC_DIFFERS": AlreadyExistsError,
+    "MODULE_REFUSED": PermissionDeniedError,
+    "MODULE_MISMATCH": InvalidArgumentError,
+    "MODULE_UNAVAILABLE": UnavailableError,
+    "MODULE_IMPORT_FAILED": FailedPreconditionError,
+    "SPEC_INVALID": InvalidArgumentError,
+    "ENVIRONMENT_FAILED": FailedPreconditionError,
+    "FUNCTION_NOT_FOUND": NotFoundError,
+    "NAME_NOT_EXPOSED": PermissionDeniedError,
+    "NOT_CALLABLE": InvalidArgumentError,
+    "ARGUMENTS_DO_NOT_BIND": InvalidArgumentError,
+    "MALFORMED_REQUEST": InvalidArgumentError,
+    "UNKNOWN_FIELD": InvalidArgumentError,
+    "TOO_LARGE": ResourceExhaustedError,
+    "TOO_DEEP": InvalidArgumentError,
+    "VALUE_NOT_REPRESENTABLE": UnimplementedError,
+    "EXCEPTION_RAISED": UnknownError,
+    "GUEST_DIED": UnavailableError,
+    "QUEUE_FULL": ResourceExhaustedError,
+    "DEADLINE_EXCEEDED": DeadlineExceededError,
+    "OBJECT_LOST": NotFoundError,
+    "OBJECT_LIMIT": ResourceExhaustedError,
+    "NOT_IMPLEMENTED": UnimplementedError,
+    "ROUTE_NOT_FOUND": NotFoundError,
+    "CONTENT_TYPE_NOT_SUPPORTED": InvalidArgumentError,
+    "HOST_NOT_ALLOWED": PermissionDeniedError,
+    "UNAUTHENTICATED": UnauthenticatedError,
+    "INTERNAL": InternalError,
+    "INTERFACE_INCOMPATIBLE": FailedPreconditionError,
+}
+
+_BY_CODE: Mapping[int, type[OrcError]] = {cls.code: cls for cls in OrcError.__subclasses__()}
+
+# What an exception of the module's own code becomes, by the class nearest to it (contract: Errors).
+EXCEPTION_CODES: Mapping[str, int] = {
+    "ValueError": code_pb2.INVALID_ARGUMENT,
+    "TypeError": code_pb2.INVALID_ARGUMENT,
+    "ArithmeticError": code_pb2.INVALID_ARGUMENT,
+    "LookupError": code_pb2.INVALID_ARGUMENT,
+    "FileNotFoundError": code_pb2.NOT_FOUND,
+    "PermissionError": code_pb2.PERMISSION_DENIED,
+    "NotImplementedError": code_pb2.UNIMPLEMENTED,
+    "TimeoutError": code_pb2.DEADLINE_EXCEEDED,
+    "MemoryError": code_pb2.RESOURCE_EXHAUSTED,
+}
+
+
+def error(
+    reason: str, message: str, metadata: Mapping[str, str] | None = None, details: Sequence[Message] = ()
+) -> OrcError:
+    """The error of a reason, of the class that the table gives it.
+
+    Raises KeyError for a reason outside the closed list.
+    """
+    return REASONS[reason](reason, message, metadata, details)
+
+
+def exception_raised(mro: Sequence[str], info: errors_pb2.ExceptionInfo) -> OrcError:
+    """The error for an exception of the module's code; `mro` are the plain names of its built-in base classes, nearest first."""
+    code = next((EXCEPTION_CODES[name] for name in mro if name in EXCEPTION_CODES), code_pb2.UNKNOWN)
+    text = f"{info.type}: {info.message}" if info.message else info.type
+    return _BY_CODE[code]("EXCEPTION_RAISED", text, {"type": info.type}, [info])
+
+
+def to_status(failure: OrcError) -> status_pb2.Status:
+    """The failure as it goes over the wire."""
+    message = failure.message
+    if len(message) > MAX_MESSAGE_CHARS:
+        message = message[: MAX_MESSAGE_CHARS // 2] + " … " + message[-MAX_MESSAGE_CHARS // 2 :]
+    status = status_pb2.Status(code=failure.code, message=message)
+    for detail in (
+        error_details_pb2.ErrorInfo(reason=failure.reason, domain=DOMAIN, metadata=failure.metadata),
+        *failure.details,
+    ):
+        packed = any_pb2.Any()
+        packed.Pack(detail)
+        status.details.append(packed)
+    return status
+
+
+def from_status(status: status_pb2.Status) -> OrcError:
+    """The failure that a status tells of; one without an ErrorInfo of ours gets the reason `INTERNAL`."""
+    reason, metadata, details = "INTERNAL", dict[str, str](), list[Message]()
+    for packed in status.details:
+        info = error_details_pb2.ErrorInfo()
+        if packed.Unpack(info) and info.domain == DOMAIN:
+            reason, metadata = info.reason, dict(info.metadata)
+            continue
+        for kind in (errors_pb2.ExceptionInfo, error_details_pb2.BadRequest):
+            message = kind()
+            if packed.Unpack(message):
+                details.append(message)
+    return _BY_CODE.get(status.code, OrcError)(reason, status.message, metadata, details)

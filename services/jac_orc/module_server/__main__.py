@@ -1,0 +1,88 @@
+"""`python -m jac_orc.module_server`: serves the module MODULE_NAME on PORT until it is told to stop."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import sys
+from pathlib import Path
+
+import uvloop
+from google.protobuf import json_format
+
+from jac_orc.core import config, lifecycle, logs
+from jac_orc.core.server import Server
+from jac_orc.core.tasks import Tasks
+from jac_orc.errors import OrcError, to_status
+from jac_orc.module_server.calls import Calls
+from jac_orc.module_server.servicer import ModuleServicer
+from jac_orc.module_server.settings import Settings
+from jac_orc.v1 import module_pb2
+
+logger = logging.getLogger(__name__)
+
+
+async def serve(settings: Settings) -> int:
+    """Serves until told to stop; returns the exit code."""
+    lifecycle.keep_private(settings.lifeline_fd, settings.notify_fd)
+    stop = asyncio.create_task(lifecycle.stop_requested(settings.lifeline_fd))
+    tasks = Tasks()
+    server = Server()
+
+    def on_serving(serving: bool) -> None:
+        tasks.start(server.set_serving(serving))
+
+    calls = Calls(settings, on_serving=on_serving)
+    service = module_pb2.DESCRIPTOR.services_by_name["ModuleService"]
+    server.register(service, ModuleServicer(settings.module_name, calls))
+    port = await server.start(f"{settings.host}:{settings.port}")
+    logger.info("listening on %s:%d, importing %s", settings.host, port, settings.module_name)
+
+    starting = asyncio.create_task(calls.start())
+    await asyncio.wait([starting, stop], return_when=asyncio.FIRST_COMPLETED)
+    exit_code = 0
+    if starting.done() and (failure := starting.exception()) is not None:
+        if not isinstance(failure, OrcError):
+            raise failure
+        logger.error("%s", failure.message)
+        lifecycle.notify(settings.notify_fd, {"error": json_format.MessageToDict(to_status(failure))})
+        exit_code = 1
+    elif starting.done():
+        await server.set_serving(True)
+        logger.info("serving %s", settings.module_name)
+        lifecycle.notify(settings.notify_fd, {"port": port})
+        logger.info("stopping: %s", await stop)
+        await drain(server, settings)
+    starting.cancel()
+    stop.cancel()
+    await asyncio.gather(starting, return_exceptions=True)
+    await calls.stop()
+    await server.grpc.stop(0)
+    await tasks.cancel()
+    return exit_code
+
+
+async def drain(server: Server, settings: Settings) -> None:
+    """Lame duck, then no new calls, then the end of those in flight, or of the grace."""
+    await server.health.enter_graceful_shutdown()
+    await asyncio.sleep(settings.lame_duck)
+    await server.grpc.stop(settings.drain_grace)
+
+
+def main() -> None:
+    """Runs the server with settings from the environment."""
+    try:
+        settings = config.load(Settings)
+    except config.ConfigurationError as failure:
+        print(f"module server: {failure}", file=sys.stderr)
+        sys.exit(2)
+    logs.set_up(settings.log_level, Path(settings.log_file) if settings.log_file else None)
+    try:
+        sys.exit(uvloop.run(serve(settings)))
+    except OSError as failure:
+        logger.error("%s", failure)
+        sys.exit(2)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,126 @@
+"""Admission of calls, and the guests that run them.
+
+A pod has `workers` guests. Each is kept running: one that ends is started again, at once or, when it keeps crashing,
+after a pause that doubles. A call waits for one of `max_concurrency` places, in a queue of bounded length, then goes to
+the guest with the fewest calls.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from typing import Any
+
+from jac_orc.core.tasks import Tasks
+from jac_orc.errors import OrcError, error
+from jac_orc.module_server.guest_process import Guest, GuestSettings
+from jac_orc.module_server.settings import Settings
+
+logger = logging.getLogger(__name__)
+
+_FIRST_PAUSE = 0.05
+_LONGEST_PAUSE = 5.0
+_STABLE_AFTER = 10.0
+
+
+class Calls:
+    """Runs calls in guests, as many at a time and as many waiting as the settings allow."""
+
+    def __init__(self, settings: Settings, on_serving: Callable[[bool], None]) -> None:
+        self._settings = settings
+        self._on_serving = on_serving
+        self._guest_settings = GuestSettings(
+            python=settings.guest_python,
+            module_name=settings.module_name,
+            threads=settings.max_concurrency,
+            refused=settings.refused,
+            import_timeout=settings.import_timeout,
+            cancel_grace=settings.cancel_grace,
+        )
+        self._places = asyncio.Semaphore(settings.max_concurrency)
+        self._waiting = 0
+        self._guests: list[Guest] = []
+        self._last_failure: OrcError | None = None
+        self._changed = asyncio.Event()
+        self._tasks = Tasks()
+
+    async def start(self) -> None:
+        """Starts the guests; raises OrcError where the module can't be imported."""
+        for _ in range(self._settings.workers):
+            guest = await Guest.start(self._guest_settings)
+            self._add(guest)
+            self._tasks.start(self._keep(guest))
+
+    async def stop(self) -> None:
+        """Ends the guests."""
+        await self._tasks.cancel()
+        await asyncio.gather(*(guest.stop() for guest in self._guests))
+
+    async def call(self, control: dict[str, Any], *attachments: bytes, timeout: float | None = None) -> bytes:
+        """The body of the guest's answer; raises OrcError.
+
+        Without a `timeout` in seconds, the caller's own deadline, the settings' one holds.
+        """
+        limit = self._settings.timeout if timeout is None else timeout
+        try:
+            async with asyncio.timeout(limit):
+                await self._enter()
+                try:
+                    guest = await self._pick()
+                    return await guest.call(control, *attachments)
+                finally:
+                    self._places.release()
+        except TimeoutError:
+            raise error("DEADLINE_EXCEEDED", f"the call took longer than {limit:g} s", {"timeout": f"{limit:g}s"}) from None
+
+    async def _enter(self) -> None:
+        if self._places.locked() and self._waiting >= self._settings.queue:
+            limits = {"queue": str(self._settings.queue), "max_concurrency": str(self._settings.max_concurrency)}
+            raise error("QUEUE_FULL", f"{self._waiting} calls are waiting already, which is all that `queue` allows", limits)
+        self._waiting += 1
+        try:
+            await self._places.acquire()
+        finally:
+            self._waiting -= 1
+
+    async def _pick(self) -> Guest:
+        """The running guest with the fewest calls; waits for one that is being started again."""
+        while not self._guests:
+            if self._last_failure is not None:
+                raise error("MODULE_UNAVAILABLE", f"the module can't be started again: {self._last_failure.message}")
+            self._changed.clear()
+            await self._changed.wait()
+        return self._guests[0] if len(self._guests) == 1 else min(self._guests, key=lambda guest: guest.load)
+
+    def _add(self, guest: Guest) -> None:
+        self._guests.append(guest)
+        self._last_failure = None
+        self._changed.set()
+        self._on_serving(True)
+
+    async def _keep(self, guest: Guest) -> None:
+        """Starts the guest again whenever it has ended."""
+        loop = asyncio.get_running_loop()
+        pause = 0.0
+        while True:
+            started = loop.time()
+            await asyncio.shield(guest.ended)
+            self._guests.remove(guest)
+            self._on_serving(bool(self._guests))
+            logger.warning("a guest has ended; starting it again")
+            pause = 0.0 if loop.time() - started > _STABLE_AFTER else pause
+            guest, pause = await self._restart(pause)
+            self._add(guest)
+
+    async def _restart(self, pause: float) -> tuple[Guest, float]:
+        """A new guest, and the pause before the next one should it end soon."""
+        while True:
+            await asyncio.sleep(pause)
+            pause = min(max(_FIRST_PAUSE, pause * 2), _LONGEST_PAUSE)
+            try:
+                return await Guest.start(self._guest_settings), pause
+            except OrcError as failure:
+                logger.error("the module can't be started again: %s", failure.message)
+                self._last_failure = failure
+                self._changed.set()

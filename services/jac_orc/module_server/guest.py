@@ -1,0 +1,813 @@
+"""The guest: the process in which a user's module lives. Standard library only, for any Python from 3.8.
+
+It is run by path as `python -I guest.py FD SERVER_PID` by the interpreter of the module's own environment, so nothing of the
+server is importable here and nothing of the user's is there. FD is one end of a socket pair; what goes over it are
+frames (both directions alike, all numbers big-endian):
+
+    u32 length of the control document | u32 number of attachments | u64 length of each attachment
+    control document (a JSON object)   | attachments (bytes)
+
+The server's first frame is `{"op": "load", "module": name, "threads": n, "refused": [top-level names]}`; the guest
+answers `{"op": "loaded", …}` or `{"op": "failed", "error": {…}}`. Then calls, any number at a time:
+
+    {"op": "call", "id": 7, "style": "call" | "pack" | "named", "method": "linalg.norm"} + [JSON body]
+    {"op": "describe", "id": 8}        {"op": "cancel", "id": 7}
+
+each answered once, in any order, by `{"id": 7}` + [JSON body] or `{"id": 7, "error": {…}}`. An error is
+`{"reason", "message", "metadata"}`, for an exception of the module's code with `"exception"` (type, message,
+traceback, notes, cause) and `"mro"`. End of file ends the guest.
+"""
+
+import ast
+import asyncio
+import base64
+import collections
+import ctypes
+import dataclasses
+import datetime
+import difflib
+import enum
+import importlib
+import inspect
+import json
+import keyword
+import math
+import os
+import queue
+import re
+import signal
+import socket
+import struct
+import sys
+import threading
+import time
+import traceback
+import types
+
+MAX_DEPTH = 100
+MAX_MESSAGE_CHARS = 1000
+MAX_TRACEBACK_CHARS = 2500
+MAX_DOCUMENTATION_CHARS = 20000
+_HEAD = struct.Struct("!II")
+_SIZE = struct.Struct("!Q")
+
+
+class Refusal(Exception):
+    """A call that fails for a reason of this system's closed list, not by an exception of the module's code."""
+
+    def __init__(self, reason, message, **metadata):
+        super().__init__(message)
+        self.error = {"reason": reason, "message": message, "metadata": metadata}
+
+
+class Cancelled(BaseException):
+    """Raised in the thread of a call that its caller has given up."""
+
+
+# --- the wire ---------------------------------------------------------------------------------------------------------
+
+
+class Wire:
+    """Frames over a socket; any thread may send, one receives."""
+
+    def __init__(self, sock):
+        self._socket = sock
+        self._file = sock.makefile("rb", buffering=1 << 18)
+        self._lock = threading.Lock()
+
+    def receive(self):
+        """The next control document and its attachments; raises EOFError at the end."""
+        length, count = _HEAD.unpack(self._read(_HEAD.size))
+        sizes = [_SIZE.unpack(self._read(_SIZE.size))[0] for _ in range(count)]
+        control = json.loads(self._read(length))
+        return control, [self._read(size) for size in sizes]
+
+    def send(self, control, *attachments):
+        """Sends one frame, whole."""
+        document = json.dumps(control).encode()
+        head = [_HEAD.pack(len(document), len(attachments)), *(_SIZE.pack(len(part)) for part in attachments)]
+        frame = b"".join([*head, document, *attachments])
+        with self._lock:
+            self._socket.sendall(frame)
+
+    def _read(self, size):
+        data = self._file.read(size)
+        if len(data) < size:
+            raise EOFError
+        return data
+
+
+# --- names ------------------------------------------------------------------------------------------------------------
+
+
+class Names:
+    """Which names of the module may be reached, and what they stand for (contract: What is exposed)."""
+
+    def __init__(self, module, refused):
+        self._module = module
+        self._package = module.__name__.partition(".")[0]
+        self._refused = frozenset(refused) - {self._package}
+
+    def resolve(self, path):
+        """What a dotted path stands for; raises Refusal where there is nothing, or nothing that is exposed."""
+        segments = path.split(".")
+        for segment in segments:
+            if not segment.isidentifier() or keyword.iskeyword(segment):
+                raise Refusal("FUNCTION_NOT_FOUND", "%s is no name of a function" % _quote(path), method=path[:200])
+            if segment.startswith("_"):
+                raise Refusal("NAME_NOT_EXPOSED", "%s is private" % _quote(path), method=path[:200])
+        value = self._module
+        for index, segment in enumerate(segments):
+            value = self._step(value, segment, ".".join(segments[: index + 1]))
+        return value
+
+    def _step(self, owner, segment, path):
+        exported = getattr(owner, "__all__", None) if isinstance(owner, types.ModuleType) else None
+        try:
+            value = self._attribute(owner, segment)
+        except AttributeError:
+            near = difflib.get_close_matches(segment, self.public(owner), n=3)
+            hint = "; did you mean %s?" % ", ".join(near) if near else ""
+            message = "%s has no function %s%s" % (self._module.__name__, _quote(path), hint)
+            raise Refusal("FUNCTION_NOT_FOUND", message, method=path[:200], near=",".join(near)) from None
+        if exported is not None and segment not in exported:
+            message = "%s is not exported by %s (__all__)" % (_quote(path), owner.__name__)
+            raise Refusal("NAME_NOT_EXPOSED", message, method=path[:200])
+        is_module = isinstance(value, types.ModuleType)
+        home = value.__name__ if is_module else getattr(value, "__module__", None) if callable(value) else None
+        home = home.partition(".")[0] if isinstance(home, str) else self._package
+        if home in self._refused or (is_module and home != self._package):
+            message = "%s leads out of %s into %s" % (_quote(path), self._package, home)
+            raise Refusal("NAME_NOT_EXPOSED", message, method=path[:200])
+        return value
+
+    def _attribute(self, owner, segment):
+        """The attribute; a submodule that nothing has imported yet is imported."""
+        try:
+            return getattr(owner, segment)
+        except AttributeError:
+            if not hasattr(owner, "__path__"):
+                raise
+            name = "%s.%s" % (owner.__name__, segment)
+            try:
+                return importlib.import_module(name)
+            except ModuleNotFoundError as failure:
+                if failure.name != name:
+                    raise
+                raise AttributeError(segment) from None
+
+    def public(self, owner):
+        """The public names of a module, a class or an object, sorted."""
+        exported = getattr(owner, "__all__", None) if isinstance(owner, types.ModuleType) else None
+        names = dir(owner) if exported is None else [name for name in exported if isinstance(name, str)]
+        return sorted(name for name in names if not name.startswith("_"))
+
+    def walk(self):
+        """Every exposed value that is there, as (dotted path, value), submodules of the package included."""
+        seen, waiting = set(), [("", self._module)]
+        while waiting:
+            prefix, owner = waiting.pop(0)
+            seen.add(id(owner))
+            for name in self.public(owner):
+                if name not in vars(owner):
+                    continue
+                try:
+                    value = self._step(owner, name, prefix + name)
+                except Refusal:
+                    continue
+                if not isinstance(value, types.ModuleType):
+                    yield prefix + name, value
+                elif id(value) not in seen and (hasattr(owner, "__all__") or prefix == ""):
+                    seen.add(id(value))
+                    waiting.append((prefix + name + ".", value))
+
+
+def _quote(text):
+    return repr(text if len(text) <= 200 else text[:200] + "…")
+
+
+# --- values -----------------------------------------------------------------------------------------------------------
+
+
+def parse_body(data):
+    """The JSON object in a body; raises Refusal for anything else. NaN and doubled keys are no JSON here."""
+    try:
+        text = data.decode("utf-8")
+    except UnicodeDecodeError as failure:
+        raise Refusal("MALFORMED_REQUEST", "the body is not UTF-8: %s" % failure) from None
+    try:
+        body = json.loads(text, parse_constant=_no_constant, object_pairs_hook=_object) if text.strip() else {}
+    except RecursionError:
+        raise _too_deep() from None
+    except ValueError as failure:
+        raise Refusal("MALFORMED_REQUEST", "the body is not JSON: %s" % str(failure)[:300]) from None
+    if not isinstance(body, dict):
+        raise Refusal("MALFORMED_REQUEST", "the body must be a JSON object, not %s" % _json_kind(body))
+    return body
+
+
+def _no_constant(name):
+    raise ValueError('%s is not JSON; send the string "%s"' % (name, name))
+
+
+def _object(pairs):
+    result = dict(pairs)
+    if len(result) < len(pairs):
+        names = [name for name, count in collections.Counter(name for name, _ in pairs).items() if count > 1]
+        raise ValueError("the key %s stands twice in one object" % _quote(names[0]))
+    return result
+
+
+def _json_kind(value):
+    kinds = {list: "an array", str: "a string", bool: "a boolean", type(None): "null"}
+    return kinds.get(type(value), "a number")
+
+
+def _too_deep():
+    return Refusal("TOO_DEEP", "the value is nested deeper than %d levels" % MAX_DEPTH, limit=str(MAX_DEPTH))
+
+
+def decode(value, depth=0):
+    """An argument as Python sees it; `{"$bytes": …}` and `{"$value": …}` are the two escapes."""
+    kind = type(value)
+    if kind is list:
+        if depth >= MAX_DEPTH:
+            raise _too_deep()
+        return [decode(item, depth + 1) for item in value]
+    if kind is not dict:
+        return value
+    if depth >= MAX_DEPTH:
+        raise _too_deep()
+    if len(value) == 1:
+        if "$bytes" in value:
+            return _decode_bytes(value["$bytes"])
+        if "$value" in value and isinstance(value["$value"], dict):
+            return {key: decode(item, depth + 1) for key, item in value["$value"].items()}
+    if "obj_id" in value:
+        raise Refusal("NOT_IMPLEMENTED", "objects as arguments are not implemented yet")
+    return {key: decode(item, depth + 1) for key, item in value.items()}
+
+
+def _decode_bytes(text):
+    try:
+        return base64.b64decode(text, validate=True)
+    except (ValueError, TypeError):
+        raise Refusal("MALFORMED_REQUEST", 'the value of "$bytes" is not base64') from None
+
+
+class NoJsonForm(Exception):
+    """A value that has no exact JSON form."""
+
+
+def encode_result(value):
+    """`{"result":…}` as bytes; raises Refusal for a value without an exact JSON form."""
+    try:
+        plain = encode(value, 0, set())
+    except NoJsonForm as failure:
+        what = str(failure)
+        message = "the result has no exact JSON form (%s), and objects are not implemented yet" % what
+        raise Refusal("VALUE_NOT_REPRESENTABLE", message, type=qualified_name(type(value))) from None
+    text = json.dumps({"result": plain}, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+    try:
+        return text.encode()
+    except UnicodeEncodeError:  # a lone surrogate: JSON can escape it, UTF-8 can't hold it
+        return json.dumps({"result": plain}, allow_nan=False, separators=(",", ":")).encode()
+
+
+def encode(value, depth, parents):
+    """The value as what `json.dumps` writes exactly (contract: JSON values); raises NoJsonForm."""
+    kind = type(value)
+    if value is None or kind in (str, int, bool):
+        return value
+    if kind is float:
+        return _encode_float(value)
+    if kind in (list, tuple) and not value:
+        return []
+    if depth >= MAX_DEPTH:
+        raise NoJsonForm("nested deeper than %d levels" % MAX_DEPTH)
+    if id(value) in parents:
+        raise NoJsonForm("it contains itself")
+    if kind not in (list, tuple, dict):
+        if isinstance(value, enum.Enum):
+            return encode(value.value, depth + 1, parents)
+        scalar = _encode_scalar(value)
+        if scalar is not None:
+            return scalar[0]
+    parents.add(id(value))
+    try:
+        return _encode_container(value, depth + 1, parents)
+    finally:
+        parents.discard(id(value))
+
+
+def _encode_float(value):
+    if math.isfinite(value):
+        return value
+    return "NaN" if value != value else "Infinity" if value > 0 else "-Infinity"
+
+
+def _encode_scalar(value):
+    """The JSON form in a tuple, or None where the value is no scalar that has one."""
+    if isinstance(value, (bytes, bytearray, memoryview)):
+        return (base64.b64encode(value).decode(),)
+    if isinstance(value, complex) and _numpy_kind(value) is None:
+        return ([_encode_float(value.real), _encode_float(value.imag)],)
+    if isinstance(value, datetime.timedelta) and _numpy_kind(value) is None:
+        return (_encode_duration(value),)
+    if isinstance(value, (datetime.date, datetime.time)):
+        return (value.isoformat(),)
+    if _numpy_kind(value) is not None:
+        return None
+    for module, names in _TEXT_TYPES.items():
+        loaded = sys.modules.get(module)
+        if loaded is not None and isinstance(value, tuple(getattr(loaded, name) for name in names)):
+            return (str(value),)
+    if isinstance(value, float):
+        return (_encode_float(float.__float__(value)),)
+    for base, plain in ((int, int.__int__), (str, str.__str__)):
+        if isinstance(value, base):
+            return (plain(value),)
+    return None
+
+
+_TEXT_TYPES = {
+    "decimal": ("Decimal",),
+    "fractions": ("Fraction",),
+    "uuid": ("UUID",),
+    "pathlib": ("PurePath",),
+    "ipaddress": (
+        "IPv4Address",
+        "IPv6Address",
+        "IPv4Network",
+        "IPv6Network",
+        "IPv4Interface",
+        "IPv6Interface",
+    ),
+}
+
+
+def _encode_duration(value):
+    """Seconds with as many decimals as needed, exactly: `"3.5s"`."""
+    micros = (value.days * 86400 + value.seconds) * 1000000 + value.microseconds
+    sign, micros = ("-", -micros) if micros < 0 else ("", micros)
+    fraction = ("%06d" % (micros % 1000000)).rstrip("0")
+    return "%s%d%ss" % (sign, micros // 1000000, "." + fraction if fraction else "")
+
+
+def _encode_container(value, depth, parents):
+    if isinstance(value, dict):
+        return _encode_dict(value, depth, parents)
+    if isinstance(value, tuple) and hasattr(value, "_fields"):
+        return {name: encode(item, depth, parents) for name, item in zip(value._fields, value)}
+    if hasattr(type(value), "__dataclass_fields__"):
+        fields = dataclasses.fields(value)
+        return {field.name: encode(getattr(value, field.name), depth, parents) for field in fields}
+    if isinstance(value, (set, frozenset)):
+        return _encode_items(_sorted(value), depth, parents)
+    views = (type({}.keys()), type({}.values()), type({}.items()))
+    if isinstance(value, (list, tuple, range, collections.deque, *views)):
+        return _encode_items(value, depth, parents)
+    if _numpy_kind(value) is not None:
+        return _encode_numpy(value, depth, parents)
+    if hasattr(type(value), "model_dump") and hasattr(type(value), "model_fields"):
+        return encode(value.model_dump(), depth, parents)
+    raise NoJsonForm("a %s" % qualified_name(type(value)))
+
+
+def _encode_items(items, depth, parents):
+    return [
+        item if item is None or type(item) in (str, int, bool) else encode(item, depth, parents) for item in items
+    ]
+
+
+def _sorted(items):
+    try:
+        return sorted(items)
+    except TypeError:
+        return items
+
+
+def _encode_dict(value, depth, parents):
+    """An object where the keys are scalars that JSON writes differently, else an array of pairs."""
+    keys = [_encode_key(key) for key in value]
+    if None in keys or len(set(keys)) < len(keys):
+        pairs = [(encode(key, depth, parents), encode(item, depth, parents)) for key, item in value.items()]
+        return [list(pair) for pair in pairs]
+    return {key: encode(item, depth, parents) for key, item in zip(keys, value.values())}
+
+
+def _encode_key(key):
+    """A key as `json.dumps` writes it; None for one that it doesn't."""
+    if type(key) is str:
+        return key
+    if key is None or type(key) in (bool, int):
+        return json.dumps(key)
+    if type(key) is float and math.isfinite(key):
+        return repr(key)
+    return None
+
+
+def _numpy_kind(value):
+    """The kind letter of a NumPy scalar's or array's dtype; None for anything else."""
+    numpy = sys.modules.get("numpy")
+    if numpy is None or not isinstance(value, (getattr(numpy, "ndarray", ()), getattr(numpy, "generic", ()))):
+        return None
+    return value.dtype.kind
+
+
+def _encode_numpy(value, depth, parents):
+    kind, size = value.dtype.kind, value.dtype.itemsize
+    exact = kind in "biuSUO" or (kind == "f" and size <= 8) or (kind == "c" and size <= 16)
+    if not exact or type(value).__name__ == "MaskedArray":
+        raise NoJsonForm("a NumPy value of dtype %s" % value.dtype)
+    plain = value.tolist()
+    # tolist gives Python's own ints, bools and strings, which need no further look.
+    return plain if kind in "biuU" else encode(plain, depth, parents)
+
+
+# --- errors -----------------------------------------------------------------------------------------------------------
+
+
+def qualified_name(cls):
+    """A class's module and qualified name, `builtins.ValueError`."""
+    return "%s.%s" % (getattr(cls, "__module__", "?"), getattr(cls, "__qualname__", cls.__name__))
+
+
+def exception_data(failure, depth=0):
+    """An exception as data; one that can't be rendered is still reported."""
+    try:
+        message = str(failure)
+    except BaseException as second:
+        message = "<its text can't be made: %s>" % type(second).__name__
+    frames = [frame for frame in traceback.extract_tb(failure.__traceback__) if frame.filename != __file__]
+    while frames and "importlib" in frames[0].filename and frames[0].name in _IMPORT_FRAMES:
+        frames.pop(0)
+    text = "".join(traceback.format_list(frames))
+    data = {
+        "type": qualified_name(type(failure)),
+        "message": message[:MAX_MESSAGE_CHARS],
+        "traceback": text[-MAX_TRACEBACK_CHARS // (depth + 1) :],
+    }
+    notes = getattr(failure, "__notes__", None)
+    if isinstance(notes, list) and notes:
+        data["notes"] = [str(note)[:200] for note in notes[:5]]
+    cause = failure.__cause__ or (None if failure.__suppress_context__ else failure.__context__)
+    if cause is not None and depth < 3:
+        data["cause"] = exception_data(cause, depth + 1)
+    return data
+
+
+_IMPORT_FRAMES = frozenset(
+    ("import_module", "_gcd_import", "_find_and_load", "_find_and_load_unlocked", "_load_unlocked", "exec_module")
+)
+
+
+def error_of(failure):
+    """The error document of whatever a call raised."""
+    if isinstance(failure, Refusal):
+        return failure.error
+    try:
+        data = exception_data(failure)
+    except BaseException:  # the exception's own code interferes: its class is all that is sure
+        data = {"type": qualified_name(type(failure)), "message": "", "traceback": ""}
+    mro = [cls.__name__ for cls in type.mro(type(failure)) if cls.__module__ == "builtins"]
+    return {"reason": "EXCEPTION_RAISED", "message": data["message"], "exception": data, "mro": mro}
+
+
+# --- calls ------------------------------------------------------------------------------------------------------------
+
+
+class Calls:
+    """Runs calls of the module's functions, each in a thread; coroutines on one loop of their own."""
+
+    def __init__(self, names, wire, threads):
+        self._names = names
+        self._wire = wire
+        self._max_threads = threads
+        self._threads = 0
+        self._idle = 0
+        self._queue = queue.SimpleQueue()
+        self._lock = threading.Lock()
+        self._running = {}
+        self._loop = None
+
+    def start(self, control, attachments):
+        """Lets a thread run the call."""
+        with self._lock:
+            self._running[control["id"]] = None
+            if self._idle:
+                self._idle -= 1
+            elif self._threads < self._max_threads:
+                self._threads += 1
+                threading.Thread(target=self._work, daemon=True, name="call-%d" % self._threads).start()
+        self._queue.put((control, attachments))
+
+    def cancel(self, call_id):
+        """Interrupts the call: a coroutine is cancelled, a thread has Cancelled raised in it at its next step."""
+        with self._lock:
+            if call_id not in self._running:
+                return
+            running = self._running[call_id]
+            if running is None:  # it still waits for a thread, or runs where it can't be interrupted
+                self._running[call_id] = "cancelled"
+            elif isinstance(running, int):
+                self._running[call_id] = "cancelled"
+                ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(running), ctypes.py_object(Cancelled))
+            elif running != "cancelled":
+                running.cancel()
+
+    def _work(self):
+        while True:
+            control, attachments = self._queue.get()
+            call_id = control["id"]
+            try:
+                answer = self._interruptible(call_id, self._perform, control, attachments)
+                self._wire.send({"id": call_id}, answer)
+            except OSError:
+                os._exit(0)  # the server is gone
+            except BaseException as failure:
+                self._report(call_id, failure)
+            with self._lock:
+                self._idle += 1
+
+    def _report(self, call_id, failure):
+        if isinstance(failure, Cancelled):
+            failure = Refusal("DEADLINE_EXCEEDED", "the call was cancelled")
+        self._wire.send({"id": call_id, "error": error_of(failure)})
+
+    def _interruptible(self, call_id, function, *args):
+        """Calls the function so that `cancel` reaches it, and nothing that comes after it."""
+        with self._lock:
+            if self._running[call_id] == "cancelled":
+                del self._running[call_id]
+                raise Cancelled
+            self._running[call_id] = threading.get_ident()
+        try:
+            return function(*args)
+        finally:
+            with self._lock:
+                interrupted = self._running.pop(call_id, None) == "cancelled"
+            if interrupted:
+                _meet_interrupt()
+
+    def _perform(self, control, attachments):
+        if control["op"] == "describe":
+            return json.dumps(describe(self._names)).encode()
+        style = control["style"]
+        body = parse_body(attachments[0])
+        if style == "named":
+            method, args, kwargs = control["method"], [], decode(body)
+        else:
+            method, args, kwargs = _arguments(body, control.get("method"))
+        target = self._names.resolve(method)
+        if isinstance(target, types.ModuleType):
+            raise Refusal("NOT_CALLABLE", "%s is a module; name a function in it" % _quote(method), method=method)
+        if not callable(target):
+            if args or kwargs:
+                raise Refusal("NOT_CALLABLE", "%s is a constant; it takes no arguments" % _quote(method), method=method)
+            return encode_result(target)
+        if style == "pack" and not kwargs and len(args) > 1 and _binds_as_one_list(target, args):
+            args = [args]
+        return encode_result(self._call(control["id"], target, method, args, kwargs))
+
+    def _call(self, call_id, target, method, args, kwargs):
+        try:
+            result = target(*args, **kwargs)
+        except TypeError as failure:
+            # Raised by the call itself and not by code within: the arguments are what it objects to.
+            if failure.__traceback__.tb_next is None:
+                _explain_binding(target, method, args, kwargs, failure)
+            raise
+        except Refusal as failure:  # the module's own code can't speak in this system's name
+            raise RuntimeError(str(failure)) from failure
+        return self._await(call_id, result) if inspect.iscoroutine(result) else result
+
+    def _await(self, call_id, coroutine):
+        with self._lock:
+            if self._loop is None:
+                self._loop = asyncio.new_event_loop()
+                threading.Thread(target=self._loop.run_forever, daemon=True, name="coroutines").start()
+            future = asyncio.run_coroutine_threadsafe(coroutine, self._loop)
+            if self._running.get(call_id) == "cancelled":
+                future.cancel()
+            else:
+                self._running[call_id] = future
+        try:
+            return future.result()
+        except BaseException:
+            if future.cancelled():
+                raise Cancelled from None
+            raise
+
+
+def _meet_interrupt():
+    """Waits for a Cancelled that may still be on its way to this thread, so that the next call doesn't meet it.
+
+    It comes at one of the next steps of the interpreter, or has come and the module's code has swallowed it.
+    """
+    for _ in range(20):
+        time.sleep(0.0005)
+
+
+def _arguments(body, method):
+    """The method's path and the arguments out of `{"method":…,"args":…,"kwargs":…}`."""
+    allowed = ("args", "kwargs", "obj_id") if method is not None else ("args", "kwargs", "obj_id", "method")
+    unknown = [name for name in body if name not in allowed]
+    if unknown:
+        message = "unknown field %s; known are %s" % (_quote(unknown[0]), ", ".join(allowed))
+        raise Refusal("UNKNOWN_FIELD", message, field=unknown[0][:200])
+    if body.get("obj_id"):
+        raise Refusal("NOT_IMPLEMENTED", "calls on objects are not implemented yet")
+    method = body.get("method") if method is None else method
+    args, kwargs = body.get("args", []), body.get("kwargs", {})
+    for name, value, kind, text in (
+        ("method", method, str, "a string"),
+        ("args", args, list, "an array"),
+        ("kwargs", kwargs, dict, "an object"),
+    ):
+        if not isinstance(value, kind):
+            state = "is missing" if value is None else "must be %s, not %s" % (text, _json_kind(value))
+            raise Refusal("MALFORMED_REQUEST", "the field %s %s" % (_quote(name), state), field=name)
+    return method, [decode(arg) for arg in args], {name: decode(value) for name, value in kwargs.items()}
+
+
+def signature_of(target):
+    """The signature of a callable, from itself or from the first line of its docstring; None where neither tells it."""
+    try:
+        return inspect.signature(target)
+    except Exception:  # a signature is the user's code: anything may come out of it
+        pass
+    line = (getattr(target, "__doc__", None) or "").strip().partition("\n")[0]
+    found = re.match(r"[\w.]+(\(.*\))(?:\s*->.*)?$", line)
+    if not found:
+        return None
+    try:
+        parameters = ast.parse("def f%s: pass" % found.group(1)).body[0].args
+    except SyntaxError:
+        return None
+    return _signature_from_ast(parameters)
+
+
+def _signature_from_ast(arguments):
+    kind = inspect.Parameter
+    positional = [(arg, kind.POSITIONAL_ONLY) for arg in arguments.posonlyargs]
+    positional += [(arg, kind.POSITIONAL_OR_KEYWORD) for arg in arguments.args]
+    first_default = len(positional) - len(arguments.defaults)
+    found = [
+        kind(arg.arg, how, default=None if index >= first_default else kind.empty)
+        for index, (arg, how) in enumerate(positional)
+    ]
+    if arguments.vararg:
+        found.append(kind(arguments.vararg.arg, kind.VAR_POSITIONAL))
+    for arg, default in zip(arguments.kwonlyargs, arguments.kw_defaults):
+        found.append(kind(arg.arg, kind.KEYWORD_ONLY, default=kind.empty if default is None else None))
+    if arguments.kwarg:
+        found.append(kind(arguments.kwarg.arg, kind.VAR_KEYWORD))
+    return inspect.Signature(found)
+
+
+def _binds_as_one_list(target, args):
+    """Whether the arguments don't bind as they are but one list of them does, decided without calling anything."""
+    signature = signature_of(target)
+    if signature is None:
+        return False
+    try:
+        signature.bind(*args)
+        return False
+    except TypeError:
+        pass
+    try:
+        signature.bind(args)
+        return True
+    except TypeError:
+        return False
+
+
+def _explain_binding(target, method, args, kwargs, failure):
+    """Raises the Refusal that names the parameter at fault, where the signature tells that one is."""
+    signature = signature_of(target)
+    if signature is None:
+        return
+    try:
+        signature.bind(*args, **kwargs)
+        return
+    except TypeError as reason:
+        text = str(reason)
+    found = re.search(r"'([^']*)'", text)
+    if found:
+        parameter = found.group(1)
+    else:  # too many positional arguments: the last parameter that takes one
+        places = [p for p in signature.parameters.values() if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
+        parameter = places[-1].name if places else ""
+        text += ": %d given, at most %d taken" % (len(args), len(places))
+    message = "%s%s: %s" % (method, str(signature)[:300], text)
+    raise Refusal("ARGUMENTS_DO_NOT_BIND", message, method=method[:200], parameter=parameter[:200]) from failure
+
+
+# --- describing -------------------------------------------------------------------------------------------------------
+
+
+def describe(names):
+    """The module's exposed members as `jac_orc.v1.DescribeResponse` in JSON."""
+    module = names._module
+    version = getattr(module, "__version__", "")
+    return {
+        "module_name": module.__name__,
+        "version": version if isinstance(version, str) else "",
+        "documentation": _documentation(module),
+        "members": sorted((_member(path, value) for path, value in names.walk()), key=lambda member: member["name"]),
+    }
+
+
+def _documentation(value):
+    try:
+        return (inspect.getdoc(value) or "")[:MAX_DOCUMENTATION_CHARS]
+    except Exception:
+        return ""
+
+
+def _member(path, value):
+    if not callable(value):
+        return {"name": path, "kind": "MEMBER_KIND_CONSTANT", "type": qualified_name(type(value))}
+    kind = "FUNCTION"
+    if isinstance(value, type):
+        kind = "CLASS"
+    elif inspect.iscoroutinefunction(value):
+        kind = "COROUTINE"
+    elif inspect.isgeneratorfunction(value) or inspect.isasyncgenfunction(value):
+        kind = "GENERATOR"
+    member = {"name": path, "kind": "MEMBER_KIND_" + kind, "documentation": _documentation(value)}
+    signature = signature_of(value)
+    if signature is not None:
+        member["signature"] = _safe_text(str, signature)
+        member["parameters"] = [_parameter(parameter) for parameter in signature.parameters.values()]
+        member["type"] = _annotation(signature.return_annotation)
+    return member
+
+
+def _parameter(parameter):
+    data = {"name": parameter.name, "kind": "PARAMETER_KIND_" + parameter.kind.name}
+    data["type"] = _annotation(parameter.annotation)
+    data["optional"] = parameter.default is not parameter.empty or parameter.kind.name.startswith("VAR_")
+    if parameter.default is not parameter.empty:
+        data["default_value"] = _safe_text(repr, parameter.default)[:200]
+    return data
+
+
+def _annotation(annotation):
+    if annotation is inspect.Signature.empty:
+        return ""
+    return annotation if isinstance(annotation, str) else _safe_text(inspect.formatannotation, annotation)
+
+
+def _safe_text(render, value):
+    try:
+        return render(value)
+    except Exception:
+        return ""
+
+
+# --- the process ------------------------------------------------------------------------------------------------------
+
+
+def load(wire):
+    """Imports the module that the first frame names; answers its names, or ends the process where it fails."""
+    control, _ = wire.receive()
+    try:
+        module = importlib.import_module(control["module"])
+    except BaseException as failure:  # a module may well call sys.exit()
+        wire.send({"op": "failed", "error": error_of(failure)})
+        os._exit(1)
+    names = Names(module, control["refused"])
+    wire.send({"op": "loaded", "python": "%d.%d.%d" % sys.version_info[:3]})
+    return names, Calls(names, wire, control["threads"])
+
+
+def _die_with(server):
+    """Has the kernel end this process with its server, whatever the module's code is doing (Linux only)."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
+    if os.getppid() != server:
+        os._exit(0)
+
+
+def main():
+    if hasattr(sys, "set_int_max_str_digits"):
+        sys.set_int_max_str_digits(0)  # ints of any size are exact on this wire
+    wire = Wire(socket.socket(fileno=int(sys.argv[1])))
+    _die_with(int(sys.argv[2]))
+    sys.argv = [""]
+    try:
+        _, calls = load(wire)
+        while True:
+            control, attachments = wire.receive()
+            if control["op"] == "cancel":
+                calls.cancel(control["id"])
+            else:
+                calls.start(control, attachments)
+    except (EOFError, OSError):
+        os._exit(0)
+
+
+if __name__ == "__main__":
+    main()

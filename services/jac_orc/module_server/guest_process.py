@@ -1,0 +1,353 @@
+"""One guest seen from the server: its process, its frames, the calls it owes an answer.
+
+A guest is started, loads the module, answers calls, and ends: with the server, by a crash, or killed because a
+cancelled call would not end. Its end fails all its calls with GUEST_DIED. What a guest sends is not trusted: a frame
+that is no frame ends the guest and not the server.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import logging
+import os
+import signal
+import socket
+import struct
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+from jac_orc.core import config
+from jac_orc.core.server import MAX_MESSAGE_BYTES
+from jac_orc.errors import EXCEPTION_CODES, REASONS, OrcError, error, exception_raised
+from jac_orc.v1 import errors_pb2
+
+logger = logging.getLogger(__name__)
+
+GUEST = Path(__file__).with_name("guest.py")
+# Of this process's environment only what any program needs reaches the user's code, so that no setting leaks.
+_INHERITED = ("PATH", "HOME", "LANG", "LC_ALL", "LC_CTYPE", "TZ", "TMPDIR", "LD_LIBRARY_PATH", "SSL_CERT_FILE")
+_INHERITED_PREFIXES = ("OPENBLAS_", "OMP_", "MKL_", "CUDA_", "NVIDIA_")
+_HEAD = struct.Struct("!II")
+_SIZE = struct.Struct("!Q")
+_MAX_CONTROL_BYTES = 1024 * 1024
+_MAX_ATTACHMENTS = 1024
+_MAX_LOG_LINE = 64 * 1024
+
+
+class FrameError(Exception):
+    """The guest sent something that is no frame."""
+
+
+class FrameParser:
+    """Cuts a stream of bytes into frames; raises FrameError at the first byte that can't be of one."""
+
+    def __init__(self, max_bytes: int = MAX_MESSAGE_BYTES) -> None:
+        self._buffer = bytearray()
+        self._max_bytes = max_bytes
+        self._needed = _HEAD.size
+
+    def feed(self, data: bytes) -> list[tuple[dict[str, Any], list[bytes]]]:
+        """The frames that are complete now, as control document and attachments."""
+        self._buffer += data
+        frames = []
+        while len(self._buffer) >= self._needed:
+            frame = self._next()
+            if frame is not None:
+                frames.append(frame)
+        return frames
+
+    def _next(self) -> tuple[dict[str, Any], list[bytes]] | None:
+        """The first frame, or None and how many bytes are needed to say more in `_needed`."""
+        length, count = _HEAD.unpack_from(self._buffer)
+        if length > _MAX_CONTROL_BYTES or count > _MAX_ATTACHMENTS:
+            raise FrameError(f"a frame of {length} bytes and {count} attachments")
+        start = _HEAD.size + count * _SIZE.size
+        if len(self._buffer) < start:
+            self._needed = start
+            return None
+        sizes = [_SIZE.unpack_from(self._buffer, _HEAD.size + i * _SIZE.size)[0] for i in range(count)]
+        if sum(sizes) > self._max_bytes:
+            raise FrameError(f"attachments of {sum(sizes)} bytes")
+        self._needed = start + length + sum(sizes)
+        if len(self._buffer) < self._needed:
+            return None
+        end = start + length
+        control = _control(bytes(self._buffer[start:end]))
+        attachments = []
+        for size in sizes:
+            attachments.append(bytes(self._buffer[end : end + size]))
+            end += size
+        del self._buffer[:end]
+        self._needed = _HEAD.size
+        return control, attachments
+
+
+def _control(document: bytes) -> dict[str, Any]:
+    try:
+        control = json.loads(document)
+    except (ValueError, RecursionError) as failure:
+        raise FrameError("a control document that is no JSON") from failure
+    if not isinstance(control, dict):
+        raise FrameError("a control document that is no object")
+    return control
+
+
+def frame(control: Mapping[str, Any], attachments: Sequence[bytes] = ()) -> bytes:
+    """The frame of a control document and its attachments."""
+    document = json.dumps(control, separators=(",", ":")).encode()
+    sizes = b"".join(_SIZE.pack(len(part)) for part in attachments)
+    return b"".join([_HEAD.pack(len(document), len(attachments)), sizes, document, *attachments])
+
+
+@dataclass(frozen=True)
+class GuestSettings:
+    """What a guest is started with: interpreter, module, threads, and names it must not hand out."""
+
+    python: str
+    module_name: str
+    threads: int
+    refused: tuple[str, ...]
+    import_timeout: float
+    cancel_grace: float
+
+
+class Guest(asyncio.Protocol):
+    """A running guest; `start` makes one."""
+
+    def __init__(self, process: asyncio.subprocess.Process, settings: GuestSettings) -> None:
+        self._process = process
+        self._settings = settings
+        self._parser = FrameParser()
+        self._transport: asyncio.Transport | None = None
+        self._loaded: asyncio.Future[dict[str, Any]] = asyncio.get_running_loop().create_future()
+        self._calls: dict[int, asyncio.Future[bytes]] = {}
+        self._abandoned: dict[int, asyncio.TimerHandle] = {}
+        self._last_id = 0
+        self._tasks = [
+            asyncio.create_task(self._copy_output(process.stdout, "stdout")),
+            asyncio.create_task(self._copy_output(process.stderr, "stderr")),
+        ]
+        self.ended = asyncio.create_task(self._wait())
+        """Done when the process has ended."""
+
+    @classmethod
+    async def start(cls, settings: GuestSettings) -> Guest:
+        """Starts a guest and loads the module; raises OrcError with the reason MODULE_IMPORT_FAILED where that fails."""
+        ours, theirs = socket.socketpair()
+        ours.setblocking(False)
+        environment = {
+            name: value
+            for name, value in config.environment().items()
+            if name in _INHERITED or name.startswith(_INHERITED_PREFIXES) or name.startswith(MODULE_ENV_PREFIX)
+        }
+        environment = {name.removeprefix(MODULE_ENV_PREFIX): value for name, value in environment.items()}
+        with theirs:
+            process = await asyncio.create_subprocess_exec(
+                settings.python, "-I", "-u", str(GUEST), str(theirs.fileno()), str(os.getpid()),
+                pass_fds=(theirs.fileno(),), env=environment, start_new_session=True,
+                stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
+            )  # fmt: skip
+        guest = cls(process, settings)
+        await asyncio.get_running_loop().create_connection(lambda: guest, sock=ours)
+        try:
+            await guest._load()
+        except BaseException:
+            await guest.stop()
+            raise
+        return guest
+
+    async def _load(self) -> None:
+        settings = self._settings
+        self._send({"op": "load", "module": settings.module_name, "threads": settings.threads,
+                    "refused": settings.refused})  # fmt: skip
+        try:
+            async with asyncio.timeout(settings.import_timeout):
+                answer = await self._loaded
+        except TimeoutError:
+            message = f"importing {settings.module_name} took longer than {settings.import_timeout:g} s"
+            raise error("MODULE_IMPORT_FAILED", message) from None
+        except OrcError as failure:
+            raise error("MODULE_IMPORT_FAILED", failure.message, failure.metadata) from None
+        if answer["op"] == "failed":
+            raise _import_failure(settings.module_name, answer.get("error"))
+
+    @property
+    def load(self) -> int:
+        """How many calls it owes an answer, abandoned ones included."""
+        return len(self._calls) + len(self._abandoned)
+
+    @property
+    def alive(self) -> bool:
+        """Whether it takes calls."""
+        return self._transport is not None and not self._transport.is_closing()
+
+    async def call(self, control: dict[str, Any], *attachments: bytes) -> bytes:
+        """Sends a call and awaits its answer's body; cancelling this cancels the call in the guest.
+
+        Raises OrcError as the guest tells it, or with the reason GUEST_DIED.
+        """
+        self._last_id += 1
+        call_id = self._last_id
+        answer = self._calls[call_id] = asyncio.get_running_loop().create_future()
+        self._send({**control, "id": call_id}, attachments)
+        try:
+            return await answer
+        except asyncio.CancelledError:
+            self._abandon(call_id)
+            raise
+
+    def _send(self, control: Mapping[str, Any], attachments: Sequence[bytes] = ()) -> None:
+        if self._transport is None or self._transport.is_closing():
+            raise error("GUEST_DIED", "the process that runs the module has ended")
+        self._transport.write(frame(control, attachments))
+
+    def _abandon(self, call_id: int) -> None:
+        """Cancels the call in the guest; a guest that goes on with it for longer than the grace is killed."""
+        if self._calls.pop(call_id, None) is None or not self.alive:
+            return
+        self._send({"op": "cancel", "id": call_id})
+        loop = asyncio.get_running_loop()
+        self._abandoned[call_id] = loop.call_later(self._settings.cancel_grace, self._kill_stuck)
+
+    def _kill_stuck(self) -> None:
+        logger.warning("a cancelled call has not ended in %g s: killing its guest", self._settings.cancel_grace)
+        self.kill()
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast(asyncio.Transport, transport)
+
+    def data_received(self, data: bytes) -> None:
+        try:
+            for control, attachments in self._parser.feed(data):
+                self._take(control, attachments)
+        except FrameError as failure:
+            logger.error("the guest sent %s: killing it", failure)
+            self.kill()
+
+    def _take(self, control: dict[str, Any], attachments: list[bytes]) -> None:
+        if "op" in control:
+            if not self._loaded.done():
+                self._loaded.set_result(control)
+            return
+        timer = self._abandoned.pop(control.get("id"), None)  # type: ignore[arg-type]
+        if timer is not None:
+            timer.cancel()
+            return
+        answer = self._calls.pop(control.get("id"), None)  # type: ignore[arg-type]
+        if answer is None:
+            raise FrameError(f"an answer to no call: {control.get('id')!r}")
+        if answer.done():
+            return
+        if "error" in control:
+            answer.set_exception(_guest_error(control["error"]))
+        elif len(attachments) == 1:
+            answer.set_result(attachments[0])
+        else:
+            raise FrameError(f"an answer with {len(attachments)} attachments")
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.kill()  # the wire is closed but the process may live: such a guest is of no use
+
+    async def _wait(self) -> None:
+        """Awaits the process's end, then fails what it owes."""
+        code = await self._process.wait()
+        self._kill_group()
+        if self._transport is not None:
+            self._transport.close()
+        for timer in self._abandoned.values():
+            timer.cancel()
+        self._abandoned.clear()
+        how, metadata = _describe_exit(code)
+        failure = error("GUEST_DIED", f"the process that runs the module {how}", metadata)
+        for waiting in [*self._calls.values(), self._loaded]:
+            if not waiting.done():
+                waiting.set_exception(failure)
+                waiting.exception()  # whoever still awaits it gets it; nobody need
+        self._calls.clear()
+        _, pending = await asyncio.wait(self._tasks, timeout=1)  # what it still wrote; a child of its may hold the pipe
+        for task in pending:
+            task.cancel()
+
+    def kill(self) -> None:
+        """Ends the process at once."""
+        if self._process.returncode is None:
+            with contextlib.suppress(ProcessLookupError):
+                self._process.kill()
+
+    def _kill_group(self) -> None:
+        """Ends what the module's code has started and left behind in the guest's session."""
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(self._process.pid, signal.SIGKILL)
+
+    async def stop(self) -> None:
+        """Ends the process and awaits its end."""
+        self.kill()
+        await self.ended
+
+    async def _copy_output(self, reader: asyncio.StreamReader | None, stream: str) -> None:
+        """Logs what the module's code prints, line by line; a line of any length is cut, never a reason to stop."""
+        assert reader is not None
+        rest = b""
+        while data := await reader.read(_MAX_LOG_LINE):
+            *lines, rest = (rest + data).split(b"\n")
+            if len(rest) > _MAX_LOG_LINE:
+                lines, rest = [*lines, rest], b""
+            for line in lines:
+                logger.info("%s", line.decode("utf-8", "backslashreplace"), extra={"stream": stream})
+        if rest:
+            logger.info("%s", rest.decode("utf-8", "backslashreplace"), extra={"stream": stream})
+
+
+MODULE_ENV_PREFIX = "MODULE_ENV_"
+"""Before the names of the environment variables that a module's spec sets, in the server's own environment."""
+
+
+def _describe_exit(code: int) -> tuple[str, dict[str, str]]:
+    """How a process ended, in words and as metadata."""
+    if code < 0:
+        try:
+            name = signal.Signals(-code).name
+        except ValueError:
+            name = str(-code)
+        return f"was killed by {name}", {"signal": name}
+    return f"ended with exit code {code}", {"exit_code": str(code)}
+
+
+def _guest_error(document: Any) -> OrcError:
+    """The error that a guest tells of, believed only as far as it has the right shape."""
+    if not isinstance(document, dict) or document.get("reason") not in REASONS:
+        return error("INTERNAL", "the guest answered with a malformed error")
+    if document["reason"] == "EXCEPTION_RAISED":
+        mro = [name for name in document.get("mro", ()) if name in EXCEPTION_CODES]
+        return exception_raised(mro, _exception_info(document.get("exception")))
+    metadata = document.get("metadata") or {}
+    texts = {str(key): str(value)[:200] for key, value in metadata.items() if value} if isinstance(metadata, dict) else {}
+    return error(document["reason"], str(document.get("message", "")), texts)
+
+
+def _exception_info(data: Any, depth: int = 0) -> errors_pb2.ExceptionInfo:
+    data = data if isinstance(data, dict) else {}
+    info = errors_pb2.ExceptionInfo(
+        type=_text(data.get("type"), 200), message=_text(data.get("message"), 1000),
+        traceback=_text(data.get("traceback"), 2500), notes=[_text(note, 200) for note in data.get("notes", ())][:5],
+    )  # fmt: skip
+    if data.get("cause") and depth < 3:
+        info.cause.CopyFrom(_exception_info(data["cause"], depth + 1))
+    return info
+
+
+def _text(value: Any, limit: int) -> str:
+    """Text that protobuf takes: lone surrogates are written as escapes."""
+    return str(value or "")[:limit].encode("utf-8", "backslashreplace").decode()
+
+
+def _import_failure(module_name: str, document: Any) -> OrcError:
+    failure = _guest_error(document)
+    lines = [f"importing {module_name} failed: {failure.message}"]
+    lines += [detail.traceback[-600:] for detail in failure.details if isinstance(detail, errors_pb2.ExceptionInfo)]
+    metadata = {"type": failure.metadata.get("type", "")}
+    return error("MODULE_IMPORT_FAILED", "\n".join(lines).strip(), metadata, failure.details)

@@ -1,0 +1,46 @@
+"""The module server's settings."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Each field is read from the environment variable of its name in capitals."""
+
+    module_name: str
+    """The import name of the module to serve."""
+    port: int = 50051
+    """Where to listen; 0 picks a free port, told over `notify_fd`."""
+    host: str = "0.0.0.0"  # noqa: S104 - in a container, pods are reached from outside; on one machine it is loopback
+    """The address to listen on."""
+    guest_python: str = sys.executable
+    """The interpreter of the module's own environment, which runs the guests."""
+    workers: int = 1
+    """How many guests run the module's code."""
+    max_concurrency: int = 16
+    """How many calls run at a time, over all guests."""
+    queue: int = 1000
+    """How many more calls may wait; the next one is refused."""
+    timeout: float = 300.0
+    """Seconds that a call may take if its caller sets no deadline."""
+    import_timeout: float = 300.0
+    """Seconds that importing the module may take; large machine-learning packages take a while on a cold disk."""
+    cancel_grace: float = 2.0
+    """Seconds that a cancelled call has to end before its guest is killed and replaced."""
+    drain_grace: float = 10.0
+    """Seconds that calls in flight have to end when the server stops."""
+    lame_duck: float = 0.3
+    """Seconds between telling NOT_SERVING and refusing new calls, in which clients and proxies turn elsewhere."""
+    refused: tuple[str, ...] = ()
+    """Top-level modules whose names the module must not hand out; the pod manager's policy."""
+    log_level: str = "info"
+    """The least level that is logged."""
+    log_file: str | None = None
+    """Where the log goes; None: standard output."""
+    notify_fd: int | None = None
+    """A pipe to tell of the start: one JSON line when the module can be called or can't be imported. None: nobody asks."""
+    lifeline_fd: int | None = None
+    """A socket whose end of file means that the whole system stops; None: only SIGTERM does."""

@@ -1,0 +1,126 @@
+"""`python -m jac_orc.pod_manager`: the pod manager on this machine, until it is told to stop."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import sys
+from pathlib import Path
+
+import grpc
+import uvloop
+
+from jac_orc.core import config, files, lifecycle, logs
+from jac_orc.core.server import Server
+from jac_orc.core.tasks import Tasks
+from jac_orc.pod_manager import policy
+from jac_orc.pod_manager.activator import Activator
+from jac_orc.pod_manager.backends.base import Backend
+from jac_orc.pod_manager.backends.local import LocalBackend
+from jac_orc.pod_manager.environments import Environments
+from jac_orc.pod_manager.modules import Modules
+from jac_orc.pod_manager.publisher import Publisher
+from jac_orc.pod_manager.rest import RestServicer
+from jac_orc.pod_manager.servicer import PodManagerServicer
+from jac_orc.pod_manager.settings import Settings
+from jac_orc.pod_manager.xds import resources
+from jac_orc.pod_manager.xds.server import XdsServer
+from jac_orc.pod_manager.xds.snapshot import Snapshot
+from jac_orc.v1 import module_pb2, pod_manager_pb2, rest_pb2
+
+logger = logging.getLogger(__name__)
+
+_XDS_OPTIONS = (
+    ("grpc.so_reuseport", 0),
+    # Envoy pings every few seconds to notice a dead control plane; by default that is taken for an attack.
+    ("grpc.http2.min_ping_interval_without_data_ms", 1000),
+    ("grpc.http2.max_ping_strikes", 0),
+)
+
+
+class PodManager:
+    """All parts of the pod manager, wired."""
+
+    def __init__(self, settings: Settings, allowed: policy.Policy, backend: Backend) -> None:
+        self._settings = settings
+        self._modules = Modules(backend, allowed, auto_deploy=settings.auto_deploy)
+        module_service = module_pb2.DESCRIPTOR.services_by_name["ModuleService"]
+        self._activator = Activator(module_service, self._modules)
+        self._server = Server()
+        native = PodManagerServicer(self._modules)
+        self._server.register(pod_manager_pb2.DESCRIPTOR.services_by_name["PodManagerService"], native)
+        rest = rest_pb2.DESCRIPTOR.services_by_name["PodManagerRestService"]
+        self._server.register(rest, RestServicer(native))
+        self._server.add_handler(module_service, self._activator)
+        self._snapshot = Snapshot()
+        self._xds = grpc.aio.server(options=_XDS_OPTIONS)
+        XdsServer(self._snapshot).add_to(self._xds)
+        self._publisher = Publisher(backend, self._snapshot, (settings.host, settings.port))
+        self._tasks = Tasks()
+
+    async def start(self) -> None:
+        """Listens and begins to follow the backend; raises OSError where a port is taken."""
+        settings = self._settings
+        self._snapshot.set(resources.pod_manager_cluster(settings.host, settings.port))
+        self._snapshot.set(resources.routes(settings.allowed_hosts))
+        self._snapshot.set(resources.listener(settings.front_host, settings.front_port))
+        await self._server.start(f"{settings.host}:{settings.port}")
+        try:
+            self._xds.add_insecure_port(f"127.0.0.1:{settings.xds_port}")
+        except RuntimeError as failure:
+            raise OSError(f"can't listen on 127.0.0.1:{settings.xds_port}: {failure}") from failure
+        await self._modules.start()
+        self._tasks.start(self._publisher.follow())
+        self._tasks.start(self._activator.follow())
+        await self._xds.start()
+        await self._server.set_serving(True)
+
+    async def stop(self) -> None:
+        """Ends calls in flight within a grace, then the rest; pods go on."""
+        await self._server.health.enter_graceful_shutdown()
+        await asyncio.gather(self._server.grpc.stop(2), self._xds.stop(0))
+        await self._tasks.cancel()
+        await self._activator.stop()
+        await self._modules.stop()
+
+
+async def serve(settings: Settings, allowed: policy.Policy) -> None:
+    """Runs until told to stop."""
+    lifecycle.keep_private(settings.lifeline_fd, settings.notify_fd)
+    stop = asyncio.create_task(lifecycle.stop_requested(settings.lifeline_fd))
+    environments = Environments(settings.cache_dir / "environments")
+    backend = LocalBackend(
+        settings.state_dir, environments, settings.run_id, settings.lifeline_fd, allowed.refused
+    )
+    manager = PodManager(settings, allowed, backend)
+    await backend.start()
+    await manager.start()
+    bootstrap = settings.state_dir / "envoy.json"
+    admin = settings.state_dir / "envoy-admin.sock"
+    files.write_json(bootstrap, resources.bootstrap("front", ("127.0.0.1", settings.xds_port), str(admin)))
+    logger.info("listening on %s:%d, xDS on 127.0.0.1:%d", settings.host, settings.port, settings.xds_port)
+    lifecycle.notify(settings.notify_fd, {"ready": True})
+    logger.info("stopping: %s", await stop)
+    await manager.stop()
+    await backend.stop()
+
+
+def main() -> None:
+    """Runs the pod manager with settings from the environment."""
+    try:
+        settings = config.load(Settings, prefix="POD_MANAGER_")
+        allowed = policy.load(settings.policy_file)
+    except config.ConfigurationError as failure:
+        print(f"pod manager: {failure}", file=sys.stderr)
+        sys.exit(2)
+    logs.set_up(settings.log_level)
+    Path(settings.state_dir).mkdir(parents=True, exist_ok=True)
+    try:
+        uvloop.run(serve(settings, allowed))
+    except OSError as failure:
+        logger.error("%s", failure)
+        sys.exit(2)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,103 @@
+"""The activator: takes calls of modules that have no pod ready, deploys or awaits them, and forwards the call.
+
+Envoy sends a call here when it has no cluster for the module, or when the module's endpoint is this very process
+because none of its pods is ready. Messages are forwarded as bytes, so any method of any module service passes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from functools import partial
+from typing import Any
+
+import grpc
+from google.protobuf import message_factory
+from google.protobuf.descriptor import ServiceDescriptor
+
+from jac_orc.core.server import SERVER_OPTIONS, Context, abort
+from jac_orc.errors import OrcError, error
+from jac_orc.pod_manager.modules import Modules
+
+# Headers of one connection that mean nothing on the next.
+_NOT_FORWARDED = frozenset(("grpc-timeout", "grpc-accept-encoding", "user-agent", "te", "content-type", "host"))
+
+
+class Activator(grpc.GenericRpcHandler):  # type: ignore[misc]
+    """Handles every method of a service that modules have."""
+
+    def __init__(self, service: ServiceDescriptor, modules: Modules) -> None:
+        self._service = service
+        self._modules = modules
+        self._channels: dict[str, grpc.aio.Channel] = {}
+
+    def service(self, handler_call_details: grpc.HandlerCallDetails) -> Any:
+        """The handler of a call; None for another service's."""
+        service, _, method = handler_call_details.method.strip("/").rpartition("/")
+        if service != self._service.full_name or method not in self._service.methods_by_name:
+            return None
+        return grpc.stream_stream_rpc_method_handler(partial(self._forward, handler_call_details.method))
+
+    async def follow(self) -> None:
+        """Closes the channels to pods that are gone."""
+        addresses: dict[str, set[str]] = {}
+        async for module, gone in self._modules.backend.watch():
+            now = set() if gone else {pod.address for pod in module.pods if pod.address}
+            for address in addresses.get(module.name, set()) - now:
+                if channel := self._channels.pop(address, None):
+                    await channel.close(grace=10)
+            addresses[module.name] = now
+
+    async def stop(self) -> None:
+        """Closes all channels."""
+        for channel in self._channels.values():
+            await channel.close()
+
+    async def _forward(self, method: str, requests: AsyncIterator[bytes], context: Context) -> AsyncIterator[bytes]:
+        try:
+            first = await anext(aiter(requests), b"")
+            metadata = [(key, value) for key, value in context.invocation_metadata() or () if _is_forwarded(key)]
+            name = dict(metadata).get("x-module") or self._named_in(method, first)
+            module = await self._modules.ready(str(name))
+            channel = self._channel(module.ready[0].address)
+        except OrcError as failure:
+            await abort(context, failure)
+        call = channel.stream_stream(method)(
+            _chained(first, requests), metadata=metadata, timeout=context.time_remaining()
+        )
+        try:
+            async for response in call:
+                yield response
+        except grpc.aio.AioRpcError as failure:
+            trailing = failure.trailing_metadata() or ()
+            await context.abort(failure.code(), failure.details() or "", tuple(trailing))
+        finally:
+            call.cancel()
+
+    def _named_in(self, method: str, first: bytes) -> str:
+        """The module that the first message names; raises OrcError if it names none."""
+        request = message_factory.GetMessageClass(self._service.methods_by_name[method.rpartition("/")[2]].input_type)()
+        if "module_name" in request.DESCRIPTOR.fields_by_name:
+            try:
+                request.ParseFromString(first)
+            except Exception as failure:
+                raise error("MALFORMED_REQUEST", "the request can't be parsed") from failure
+            if request.module_name:  # type: ignore[attr-defined]
+                return request.module_name  # type: ignore[attr-defined, no-any-return]
+        text = "no module is named: send the metadata `x-module`, or call MODULE.modules.local, or set `module_name`"
+        raise error("MODULE_NAME_INVALID", text)
+
+    def _channel(self, address: str) -> grpc.aio.Channel:
+        channel = self._channels.get(address)
+        if channel is None:
+            channel = self._channels[address] = grpc.aio.insecure_channel(address, options=SERVER_OPTIONS)
+        return channel
+
+
+def _is_forwarded(key: str) -> bool:
+    return not key.startswith((":", "grpc-")) and key not in _NOT_FORWARDED
+
+
+async def _chained(first: bytes, rest: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    yield first
+    async for message in rest:
+        yield message

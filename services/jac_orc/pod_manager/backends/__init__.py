@@ -1,0 +1,1 @@
+"""Where pods run: `base` is the interface, the other modules are its implementations."""

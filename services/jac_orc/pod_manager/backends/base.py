@@ -1,0 +1,43 @@
+"""The interface of a backend: where pods run, and where it is kept which modules there are."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import Protocol
+
+from jac_orc.pod_manager.model import LogLine, Module, ModuleSpec
+
+
+class Backend(Protocol):
+    """Keeps modules deployed as their specs say.
+
+    `apply` and `delete` say what shall be; the backend makes it so on its own and tells of each step by `watch`. What
+    was applied outlives this process.
+    """
+
+    async def apply(self, spec: ModuleSpec) -> Module:
+        """Has the module be as the spec says; returns once that is recorded, before it is done."""
+        ...
+
+    async def delete(self, name: str) -> None:
+        """Removes the module and everything made for it; returns when it is gone. An unknown one is no fault."""
+        ...
+
+    def get(self, name: str) -> Module | None:
+        """The module as it is now, without waiting or reading anything from elsewhere."""
+        ...
+
+    def modules(self) -> list[Module]:
+        """All modules as they are now, sorted by name."""
+        ...
+
+    def watch(self) -> AsyncIterator[tuple[Module, bool]]:
+        """Each module as it is now, then whenever it has changed, with whether it is gone.
+
+        A slow reader gets a module's latest state, not each one between.
+        """
+        ...
+
+    def logs(self, name: str, *, follow: bool, tail: int) -> AsyncIterator[LogLine]:
+        """The last `tail` lines of each of the module's pods, then, with `follow`, new ones as they come."""
+        ...

@@ -1,0 +1,271 @@
+"""The backend of one machine: a pod is a module server process, and the state is files.
+
+Below the state directory, `modules/NAME.json` says what shall be and `pods/POD.json` which processes there are; both
+are written atomically, so that the next pod manager finds the same modules after any crash. Each module has one
+deployment, whose only task brings its pods to what its spec says, step by step, whenever something has changed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import logging
+import time
+import uuid
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+from jac_orc.core import files
+from jac_orc.errors import OrcError
+from jac_orc.pod_manager.backends.local_logs import read_logs
+from jac_orc.pod_manager.backends.local_pod import Host, LocalPod, PodRecord, adoptable
+from jac_orc.pod_manager.backends.watchers import Watchers
+from jac_orc.pod_manager.environments import Environments
+from jac_orc.pod_manager.model import LogLine, Module, ModulePhase, ModuleSpec, PodPhase
+
+logger = logging.getLogger(__name__)
+
+
+class LocalBackend:
+    """Runs pods as processes of this machine; `start` first, `stop` last."""
+
+    def __init__(
+        self, state: Path, environments: Environments, run_id: str, lifeline_fd: int | None, refused: frozenset[str]
+    ) -> None:
+        self._files = state / "modules"
+        self._host = Host(state / "pods", state / "logs", run_id, lifeline_fd, refused)
+        self._environments = environments
+        self._deployments: dict[str, Deployment] = {}
+        self._watchers = Watchers()
+
+    async def start(self) -> None:
+        """Takes up the modules and pods that an earlier pod manager has left."""
+        for directory in (self._files, self._host.pods, self._host.logs):
+            directory.mkdir(parents=True, exist_ok=True)
+        records = [PodRecord(**files.read_json(file)) for file in sorted(self._host.pods.glob("*.json"))]
+        for file in sorted(self._files.glob("*.json")):
+            document = files.read_json(file)
+            spec = _spec_from(document.pop("spec"))
+            pods = [record for record in records if record.module_name == spec.module_name]
+            self._deploy(Module(spec=spec, phase=ModulePhase.STARTING, **document), pods)
+        for record in records:
+            if record.module_name not in self._deployments:
+                adoptable(record, run_id="")
+                (self._host.pods / f"{record.name}.json").unlink()
+
+    async def stop(self) -> None:
+        """Lets go of everything; the pods go on."""
+        await asyncio.gather(*(deployment.detach() for deployment in self._deployments.values()))
+        await self._environments.stop()
+
+    async def apply(self, spec: ModuleSpec) -> Module:
+        now = time.time()
+        deployment = self._deployments.get(spec.module_name)
+        if deployment is None:
+            module = Module(spec, uuid.uuid4().hex, 1, now, now, ModulePhase.STARTING)
+            await asyncio.to_thread(self._write, module)
+            return self._deploy(module, []).module
+        old = deployment.module
+        if old.spec != spec:
+            changed = dataclasses.replace(old, spec=spec, generation=old.generation + 1, update_time=now, error=None)
+            await asyncio.to_thread(self._write, changed)
+            deployment.change(changed)
+        return deployment.module
+
+    async def delete(self, name: str) -> None:
+        deployment = self._deployments.get(name)
+        if deployment is None:
+            return
+        (self._files / f"{name}.json").unlink(missing_ok=True)
+        await deployment.delete()
+        if self._deployments.get(name) is deployment:
+            del self._deployments[name]
+            self._watchers.publish(deployment.module, gone=True)
+
+    def get(self, name: str) -> Module | None:
+        deployment = self._deployments.get(name)
+        return deployment.module if deployment else None
+
+    def modules(self) -> list[Module]:
+        return [self._deployments[name].module for name in sorted(self._deployments)]
+
+    def watch(self) -> AsyncIterator[tuple[Module, bool]]:
+        return self._watchers.watch(self.modules())
+
+    def logs(self, name: str, *, follow: bool, tail: int) -> AsyncIterator[LogLine]:
+        def files_of_pods() -> dict[str, Path]:
+            module = self.get(name)
+            return {pod.name: self._host.logs / f"{pod.name}.log" for pod in module.pods} if module else {}
+
+        return read_logs(files_of_pods, follow=follow, tail=tail)
+
+    def _deploy(self, module: Module, records: list[PodRecord]) -> Deployment:
+        deployment = Deployment(self._host, self._environments, module, records, self._watchers)
+        self._deployments[module.name] = deployment
+        self._watchers.publish(module)
+        return deployment
+
+    def _write(self, module: Module) -> None:
+        document = {
+            "spec": dataclasses.asdict(module.spec),
+            "uid": module.uid,
+            "generation": module.generation,
+            "create_time": module.create_time,
+            "update_time": module.update_time,
+        }
+        files.write_json(self._files / f"{module.name}.json", document)
+
+
+def _spec_from(document: dict[str, Any]) -> ModuleSpec:
+    return ModuleSpec(**{**document, "requirements": tuple(document["requirements"])})
+
+
+class Deployment:
+    """One module: brings its pods to what its spec says."""
+
+    def __init__(
+        self, host: Host, environments: Environments, module: Module, records: list[PodRecord], watchers: Watchers
+    ) -> None:
+        self._host = host
+        self._environments = environments
+        self._watchers = watchers
+        self._found = records
+        self._pods: list[LocalPod] = []
+        self._drains: set[asyncio.Task[None]] = set()
+        self._changed = asyncio.Event()
+        self.module = module
+        self._task = asyncio.create_task(self._reconcile())
+
+    def change(self, module: Module) -> None:
+        """Takes a new spec."""
+        self.module = module
+        self._publish()
+
+    async def delete(self) -> None:
+        """Ends the pods; calls in flight may end."""
+        await self._cancel()
+        self.module = dataclasses.replace(self.module, phase=ModulePhase.DELETING)
+        for pod in list(self._pods):
+            self._drain(pod)
+        self._publish()
+        await asyncio.gather(*self._drains)
+
+    async def detach(self) -> None:
+        """Lets the pods go on without this process; those that are ending are awaited."""
+        await self._cancel()
+        await asyncio.gather(*(pod.detach() for pod in self._pods if pod.phase is not PodPhase.DRAINING))
+        await asyncio.gather(*self._drains)
+
+    async def _cancel(self) -> None:
+        self._task.cancel()
+        await asyncio.gather(self._task, return_exceptions=True)
+
+    async def _reconcile(self) -> None:
+        """The loop: look, act, wait for a change."""
+        while True:
+            self._changed.clear()
+            try:
+                interpreter = await self._environment()
+                self._adopt(interpreter)
+                self._start_missing(interpreter)
+                self._retire()
+                failed = [pod.failure for pod in self._current() if pod.failure is not None]
+                self._set(error=failed[0] if failed else None)
+            except OrcError as failure:
+                self._set(error=failure)
+            except Exception:
+                logger.exception("deploying %s failed; trying again", self.module.name)
+                await asyncio.sleep(1)
+                continue
+            await self._changed.wait()
+
+    async def _environment(self) -> Path:
+        spec = self.module.spec
+        try:
+            return await self._environments.ensure(spec.requirements, spec.python_version)
+        finally:
+            if spec is not self.module.spec:  # it changed meanwhile: what was made is not what is wanted
+                self._changed.set()
+
+    def _current(self) -> list[LocalPod]:
+        """The pods of the spec as it is, those that are leaving left out."""
+        revision = self.module.spec.revision()
+        return [pod for pod in self._pods if pod.record.revision == revision and pod.phase is not PodPhase.DRAINING]
+
+    def _adopt(self, interpreter: Path) -> None:
+        """Takes over, once, the processes that an earlier pod manager has left; others of them are gone or killed."""
+        found, self._found = self._found, []
+        for record in found:
+            wanted = record.revision == self.module.spec.revision()
+            process = adoptable(record, self._host.run_id if wanted else "")
+            if process is None:
+                (self._host.pods / f"{record.name}.json").unlink(missing_ok=True)
+                continue
+            pod = LocalPod(self._host, self.module.spec, record, self._publish)
+            self._pods.append(pod)
+            pod.adopt(process, interpreter)
+
+    def _start_missing(self, interpreter: Path) -> None:
+        spec = self.module.spec
+        for _ in range(spec.replicas - len(self._current())):
+            record = PodRecord(
+                name=f"{spec.module_name}-{uuid.uuid4().hex[:6]}",
+                module_name=spec.module_name,
+                revision=spec.revision(),
+                generation=self.module.generation,
+                run_id=self._host.run_id,
+            )
+            pod = LocalPod(self._host, spec, record, self._publish)
+            self._pods.append(pod)
+            pod.start(interpreter)
+
+    def _retire(self) -> None:
+        """Drains pods beyond the wanted number, and those of an older spec once the new ones answer calls."""
+        current = self._current()
+        surplus = len(current) - self.module.spec.replicas
+        current.sort(key=lambda pod: pod.phase is PodPhase.READY)
+        for pod in current[: max(surplus, 0)]:
+            self._drain(pod)
+        ready = [pod for pod in self._current() if pod.phase is PodPhase.READY]
+        if len(ready) == self.module.spec.replicas:
+            for pod in [pod for pod in self._pods if pod not in ready]:
+                self._drain(pod)
+            self._set(observed_generation=self.module.generation)
+
+    def _drain(self, pod: LocalPod) -> None:
+        if pod.phase is PodPhase.DRAINING:
+            return
+        pod.phase = PodPhase.DRAINING
+        task = asyncio.create_task(self._drained(pod))
+        self._drains.add(task)
+        task.add_done_callback(self._drains.discard)
+
+    async def _drained(self, pod: LocalPod) -> None:
+        await pod.drain()
+        self._pods.remove(pod)
+        self._publish()
+
+    def _set(self, **changes: Any) -> None:
+        if any(getattr(self.module, name) != value for name, value in changes.items()):
+            self.module = dataclasses.replace(self.module, **changes)
+            self._publish()
+
+    def _publish(self) -> None:
+        """Tells of the pods as they are, and has the loop look again."""
+        pods = tuple(pod.state for pod in self._pods)
+        module = dataclasses.replace(self.module, pods=pods)
+        self.module = dataclasses.replace(module, phase=self._phase(module))
+        self._watchers.publish(self.module)
+        self._changed.set()
+
+    def _phase(self, module: Module) -> ModulePhase:
+        if module.phase is ModulePhase.DELETING:
+            return ModulePhase.DELETING
+        if module.ready:
+            return ModulePhase.READY
+        if module.error is not None:
+            return ModulePhase.FAILED
+        if module.spec.replicas == 0:
+            return ModulePhase.IDLE
+        return ModulePhase.STARTING if self._pods else ModulePhase.BUILDING

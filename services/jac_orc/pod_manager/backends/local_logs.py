@@ -1,0 +1,39 @@
+"""Reads the logs of pods: their last lines, then what is added."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Mapping
+from pathlib import Path
+
+from jac_orc.core import logs
+from jac_orc.core.log_files import LogFile
+from jac_orc.pod_manager.model import LogLine
+
+_PAUSE = 0.2
+
+
+async def read_logs(
+    files_of_pods: Callable[[], Mapping[str, Path]], *, follow: bool, tail: int
+) -> AsyncIterator[LogLine]:
+    """The last `tail` lines of each pod in order of time, then, with `follow`, new ones of these and later pods."""
+    known: dict[str, LogFile] = {}
+    first = True
+    while True:
+        lines: list[LogLine] = []
+        for pod, path in files_of_pods().items():
+            is_new = pod not in known
+            file = known.setdefault(pod, LogFile(path))
+            texts = await asyncio.to_thread(file.last_lines, tail) if is_new and first else file.new_lines()
+            lines += [_line(pod, text) for text in texts]
+        for line in sorted(lines, key=lambda line: line.time):
+            yield line
+        if not follow:
+            return
+        first = False
+        await asyncio.sleep(_PAUSE)
+
+
+def _line(pod: str, text: str) -> LogLine:
+    fields = logs.parse(text)
+    return LogLine(fields.get("time", ""), pod, fields.get("stream", "server"), fields["text"])

@@ -1,0 +1,217 @@
+"""One pod on this machine: a module server process that is started again whenever it ends, until it is drained.
+
+The process outlives the pod manager. What is needed to find it again (process id, start time, port) stands in the
+pod's file, and the next pod manager adopts it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import dataclasses
+import json
+import logging
+import os
+import signal
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from google.protobuf import json_format
+from google.rpc import status_pb2
+
+from jac_orc.core import config, files
+from jac_orc.core.processes import ManagedProcess, start_time
+from jac_orc.errors import OrcError, error, from_status
+from jac_orc.pod_manager.model import ModuleSpec, Pod, PodPhase
+
+logger = logging.getLogger(__name__)
+
+_FIRST_PAUSE = 0.1
+_LONGEST_PAUSE = 30.0
+_STABLE_AFTER = 30.0
+_STOP_GRACE = 15.0
+_MODULE_ENV_PREFIX = "MODULE_ENV_"
+
+
+@dataclass(frozen=True)
+class Host:
+    """What every pod on this machine is started with."""
+
+    pods: Path
+    logs: Path
+    run_id: str
+    lifeline_fd: int | None
+    refused: frozenset[str]
+
+
+@dataclass(frozen=True)
+class PodRecord:
+    """The pod's file. `pid`, `start_ticks` and `port` are of the running process; 0: there is none, or not yet."""
+
+    name: str
+    module_name: str
+    revision: str
+    generation: int
+    run_id: str
+    pid: int = 0
+    start_ticks: int = 0
+    port: int = 0
+    restarts: int = 0
+
+
+class LocalPod:
+    """Keeps one module server running; `on_change` is called after each change of `state`."""
+
+    def __init__(self, host: Host, spec: ModuleSpec, record: PodRecord, on_change: Callable[[], None]) -> None:
+        self._host = host
+        self._spec = spec
+        self._on_change = on_change
+        self.record = record
+        self.phase = PodPhase.STARTING
+        self.failure: OrcError | None = None
+        self._process: ManagedProcess | None = None
+        self._pause = 0.0
+        self._task: asyncio.Task[None] | None = None
+
+    @property
+    def state(self) -> Pod:
+        """The pod as it is now."""
+        address = f"127.0.0.1:{self.record.port}" if self.record.port else ""
+        return Pod(self.record.name, self.phase, address, self.record.restarts, self.record.generation)
+
+    def start(self, interpreter: Path) -> None:
+        """Starts the process, and again whenever it ends."""
+        self._task = asyncio.create_task(self._keep(interpreter))
+
+    def adopt(self, process: ManagedProcess, interpreter: Path) -> None:
+        """Takes over a process that an earlier pod manager has started and that answers calls."""
+        self._process, self.phase = process, PodPhase.READY
+        self.start(interpreter)
+
+    async def drain(self) -> None:
+        """Lets calls in flight end, then ends the process and forgets the pod."""
+        self._set_phase(PodPhase.DRAINING)
+        await self.detach(release=False)
+        if self._process is not None:
+            await self._process.stop(_STOP_GRACE)
+        self._file.unlink(missing_ok=True)
+        for file in self._host.logs.glob(f"{self.record.name}.log*"):
+            file.unlink(missing_ok=True)
+
+    async def detach(self, *, release: bool = True) -> None:
+        """Stops keeping the process running, which goes on."""
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+        if release and self._process is not None:
+            self._process.release()
+
+    @property
+    def _file(self) -> Path:
+        return self._host.pods / f"{self.record.name}.json"
+
+    async def _keep(self, interpreter: Path) -> None:
+        loop = asyncio.get_running_loop()
+        while True:
+            started = loop.time()
+            if self._process is None:
+                await self._launch(interpreter)
+            if self._process is not None:
+                await self._process.ended.wait()
+                logger.warning("pod %s has ended", self.record.name)
+            stable = self.failure is None and loop.time() - started > _STABLE_AFTER
+            self._pause = 0.0 if stable else max(self._pause, _FIRST_PAUSE if self.failure else 0.0)
+            self._process = None
+            self._update(pid=0, start_ticks=0, port=0, restarts=self.record.restarts + 1)
+            self._set_phase(PodPhase.CRASHED)
+            await asyncio.sleep(self._pause)
+            self._pause = min(max(_FIRST_PAUSE, self._pause * 2), _LONGEST_PAUSE)
+
+    async def _launch(self, interpreter: Path) -> None:
+        """Starts the process and waits until the module can be called; `failure` says why it can't."""
+        self._set_phase(PodPhase.STARTING)
+        reader, writer = os.pipe()
+        try:
+            environment = self._environment(interpreter, writer)
+            lifeline = () if self._host.lifeline_fd is None else (self._host.lifeline_fd,)
+            output = self._host.logs / f"{self.record.name}.log"
+            command = [sys.executable, "-m", "jac_orc.module_server"]
+            starting = asyncio.create_task(ManagedProcess.start(command, environment, output, (writer, *lifeline)))
+            try:
+                self._process = await asyncio.shield(starting)
+            except asyncio.CancelledError:
+                self._process = await starting  # it starts all the same: whoever cancelled this ends it
+                raise
+        except OSError as failure:
+            os.close(reader)
+            self.failure = error("MODULE_UNAVAILABLE", f"the module server can't be started: {failure}")
+            return
+        finally:
+            os.close(writer)
+        self._update(pid=self._process.pid, start_ticks=start_time(self._process.pid) or 0, port=0)
+        told = await _read_line(reader)
+        if "port" in told:
+            self.failure = None
+            self._update(port=told["port"])
+            self._set_phase(PodPhase.READY)
+        elif "error" in told:
+            self.failure = from_status(json_format.ParseDict(told["error"], status_pb2.Status()))
+        else:
+            self.failure = error("MODULE_UNAVAILABLE", "the module server has ended before it could answer calls")
+
+    def _environment(self, interpreter: Path, notify_fd: int) -> Mapping[str, str]:
+        spec, lifeline = self._spec, self._host.lifeline_fd
+        return {
+            **config.environment(),
+            **{_MODULE_ENV_PREFIX + name: value for name, value in spec.env.items()},
+            "MODULE_NAME": spec.module_name,
+            "HOST": "127.0.0.1",
+            "PORT": "0",
+            "GUEST_PYTHON": str(interpreter),
+            "WORKERS": str(spec.workers),
+            "MAX_CONCURRENCY": str(spec.max_concurrency),
+            "QUEUE": str(spec.queue),
+            "TIMEOUT": str(spec.timeout),
+            "REFUSED": ",".join(sorted(self._host.refused)),
+            "LOG_FILE": str(self._host.logs / f"{self.record.name}.log"),
+            "NOTIFY_FD": str(notify_fd),
+            "LIFELINE_FD": "" if lifeline is None else str(lifeline),
+            "GRPC_ENABLE_FORK_SUPPORT": "0",
+        }
+
+    def _update(self, **changes: Any) -> None:
+        self.record = dataclasses.replace(self.record, **changes)
+        files.write_json(self._file, dataclasses.asdict(self.record), durable=False)  # no process outlives the machine
+
+    def _set_phase(self, phase: PodPhase) -> None:
+        self.phase = phase
+        self._on_change()
+
+
+def adoptable(record: PodRecord, run_id: str) -> ManagedProcess | None:
+    """The record's process if this pod manager shall take it over; one that it shall not is killed."""
+    process = ManagedProcess.adopt(record.pid, record.start_ticks) if record.pid else None
+    if process is None or (record.run_id == run_id and record.port):
+        return process
+    process.signal(signal.SIGKILL)
+    process.release()
+    return None
+
+
+async def _read_line(reader: int) -> dict[str, Any]:
+    """The one JSON line that a service writes when it has started; empty if it ends without."""
+    loop = asyncio.get_running_loop()
+    stream = asyncio.StreamReader()
+    transport, _ = await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(stream), os.fdopen(reader, "rb"))
+    try:
+        line = await stream.read()
+    finally:
+        transport.close()
+    with contextlib.suppress(ValueError):
+        document = json.loads(line)
+        if isinstance(document, dict):
+            return document
+    return {}

@@ -1,0 +1,136 @@
+"""Protobuf messages to the pod manager's model and back."""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Iterable
+
+from google.protobuf import timestamp_pb2
+from google.rpc import error_details_pb2
+
+from jac_orc.errors import error, to_status
+from jac_orc.pod_manager.distributions import default_requirements
+from jac_orc.pod_manager.model import LogLine, Module, ModuleSpec, Pod, check_name, violations
+from jac_orc.v1 import pod_manager_pb2 as pb
+
+# Fields of the wire that this version doesn't act on: asking for one is refused, never ignored.
+_NOT_YET = ("source", "resources", "secrets", "autoscaling", "expose")
+
+
+def spec_from(message: pb.ModuleSpec) -> ModuleSpec:
+    """The spec with its defaults filled in; raises OrcError for a faulty one, one field violation per fault."""
+    check_name(message.module_name)
+    unsupported = [field.name for field, _ in message.ListFields() if field.name in _NOT_YET]
+    if unsupported:
+        message_text = f"not implemented yet in a module spec: {', '.join(unsupported)}"
+        raise error("NOT_IMPLEMENTED", message_text, {"fields": ",".join(unsupported)})
+    given = {
+        field: getattr(message, field)
+        for field in ("replicas", "workers", "max_concurrency", "queue")
+        if message.HasField(field)  # type: ignore[arg-type]
+    }
+    if message.HasField("timeout"):
+        given["timeout"] = message.timeout.ToTimedelta().total_seconds()
+    spec = ModuleSpec(
+        module_name=message.module_name,
+        requirements=tuple(message.requirements) or default_requirements(message.module_name),
+        env=dict(message.env),
+        python_version=message.python_version,
+        labels=dict(message.labels),
+        **given,
+    )
+    check_spec(spec)
+    return spec
+
+
+def check_spec(spec: ModuleSpec) -> None:
+    """Raises OrcError with one field violation per fault of the spec."""
+    faults = violations(spec)
+    if faults:
+        details = error_details_pb2.BadRequest(
+            field_violations=[
+                error_details_pb2.BadRequest.FieldViolation(field=field, description=text) for field, text in faults
+            ]
+        )
+        text = "; ".join(f"{field}: {fault}" for field, fault in faults)
+        raise error("SPEC_INVALID", text, {"fields": ",".join(sorted({field for field, _ in faults}))}, [details])
+
+
+def spec_message(spec: ModuleSpec) -> pb.ModuleSpec:
+    """The spec as a message."""
+    message = pb.ModuleSpec(
+        module_name=spec.module_name,
+        requirements=spec.requirements,
+        replicas=spec.replicas,
+        env=dict(spec.env),
+        workers=spec.workers,
+        max_concurrency=spec.max_concurrency,
+        queue=spec.queue,
+        python_version=spec.python_version,
+        labels=dict(spec.labels),
+    )
+    message.timeout.FromTimedelta(datetime.timedelta(seconds=spec.timeout))
+    return message
+
+
+def merged(module: Module, changes: pb.ModuleSpec, paths: Iterable[str]) -> ModuleSpec:
+    """The module's spec with the named fields taken from `changes`; raises OrcError for a name that is no field."""
+    message = spec_message(module.spec)
+    for path in paths:
+        if path not in pb.ModuleSpec.DESCRIPTOR.fields_by_name:
+            raise error("UNKNOWN_FIELD", f"a module spec has no field {path[:100]!r}", {"field": path[:100]})
+        if path == "module_name" and changes.module_name != module.name:
+            raise error("MODULE_MISMATCH", "a module's name can't change", {"module": module.name})
+        message.ClearField(path)  # type: ignore[arg-type]
+        only = pb.ModuleSpec()
+        only.CopyFrom(changes)
+        for field, _ in changes.ListFields():
+            if field.name != path:
+                only.ClearField(field.name)  # type: ignore[arg-type]
+        message.MergeFrom(only)
+    return spec_from(message)
+
+
+def module_message(module: Module) -> pb.Module:
+    """The module as a message."""
+    message = pb.Module(
+        name=module.name,
+        spec=spec_message(module.spec),
+        status=pb.ModuleStatus(
+            phase=pb.ModulePhase.Value(f"MODULE_PHASE_{module.phase.value}"),
+            pods=[_pod_message(pod) for pod in module.pods],
+            ready_replicas=len(module.ready),
+            observed_generation=module.observed_generation,
+        ),
+        uid=module.uid,
+        generation=module.generation,
+        create_time=_timestamp(module.create_time),
+        update_time=_timestamp(module.update_time),
+    )
+    if module.error is not None:
+        message.status.error.CopyFrom(to_status(module.error))
+    return message
+
+
+def _pod_message(pod: Pod) -> pb.Pod:
+    return pb.Pod(
+        name=pod.name,
+        phase=pb.PodPhase.Value(f"POD_PHASE_{pod.phase.value}"),
+        address=pod.address,
+        restarts=pod.restarts,
+        generation=pod.generation,
+    )
+
+
+def _timestamp(seconds: float) -> timestamp_pb2.Timestamp:
+    timestamp = timestamp_pb2.Timestamp()
+    timestamp.FromNanoseconds(round(seconds * 1000) * 1_000_000)
+    return timestamp
+
+
+def log_message(line: LogLine) -> pb.ReadLogsResponse:
+    """The log line as a message."""
+    message = pb.ReadLogsResponse(pod=line.pod, stream=line.stream, text=line.text)
+    if line.time:
+        message.time.FromJsonString(line.time)
+    return message

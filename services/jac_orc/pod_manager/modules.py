@@ -1,0 +1,168 @@
+"""What the pod manager does with modules, over any backend: create, change, delete, and have one ready for a call.
+
+Whatever is done to one module is done one thing after the other, and goes on when its caller goes away: a creation
+that fails cleans up after itself even if nobody waits for it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import defaultdict
+from collections.abc import Callable, Coroutine
+from typing import Any, TypeVar
+
+from jac_orc.core.tasks import Tasks
+from jac_orc.errors import OrcError, error
+from jac_orc.pod_manager.backends.base import Backend
+from jac_orc.pod_manager.distributions import default_requirements
+from jac_orc.pod_manager.model import Module, ModulePhase, ModuleSpec, check_name
+from jac_orc.pod_manager.policy import Policy
+
+T = TypeVar("T")
+
+
+class Modules:
+    """The modules of one backend, under one policy."""
+
+    def __init__(self, backend: Backend, policy: Policy, *, auto_deploy: bool) -> None:
+        self.backend = backend
+        self._policy = policy
+        self._auto_deploy = auto_deploy
+        self._locks: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
+        self._tasks = Tasks()
+        self._settling = Settling(backend)
+
+    async def start(self) -> None:
+        """Begins to follow the backend."""
+        self._tasks.start(self._settling.follow())
+
+    async def stop(self) -> None:
+        """Ends what is under way here; the modules go on."""
+        await self._tasks.cancel()
+
+    def get(self, name: str) -> Module:
+        """The module as it is now; raises OrcError if there is none."""
+        check_name(name)
+        module = self.backend.get(name)
+        if module is None:
+            raise error("MODULE_NOT_FOUND", f"no module {name} is deployed", {"module": name})
+        return module
+
+    async def create(self, spec: ModuleSpec, *, wait: bool = True) -> Module:
+        """Deploys the module, or answers the one that is deployed with an equal spec.
+
+        With `wait` it returns when the module can be called; if that fails nothing is left of it. Raises OrcError.
+        """
+        self._policy.check(spec.module_name)
+        if wait:
+            return await self._alone(spec.module_name, self._create(spec))
+        existing = self.backend.get(spec.module_name)
+        if existing is not None:
+            return _equal(existing, spec)
+        return await self.backend.apply(spec)
+
+    async def update(self, name: str, change: Callable[[Module], ModuleSpec], *, wait: bool = True) -> Module:
+        """Changes the module's spec to what `change` makes of the module.
+
+        With `wait` it returns when all pods are of that spec; if that fails the old spec is restored. Raises OrcError.
+        """
+        return await self._alone(name, self._update(name, change, wait=wait))
+
+    async def delete(self, name: str) -> None:
+        """Removes the module; raises OrcError if there is none."""
+        self.get(name)
+        await self._alone(name, self.backend.delete(name))
+
+    async def ready(self, name: str) -> Module:
+        """The module once it can be called, deployed now if it isn't; raises OrcError if that can't be."""
+        check_name(name)
+        module = self.backend.get(name)
+        if module is not None and module.ready:
+            return module
+        if module is None and not self._auto_deploy:
+            raise error("MODULE_NOT_FOUND", f"no module {name} is deployed, and calls don't deploy", {"module": name})
+        if module is None:
+            self._policy.check(name)
+        return await self._alone(name, self._ready(name))
+
+    async def _create(self, spec: ModuleSpec) -> Module:
+        existing = self.backend.get(spec.module_name)
+        module = await self.backend.apply(spec) if existing is None else _equal(existing, spec)
+        try:
+            return await self._settling.wait(module, lambda now: bool(now.ready) or now.spec.replicas == 0)
+        except OrcError:
+            if existing is None:
+                await self.backend.delete(spec.module_name)
+            raise
+
+    async def _update(self, name: str, change: Callable[[Module], ModuleSpec], *, wait: bool) -> Module:
+        before = self.get(name)
+        module = await self.backend.apply(change(before))
+        if not wait:
+            return module
+        try:
+            return await self._settling.wait(module, lambda now: now.settled)
+        except OrcError:
+            await self.backend.apply(before.spec)
+            raise
+
+    async def _ready(self, name: str) -> Module:
+        module = self.backend.get(name)
+        if module is None:
+            return await self._create(ModuleSpec(name, requirements=default_requirements(name)))
+        if module.spec.replicas == 0:
+            raise error("MODULE_UNAVAILABLE", f"{name} is scaled to no pod; scale it up to call it", {"module": name})
+        return await self._settling.wait(module, lambda now: bool(now.ready))
+
+    async def _alone(self, name: str, coroutine: Coroutine[Any, Any, T]) -> T:
+        """Runs it after what else is being done to the module, to its end even if the caller goes away."""
+
+        async def run() -> T:
+            async with self._locks[name]:
+                return await coroutine
+
+        task = self._tasks.start(run())
+        try:
+            return await asyncio.shield(task)  # type: ignore[no-any-return]
+        except asyncio.CancelledError:
+            if task.cancelled():
+                raise error("MODULE_UNAVAILABLE", "the pod manager is stopping") from None
+            raise
+
+
+def _equal(existing: Module, spec: ModuleSpec) -> Module:
+    """The existing module; raises OrcError if its spec is another one."""
+    differing = existing.spec.differing_fields(spec)
+    if differing:
+        message = f"{spec.module_name} is deployed with another spec; it differs in {', '.join(differing)}"
+        raise error("MODULE_SPEC_DIFFERS", message, {"module": spec.module_name, "fields": ",".join(differing)})
+    return existing
+
+
+class Settling:
+    """Waits until modules have become what they shall be; one watch serves all who wait."""
+
+    def __init__(self, backend: Backend) -> None:
+        self._backend = backend
+        self._changes: dict[str, set[asyncio.Future[None]]] = {}
+
+    async def follow(self) -> None:
+        """Wakes those who wait, at each change."""
+        async for module, _ in self._backend.watch():
+            for waiting in self._changes.pop(module.name, ()):
+                if not waiting.done():
+                    waiting.set_result(None)
+
+    async def wait(self, module: Module, done: Callable[[Module], bool]) -> Module:
+        """The module once `done` says so of this generation; raises OrcError when it fails or is deleted."""
+        while True:
+            now = self._backend.get(module.name)
+            if now is None or now.uid != module.uid or now.phase is ModulePhase.DELETING:
+                raise error("MODULE_UNAVAILABLE", f"{module.name} was deleted meanwhile", {"module": module.name})
+            if now.error is not None:
+                raise now.error
+            if done(now):
+                return now
+            changed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            self._changes.setdefault(module.name, set()).add(changed)
+            await changed

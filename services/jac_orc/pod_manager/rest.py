@@ -1,0 +1,155 @@
+"""PodManagerRestService: strict JSON to PodManagerService's messages, and its answers to JSON."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator
+from typing import Any, TypeVar
+
+from google.api import httpbody_pb2
+from google.protobuf import json_format
+from google.protobuf.message import Message
+
+from jac_orc.core.server import Context
+from jac_orc.errors import error
+from jac_orc.pod_manager.servicer import PodManagerServicer
+from jac_orc.v1 import pod_manager_pb2 as pb
+from jac_orc.v1 import rest_pb2
+
+M = TypeVar("M", bound=Message)
+
+
+class RestServicer:
+    """The REST faces of a PodManagerServicer."""
+
+    def __init__(self, native: PodManagerServicer) -> None:
+        self._native = native
+
+    async def CreatePod(self, request: rest_pb2.CreatePodRequest, context: Context) -> rest_pb2.CreatePodResponse:
+        spec = _named(_parse(request.body, pb.ModuleSpec()), request.module_name)
+        answer = await self._native.CreateModule(_with_wait(pb.CreateModuleRequest(spec=spec), request), context)
+        return rest_pb2.CreatePodResponse(body=_body(answer.module))
+
+    async def DeletePod(self, request: rest_pb2.DeletePodRequest, context: Context) -> rest_pb2.DeletePodResponse:
+        answer = await self._native.DeleteModule(pb.DeleteModuleRequest(module_name=request.module_name), context)
+        return rest_pb2.DeletePodResponse(body=_body(answer))
+
+    async def RestCreateModule(
+        self, request: rest_pb2.RestCreateModuleRequest, context: Context
+    ) -> rest_pb2.RestCreateModuleResponse:
+        spec = _parse(request.body, pb.ModuleSpec())
+        answer = await self._native.CreateModule(_with_wait(pb.CreateModuleRequest(spec=spec), request), context)
+        return rest_pb2.RestCreateModuleResponse(body=_body(answer.module))
+
+    async def RestListModules(
+        self, request: rest_pb2.RestListModulesRequest, context: Context
+    ) -> rest_pb2.RestListModulesResponse:
+        native = pb.ListModulesRequest(page_size=request.page_size, page_token=request.page_token)
+        return rest_pb2.RestListModulesResponse(body=_body(await self._native.ListModules(native, context)))
+
+    async def RestGetModule(
+        self, request: rest_pb2.RestGetModuleRequest, context: Context
+    ) -> rest_pb2.RestGetModuleResponse:
+        answer = await self._native.GetModule(pb.GetModuleRequest(module_name=request.module_name), context)
+        return rest_pb2.RestGetModuleResponse(body=_body(answer.module))
+
+    async def RestUpdateModule(
+        self, request: rest_pb2.RestUpdateModuleRequest, context: Context
+    ) -> rest_pb2.RestUpdateModuleResponse:
+        spec = _parse(request.body, pb.ModuleSpec())
+        native = pb.UpdateModuleRequest(spec=_named(spec, request.module_name))
+        native.update_mask.paths.extend(_fields_of(request.body))
+        answer = await self._native.UpdateModule(_with_wait(native, request), context)
+        return rest_pb2.RestUpdateModuleResponse(body=_body(answer.module))
+
+    async def RestScaleModule(
+        self, request: rest_pb2.RestScaleModuleRequest, context: Context
+    ) -> rest_pb2.RestScaleModuleResponse:
+        native = _parse(request.body, pb.ScaleModuleRequest())
+        if _fields_of(request.body) != ["replicas"]:
+            raise error("MALFORMED_REQUEST", 'the body must be {"replicas": N}', {"field": "replicas"})
+        native.module_name = request.module_name
+        answer = await self._native.ScaleModule(_with_wait(native, request), context)
+        return rest_pb2.RestScaleModuleResponse(body=_body(answer.module))
+
+    async def RestDeleteModule(
+        self, request: rest_pb2.RestDeleteModuleRequest, context: Context
+    ) -> rest_pb2.RestDeleteModuleResponse:
+        answer = await self._native.DeleteModule(pb.DeleteModuleRequest(module_name=request.module_name), context)
+        return rest_pb2.RestDeleteModuleResponse(body=_body(answer))
+
+    async def RestWatchModules(
+        self, request: rest_pb2.RestWatchModulesRequest, context: Context
+    ) -> AsyncIterator[rest_pb2.RestWatchModulesResponse]:
+        native = pb.WatchModulesRequest(module_name=request.module_name)
+        async for answer in self._native.WatchModules(native, context):
+            yield rest_pb2.RestWatchModulesResponse(body=_body(answer, end=b"\n"))
+
+    async def RestReadLogs(
+        self, request: rest_pb2.RestReadLogsRequest, context: Context
+    ) -> AsyncIterator[rest_pb2.RestReadLogsResponse]:
+        native = pb.ReadLogsRequest(module_name=request.module_name, follow=request.follow)
+        if request.HasField("tail"):
+            native.tail = request.tail
+        async for answer in self._native.ReadLogs(native, context):
+            yield rest_pb2.RestReadLogsResponse(body=_body(answer, end=b"\n"))
+
+    async def RestPlanModule(
+        self, request: rest_pb2.RestPlanModuleRequest, context: Context
+    ) -> rest_pb2.RestPlanModuleResponse:
+        spec = _parse(request.body, pb.ModuleSpec())
+        answer = await self._native.PlanModule(pb.PlanModuleRequest(spec=spec), context)
+        return rest_pb2.RestPlanModuleResponse(body=_body(answer))
+
+
+def _parse(body: httpbody_pb2.HttpBody, message: M) -> M:
+    """The message of a JSON body, empty for an empty one; raises OrcError for anything that it isn't exactly."""
+    document = _document(body)
+    known = {field.name for field in message.DESCRIPTOR.fields}
+    unknown = [name for name in document if name not in known]
+    if unknown:
+        text = f"unknown field {unknown[0][:100]!r}; known are {', '.join(sorted(known))}"
+        raise error("UNKNOWN_FIELD", text, {"field": unknown[0][:100]})
+    try:
+        return json_format.ParseDict(document, message, max_recursion_depth=20)
+    except json_format.ParseError as failure:
+        raise error("SPEC_INVALID", str(failure)[:500]) from None
+
+
+def _document(body: httpbody_pb2.HttpBody) -> dict[str, Any]:
+    try:
+        document = json.loads(body.data) if body.data.strip() else {}
+    except RecursionError:
+        raise error("TOO_DEEP", "the body is nested too deep") from None
+    except ValueError as failure:
+        raise error("MALFORMED_REQUEST", f"the body is not JSON: {failure}") from None
+    if not isinstance(document, dict):
+        raise error("MALFORMED_REQUEST", "the body must be a JSON object")
+    return document
+
+
+def _fields_of(body: httpbody_pb2.HttpBody) -> list[str]:
+    return list(_document(body))
+
+
+def _named(spec: pb.ModuleSpec, name: str) -> pb.ModuleSpec:
+    """The spec with the name that the path gives; raises OrcError if it has another one."""
+    if spec.module_name not in ("", name):
+        text = f"the path names {name[:100]}, and the body {spec.module_name[:100]}"
+        raise error("MODULE_MISMATCH", text, {"field": "module_name"})
+    spec.module_name = name
+    return spec
+
+
+def _with_wait(native: M, request: Any) -> M:
+    if request.HasField("wait"):
+        native.wait = request.wait  # type: ignore[attr-defined]
+    return native
+
+
+def _body(message: Message, end: bytes = b"") -> httpbody_pb2.HttpBody:
+    document = json_format.MessageToDict(
+        message, preserving_proto_field_name=True, always_print_fields_with_no_presence=True
+    )
+    data = json.dumps(document, ensure_ascii=False, separators=(",", ":")).encode() + end
+    return httpbody_pb2.HttpBody(content_type="application/json", data=data)

@@ -1,0 +1,86 @@
+"""PodManagerService: each method converts, calls, converts."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import AsyncIterator
+
+from jac_orc.core.server import Context
+from jac_orc.errors import error
+from jac_orc.pod_manager import convert
+from jac_orc.pod_manager.modules import Modules
+from jac_orc.v1 import pod_manager_pb2 as pb
+
+_DEFAULT_PAGE = 100
+_LARGEST_PAGE = 1000
+_DEFAULT_TAIL = 100
+
+
+class PodManagerServicer:
+    """Answers for the modules of one pod manager."""
+
+    def __init__(self, modules: Modules) -> None:
+        self._modules = modules
+
+    async def CreateModule(self, request: pb.CreateModuleRequest, context: Context) -> pb.CreateModuleResponse:
+        spec = convert.spec_from(request.spec)
+        module = await self._modules.create(spec, wait=_wait(request))
+        return pb.CreateModuleResponse(module=convert.module_message(module))
+
+    async def GetModule(self, request: pb.GetModuleRequest, context: Context) -> pb.GetModuleResponse:
+        return pb.GetModuleResponse(module=convert.module_message(self._modules.get(request.module_name)))
+
+    async def ListModules(self, request: pb.ListModulesRequest, context: Context) -> pb.ListModulesResponse:
+        if request.page_size < 0:
+            raise error("MALFORMED_REQUEST", "page_size can't be negative", {"field": "page_size"})
+        size = min(request.page_size or _DEFAULT_PAGE, _LARGEST_PAGE)
+        # The token is the last name of the page before, so that a page stays right while modules come and go.
+        rest = [module for module in self._modules.backend.modules() if module.name > request.page_token]
+        token = rest[size - 1].name if len(rest) > size else ""
+        messages = [convert.module_message(module) for module in rest[:size]]
+        return pb.ListModulesResponse(modules=messages, next_page_token=token)
+
+    async def UpdateModule(self, request: pb.UpdateModuleRequest, context: Context) -> pb.UpdateModuleResponse:
+        name, paths = request.spec.module_name, list(request.update_mask.paths)
+        paths = paths or [field.name for field in pb.ModuleSpec.DESCRIPTOR.fields]
+        module = await self._modules.update(
+            name, lambda module: convert.merged(module, request.spec, paths), wait=_wait(request)
+        )
+        return pb.UpdateModuleResponse(module=convert.module_message(module))
+
+    async def ScaleModule(self, request: pb.ScaleModuleRequest, context: Context) -> pb.ScaleModuleResponse:
+        def scaled(module: convert.Module) -> convert.ModuleSpec:
+            spec = dataclasses.replace(module.spec, replicas=request.replicas)
+            convert.check_spec(spec)
+            return spec
+
+        module = await self._modules.update(request.module_name, scaled, wait=_wait(request))
+        return pb.ScaleModuleResponse(module=convert.module_message(module))
+
+    async def DeleteModule(self, request: pb.DeleteModuleRequest, context: Context) -> pb.DeleteModuleResponse:
+        await self._modules.delete(request.module_name)
+        return pb.DeleteModuleResponse()
+
+    async def WatchModules(
+        self, request: pb.WatchModulesRequest, context: Context
+    ) -> AsyncIterator[pb.WatchModulesResponse]:
+        async for module, gone in self._modules.backend.watch():
+            if request.module_name in ("", module.name):
+                event = pb.WATCH_EVENT_DELETED if gone else pb.WATCH_EVENT_CHANGED
+                yield pb.WatchModulesResponse(event=event, module=convert.module_message(module))
+
+    async def ReadLogs(self, request: pb.ReadLogsRequest, context: Context) -> AsyncIterator[pb.ReadLogsResponse]:
+        name = self._modules.get(request.module_name).name
+        tail = request.tail if request.HasField("tail") else _DEFAULT_TAIL
+        if tail < 0:
+            raise error("MALFORMED_REQUEST", "tail can't be negative", {"field": "tail"})
+        async for line in self._modules.backend.logs(name, follow=request.follow, tail=tail):
+            yield convert.log_message(line)
+
+    async def PlanModule(self, request: pb.PlanModuleRequest, context: Context) -> pb.PlanModuleResponse:
+        spec = convert.spec_from(request.spec)
+        return pb.PlanModuleResponse(spec=convert.spec_message(spec))
+
+
+def _wait(request: pb.CreateModuleRequest | pb.UpdateModuleRequest | pb.ScaleModuleRequest) -> bool:
+    return request.wait if request.HasField("wait") else True

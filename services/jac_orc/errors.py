@@ -196,7 +196,7 @@ def error(
 
 
 def exception_raised(mro: Sequence[str], info: errors_pb2.ExceptionInfo) -> OrcError:
-    """The error for an exception of the module's code; `mro` are the plain names of its built-in base classes, nearest first."""
+    """The error for an exception of the module's code; `mro` names its built-in base classes, nearest first."""
     code = next((EXCEPTION_CODES[name] for name in mro if name in EXCEPTION_CODES), code_pb2.UNKNOWN)
     text = f"{info.type}: {info.message}" if info.message else info.type
     return _BY_CODE[code]("EXCEPTION_RAISED", text, {"type": info.type}, [info])

@@ -13,18 +13,18 @@ import subprocess
 import threading
 import time
 from collections.abc import Callable, Coroutine, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
 import grpc
 import httpx
+import pytest
 from google.api import httpbody_pb2
 from google.protobuf import json_format, message_factory, struct_pb2
 from google.protobuf.descriptor import MethodDescriptor
 
-from jac_orc.core.server import SERVER_OPTIONS, Server
-from jac_orc.errors import error
+from jac_orc.core.server import Server
+from jac_orc.errors import REASONS, error
 from jac_orc.pod_manager.xds.resources import Endpoint, bootstrap, listener, pod_manager_cluster, routes
 from jac_orc.pod_manager.xds.server import XdsServer
 from jac_orc.pod_manager.xds.snapshot import Snapshot
@@ -36,6 +36,8 @@ SERVICES = [
     pod_manager_pb2.DESCRIPTOR.services_by_name["PodManagerService"],
     rest_pb2.DESCRIPTOR.services_by_name["PodManagerRestService"],
 ]
+JSON = {"content-type": "application/json"}
+_XDS_OPTIONS = (("grpc.so_reuseport", 0), ("grpc.http2.max_ping_strikes", 0))
 
 
 def envoy_binary() -> str:
@@ -63,7 +65,7 @@ def eventually(condition: Callable[[], bool], seconds: float = 5) -> None:
 class Echo:
     """A servicer of all services that answers what it was asked, and by whom: `server` is its name.
 
-    Functions with a meaning: `sleep` (until cancelled), `fail`, `bare_fail` (no details), `binary`, `big`.
+    Functions with a meaning: `sleep`, `fail`, `binary`, `big`; streams wait for `go_on` after their first item.
     """
 
     def __init__(self, name: str) -> None:
@@ -81,8 +83,6 @@ class Echo:
                 await asyncio.sleep(60)
             if function == "fail":
                 raise error("FUNCTION_NOT_FOUND", "no such function", {"near": "fall"})
-            if function == "bare_fail":
-                await context.abort(grpc.StatusCode.UNKNOWN, "bare")
             if "body" not in answer.DESCRIPTOR.fields_by_name:
                 return self._plain(answer, request)
             if function == "binary":
@@ -191,18 +191,24 @@ class Front:
     def __init__(self, directory: Path) -> None:
         self.loop = Loop()
         self.directory = directory
-        self.pods = [Pod(self.loop, "podmgr")]
+        self.pods: list[Pod] = []
         self.snapshot = Snapshot()
         self.port, self.xds_port = free_port(), free_port()
+        self.http = httpx.Client(base_url=f"http://127.0.0.1:{self.port}", timeout=10, trust_env=False)
+        self.channel = grpc.insecure_channel(f"localhost:{self.port}")
+        self._xds_server: Any = None
+        self._envoy: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        pod_manager = self.pod("podmgr")
         for resource in (
-            pod_manager_cluster("127.0.0.1", self.pods[0].port),
+            pod_manager_cluster("127.0.0.1", pod_manager.port),
             routes(),
             listener("127.0.0.1", self.port),
         ):
             self.snapshot.set(resource)
         self.start_xds()
         self._start_envoy()
-        self.http = httpx.Client(base_url=f"http://127.0.0.1:{self.port}", timeout=10, trust_env=False)
 
     @property
     def pod_manager(self) -> Pod:
@@ -214,7 +220,7 @@ class Front:
 
     async def _start_xds(self) -> None:
         self.xds = XdsServer(self.snapshot)
-        self._xds_server = grpc.aio.server(options=SERVER_OPTIONS)
+        self._xds_server = grpc.aio.server(options=_XDS_OPTIONS)
         self.xds.add_to(self._xds_server)
         self._xds_server.add_insecure_port(f"127.0.0.1:{self.xds_port}")
         await self._xds_server.start()
@@ -247,24 +253,25 @@ class Front:
         self.log = self.directory / "envoy.log"
         options = ["--concurrency", "1", "--disable-hot-restart", "--log-level", "warning"]
         with self.log.open("wb") as output:
-            self.envoy = subprocess.Popen(
+            self._envoy = subprocess.Popen(
                 [envoy_binary(), "-c", str(config), *options], stdout=output, stderr=subprocess.STDOUT
             )
         eventually(self._is_open, 15)
 
     def _is_open(self) -> bool:
-        assert self.envoy.poll() is None, self.log.read_text()
+        assert self._envoy is not None and self._envoy.poll() is None, self.log.read_text()
         assert not self.xds.rejected, self.xds.rejected
         with socket.socket() as probe:
             return probe.connect_ex(("127.0.0.1", self.port)) == 0
 
     def close(self) -> None:
-        if hasattr(self, "http"):
-            self.http.close()
-        if hasattr(self, "envoy"):
-            self.envoy.terminate()
-            self.envoy.wait(10)
-        self.stop_xds()
+        self.http.close()
+        self.channel.close()
+        if self._envoy is not None:
+            self._envoy.terminate()
+            self._envoy.wait(10)
+        if self._xds_server is not None:
+            self.stop_xds()
         for pod in self.pods:
             pod.stop()
         left = self.loop.tasks()
@@ -272,11 +279,31 @@ class Front:
         assert not left
 
 
-@contextmanager
-def running_front(directory: Path) -> Iterator[Front]:
-    front = Front.__new__(Front)
+@pytest.fixture(scope="module")
+def front(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Front]:
+    """Envoy with the modules `numpy`, served by `numpy-1`; `dead`, whose pod doesn't answer; `empty`, without a pod."""
+    front = Front(tmp_path_factory.mktemp("front"))
     try:
-        front.__init__(directory)  # type: ignore[misc]
+        front.start()
+        front.put("dead", Endpoint("127.0.0.1", free_port()))
+        front.put("empty")
+        front.put("numpy", front.pod("numpy-1").endpoint)
+        eventually(lambda: front.server_of("numpy") == "numpy-1")
         yield front
+        assert not front.xds.rejected, "Envoy refused some configuration"
     finally:
         front.close()
+
+
+def failure(response: httpx.Response) -> tuple[int, int, str]:
+    """The HTTP status, the code and the reason of an error; checks that it has the shape that every error has."""
+    assert response.headers["content-type"] == "application/json", response.text
+    body = response.json()
+    assert set(body) == {"code", "message", "details"}
+    assert body["message"]
+    (detail,) = body["details"]
+    assert set(detail) == {"@type", "reason", "domain", "metadata"}
+    assert detail["@type"] == "type.googleapis.com/google.rpc.ErrorInfo"
+    assert detail["domain"] == "jac_orc"
+    assert REASONS[detail["reason"]].code == body["code"]
+    return response.status_code, body["code"], detail["reason"]

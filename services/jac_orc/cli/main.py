@@ -11,6 +11,9 @@ from typing import Annotated
 import platformdirs
 import typer
 
+_STATE_DIR = platformdirs.user_state_path("jac-orc")
+_CACHE_DIR = platformdirs.user_cache_path("jac-orc")
+
 app = typer.Typer(
     name="jac-orc",
     help="Any Python module as a gRPC and REST service.",
@@ -27,15 +30,15 @@ def _root() -> None:
 
 @app.command()
 def up(
-    port: Annotated[int, typer.Option(help="Port of the front proxy on 127.0.0.1: REST, gRPC, gRPC-Web. 0: any.")] = 8080,
+    port: Annotated[int, typer.Option(help="Port of the front proxy on 127.0.0.1 (REST and gRPC). 0: any.")] = 8080,
     pod_manager_port: Annotated[int, typer.Option(help="Port of the pod manager on 127.0.0.1. 0: any.")] = 50050,
     xds_port: Annotated[int, typer.Option(help="Port of the xDS server on 127.0.0.1. 0: any.")] = 18000,
     state_dir: Annotated[
         Path, typer.Option(help="Where modules, pods and logs are kept.", file_okay=False)
-    ] = platformdirs.user_state_path("jac-orc"),
+    ] = _STATE_DIR,
     cache_dir: Annotated[
         Path, typer.Option(help="Where the modules' environments are kept.", file_okay=False)
-    ] = platformdirs.user_cache_path("jac-orc"),
+    ] = _CACHE_DIR,
     auto_deploy: Annotated[bool, typer.Option(help="Whether a call to a module deploys it.")] = True,
     policy: Annotated[
         Path | None, typer.Option(help="A YAML file with the lists `allow` and `refuse` of modules.", dir_okay=False)

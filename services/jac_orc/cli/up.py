@@ -157,7 +157,7 @@ class System:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             loop.add_signal_handler(number, self._on_signal, stop)
-        tasks = [asyncio.create_task(self._follower.follow())]
+        tasks: list[asyncio.Task[object]] = [asyncio.create_task(self._follower.follow())]
         exit_code = 0
         try:
             starting = asyncio.create_task(self._start())

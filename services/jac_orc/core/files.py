@@ -10,7 +10,7 @@ from typing import Any
 
 
 def write_json(file: Path, document: Any, *, durable: bool = True) -> None:
-    """Writes the file so that a crash at any moment leaves the old one or the new one; `durable`: of the machine, too."""
+    """Writes the file so that a crash leaves the old one or the new one; `durable`: a crash of the machine, too."""
     aside = file.with_name(f".{file.name}.{uuid.uuid4().hex}")
     try:
         with aside.open("w", encoding="utf-8") as stream:

@@ -42,7 +42,7 @@ class Server:
 
     def __init__(self) -> None:
         self.grpc = grpc.aio.server(options=SERVER_OPTIONS)
-        self.health = health.aio.HealthServicer()
+        self.health = health.aio.HealthServicer()  # type: ignore[attr-defined]
         self._services: list[str] = []
 
     def register(self, service: ServiceDescriptor, servicer: object) -> None:
@@ -50,7 +50,7 @@ class Server:
         handlers = {method.name: _handler(method, getattr(servicer, method.name)) for method in service.methods}
         self.add_handler(service, grpc.method_handlers_generic_handler(service.full_name, handlers))
 
-    def add_handler(self, service: ServiceDescriptor, handler: grpc.GenericRpcHandler) -> None:
+    def add_handler(self, service: ServiceDescriptor, handler: grpc.GenericRpcHandler[Any, Any]) -> None:
         """Has one handler take all calls of the service, which it answers as it likes."""
         self.grpc.add_generic_rpc_handlers((handler,))
         self._services.append(service.full_name)
@@ -85,7 +85,7 @@ class Server:
         pool = descriptor_pool.Default()
         v1 = pool.AddSerializedFile(_reflection_v1_file(alpha)).services_by_name["ServerReflection"]
         names = [*self._services, alpha.full_name, v1.full_name]
-        servicer = reflection.aio.ReflectionServicer(names, pool)
+        servicer = reflection.aio.ReflectionServicer(names, pool)  # type: ignore[attr-defined]
         for service in (alpha, v1):
             method = service.methods[0]
             handler = _handler(method, servicer.ServerReflectionInfo, request=reflection_pb2.ServerReflectionRequest)

@@ -72,12 +72,14 @@ class Calls:
                 finally:
                     self._places.release()
         except TimeoutError:
-            raise error("DEADLINE_EXCEEDED", f"the call took longer than {limit:g} s", {"timeout": f"{limit:g}s"}) from None
+            text = f"the call took longer than {limit:g} s"
+            raise error("DEADLINE_EXCEEDED", text, {"timeout": f"{limit:g}s"}) from None
 
     async def _enter(self) -> None:
         if self._places.locked() and self._waiting >= self._settings.queue:
             limits = {"queue": str(self._settings.queue), "max_concurrency": str(self._settings.max_concurrency)}
-            raise error("QUEUE_FULL", f"{self._waiting} calls are waiting already, which is all that `queue` allows", limits)
+            text = f"{self._waiting} calls are waiting already, which is all that `queue` allows"
+            raise error("QUEUE_FULL", text, limits)
         self._waiting += 1
         try:
             await self._places.acquire()

@@ -1,7 +1,7 @@
 """The guest: the process in which a user's module lives. Standard library only, for any Python from 3.8.
 
-It is run by path as `python -I guest.py FD SERVER_PID` by the interpreter of the module's own environment, so nothing of the
-server is importable here and nothing of the user's is there. FD is one end of a socket pair; what goes over it are
+It is run by path as `python -I guest.py FD SERVER_PID` by the interpreter of the module's own environment, so nothing of
+the server is importable here and nothing of the user's is there. FD is one end of a socket pair; what goes over it are
 frames (both directions alike, all numbers big-endian):
 
     u32 length of the control document | u32 number of attachments | u64 length of each attachment
@@ -566,6 +566,8 @@ class Calls:
             if args or kwargs:
                 raise Refusal("NOT_CALLABLE", "%s is a constant; it takes no arguments" % _quote(method), method=method)
             return encode_result(target)
+        if style == "named":
+            args, kwargs = _positional_only(target, kwargs)
         if style == "pack" and not kwargs and len(args) > 1 and _binds_as_one_list(target, args):
             args = [args]
         return encode_result(self._call(control["id"], target, method, args, kwargs))
@@ -664,6 +666,16 @@ def _signature_from_ast(arguments):
     if arguments.kwarg:
         found.append(kind(arguments.kwarg.arg, kind.VAR_KEYWORD))
     return inspect.Signature(found)
+
+
+def _positional_only(target, named):
+    """Named arguments as positional and named ones, for parameters that can't be passed by name."""
+    signature, args, rest = signature_of(target), [], dict(named)
+    for parameter in signature.parameters.values() if signature else ():
+        if parameter.kind is not parameter.POSITIONAL_ONLY or parameter.name not in rest:
+            break
+        args.append(rest.pop(parameter.name))
+    return args, rest
 
 
 def _binds_as_one_list(target, args):

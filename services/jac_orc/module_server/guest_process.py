@@ -136,7 +136,7 @@ class Guest(asyncio.Protocol):
 
     @classmethod
     async def start(cls, settings: GuestSettings) -> Guest:
-        """Starts a guest and loads the module; raises OrcError with the reason MODULE_IMPORT_FAILED where that fails."""
+        """Starts a guest and loads the module; raises OrcError (MODULE_IMPORT_FAILED) where that fails."""
         ours, theirs = socket.socketpair()
         ours.setblocking(False)
         environment = {
@@ -195,7 +195,7 @@ class Guest(asyncio.Protocol):
         answer = self._calls[call_id] = asyncio.get_running_loop().create_future()
         self._send({**control, "id": call_id}, attachments)
         try:
-            return await answer
+            return cast(bytes, await answer)
         except asyncio.CancelledError:
             self._abandon(call_id)
             raise
@@ -263,7 +263,8 @@ class Guest(asyncio.Protocol):
         self._abandoned.clear()
         how, metadata = _describe_exit(code)
         failure = error("GUEST_DIED", f"the process that runs the module {how}", metadata)
-        for waiting in [*self._calls.values(), self._loaded]:
+        owed: list[asyncio.Future[Any]] = [*self._calls.values(), self._loaded]
+        for waiting in owed:
             if not waiting.done():
                 waiting.set_exception(failure)
                 waiting.exception()  # whoever still awaits it gets it; nobody need
@@ -324,9 +325,10 @@ def _guest_error(document: Any) -> OrcError:
     if document["reason"] == "EXCEPTION_RAISED":
         mro = [name for name in document.get("mro", ()) if name in EXCEPTION_CODES]
         return exception_raised(mro, _exception_info(document.get("exception")))
-    metadata = document.get("metadata") or {}
-    texts = {str(key): str(value)[:200] for key, value in metadata.items() if value} if isinstance(metadata, dict) else {}
-    return error(document["reason"], str(document.get("message", "")), texts)
+    metadata = document.get("metadata")
+    pairs = metadata.items() if isinstance(metadata, dict) else ()
+    texts = {_text(key, 200): _text(value, 200) for key, value in pairs if value}
+    return error(document["reason"], _text(document.get("message"), 4000), texts)
 
 
 def _exception_info(data: Any, depth: int = 0) -> errors_pb2.ExceptionInfo:

@@ -41,6 +41,6 @@ class Settings:
     log_file: str | None = None
     """Where the log goes; None: standard output."""
     notify_fd: int | None = None
-    """A pipe to tell of the start: one JSON line when the module can be called or can't be imported. None: nobody asks."""
+    """A pipe to tell when the module can be called or can't be imported, as one JSON line; None: nobody asks."""
     lifeline_fd: int | None = None
     """A socket whose end of file means that the whole system stops; None: only SIGTERM does."""

@@ -117,7 +117,7 @@ def main() -> None:
     Path(settings.state_dir).mkdir(parents=True, exist_ok=True)
     try:
         uvloop.run(serve(settings, allowed))
-    except OSError as failure:
+    except (OSError, config.ConfigurationError) as failure:
         logger.error("%s", failure)
         sys.exit(2)
 

@@ -22,7 +22,7 @@ from jac_orc.pod_manager.modules import Modules
 _NOT_FORWARDED = frozenset(("grpc-timeout", "grpc-accept-encoding", "user-agent", "te", "content-type", "host"))
 
 
-class Activator(grpc.GenericRpcHandler):  # type: ignore[misc]
+class Activator(grpc.GenericRpcHandler):  # type: ignore[type-arg]
     """Handles every method of a service that modules have."""
 
     def __init__(self, service: ServiceDescriptor, modules: Modules) -> None:
@@ -50,7 +50,7 @@ class Activator(grpc.GenericRpcHandler):  # type: ignore[misc]
     async def stop(self) -> None:
         """Closes all channels."""
         for channel in self._channels.values():
-            await channel.close()
+            await channel.close(None)
 
     async def _forward(self, method: str, requests: AsyncIterator[bytes], context: Context) -> AsyncIterator[bytes]:
         try:
@@ -61,14 +61,14 @@ class Activator(grpc.GenericRpcHandler):  # type: ignore[misc]
             channel = self._channel(module.ready[0].address)
         except OrcError as failure:
             await abort(context, failure)
-        call = channel.stream_stream(method)(
+        call = channel.stream_stream(method, None, None)(
             _chained(first, requests), metadata=metadata, timeout=context.time_remaining()
         )
         try:
             async for response in call:
                 yield response
         except grpc.aio.AioRpcError as failure:
-            trailing = failure.trailing_metadata() or ()
+            trailing: Any = failure.trailing_metadata() or ()
             await context.abort(failure.code(), failure.details() or "", tuple(trailing))
         finally:
             call.cancel()

@@ -27,7 +27,7 @@ def spec_from(message: pb.ModuleSpec) -> ModuleSpec:
     given = {
         field: getattr(message, field)
         for field in ("replicas", "workers", "max_concurrency", "queue")
-        if message.HasField(field)  # type: ignore[arg-type]
+        if message.HasField(field)
     }
     if message.HasField("timeout"):
         given["timeout"] = message.timeout.ToTimedelta().total_seconds()
@@ -81,12 +81,12 @@ def merged(module: Module, changes: pb.ModuleSpec, paths: Iterable[str]) -> Modu
             raise error("UNKNOWN_FIELD", f"a module spec has no field {path[:100]!r}", {"field": path[:100]})
         if path == "module_name" and changes.module_name != module.name:
             raise error("MODULE_MISMATCH", "a module's name can't change", {"module": module.name})
-        message.ClearField(path)  # type: ignore[arg-type]
+        message.ClearField(path)
         only = pb.ModuleSpec()
         only.CopyFrom(changes)
         for field, _ in changes.ListFields():
             if field.name != path:
-                only.ClearField(field.name)  # type: ignore[arg-type]
+                only.ClearField(field.name)
         message.MergeFrom(only)
     return spec_from(message)
 
@@ -97,7 +97,7 @@ def module_message(module: Module) -> pb.Module:
         name=module.name,
         spec=spec_message(module.spec),
         status=pb.ModuleStatus(
-            phase=pb.ModulePhase.Value(f"MODULE_PHASE_{module.phase.value}"),
+            phase=f"MODULE_PHASE_{module.phase.value}",
             pods=[_pod_message(pod) for pod in module.pods],
             ready_replicas=len(module.ready),
             observed_generation=module.observed_generation,
@@ -115,7 +115,7 @@ def module_message(module: Module) -> pb.Module:
 def _pod_message(pod: Pod) -> pb.Pod:
     return pb.Pod(
         name=pod.name,
-        phase=pb.PodPhase.Value(f"POD_PHASE_{pod.phase.value}"),
+        phase=f"POD_PHASE_{pod.phase.value}",
         address=pod.address,
         restarts=pod.restarts,
         generation=pod.generation,

@@ -1,4 +1,4 @@
-"""What the pod manager speaks of: module specs, modules, pods. Plain data; protobuf and files are made from it elsewhere."""
+"""What the pod manager speaks of: module specs, modules, pods. Plain data; messages and files are made elsewhere."""
 
 from __future__ import annotations
 

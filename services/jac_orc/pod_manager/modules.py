@@ -90,10 +90,10 @@ class Modules:
         module = await self.backend.apply(spec) if existing is None else _equal(existing, spec)
         try:
             return await self._settling.wait(module, lambda now: bool(now.ready) or now.spec.replicas == 0)
-        except OrcError:
+        except OrcError as failure:
             if existing is None:
                 await self.backend.delete(spec.module_name)
-            raise
+            raise _advised(failure, spec) from None
 
     async def _update(self, name: str, change: Callable[[Module], ModuleSpec], *, wait: bool) -> Module:
         before = self.get(name)
@@ -123,11 +123,21 @@ class Modules:
 
         task = self._tasks.start(run())
         try:
-            return await asyncio.shield(task)  # type: ignore[no-any-return]
+            return await asyncio.shield(task)
         except asyncio.CancelledError:
             if task.cancelled():
                 raise error("MODULE_UNAVAILABLE", "the pod manager is stopping") from None
             raise
+
+
+def _advised(failure: OrcError, spec: ModuleSpec) -> OrcError:
+    """The failure, with what to do where the requirements were guessed from the module's name."""
+    guessed = spec.requirements and spec.requirements == default_requirements(spec.module_name)
+    if failure.reason not in ("ENVIRONMENT_FAILED", "MODULE_IMPORT_FAILED") or not guessed:
+        return failure
+    text = f"{failure.message}\n{spec.requirements[0]} was taken as the distribution that provides {spec.module_name}"
+    text += "; if another one does, create the module with `requirements`"
+    return error(failure.reason, text, failure.metadata, failure.details)
 
 
 def _equal(existing: Module, spec: ModuleSpec) -> Module:

@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator
 from jac_orc.core.server import Context
 from jac_orc.errors import error
 from jac_orc.pod_manager import convert
+from jac_orc.pod_manager.model import Module, ModuleSpec
 from jac_orc.pod_manager.modules import Modules
 from jac_orc.v1 import pod_manager_pb2 as pb
 
@@ -49,7 +50,7 @@ class PodManagerServicer:
         return pb.UpdateModuleResponse(module=convert.module_message(module))
 
     async def ScaleModule(self, request: pb.ScaleModuleRequest, context: Context) -> pb.ScaleModuleResponse:
-        def scaled(module: convert.Module) -> convert.ModuleSpec:
+        def scaled(module: Module) -> ModuleSpec:
             spec = dataclasses.replace(module.spec, replicas=request.replicas)
             convert.check_spec(spec)
             return spec

@@ -12,11 +12,12 @@ import dataclasses
 import logging
 import time
 import uuid
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from jac_orc.core import files
+from jac_orc.core.config import ConfigurationError
 from jac_orc.errors import OrcError
 from jac_orc.pod_manager.backends.local_logs import read_logs
 from jac_orc.pod_manager.backends.local_pod import Host, LocalPod, PodRecord, adoptable
@@ -25,6 +26,8 @@ from jac_orc.pod_manager.environments import Environments
 from jac_orc.pod_manager.model import LogLine, Module, ModulePhase, ModuleSpec, PodPhase
 
 logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
 
 
 class LocalBackend:
@@ -43,12 +46,9 @@ class LocalBackend:
         """Takes up the modules and pods that an earlier pod manager has left."""
         for directory in (self._files, self._host.pods, self._host.logs):
             directory.mkdir(parents=True, exist_ok=True)
-        records = [PodRecord(**files.read_json(file)) for file in sorted(self._host.pods.glob("*.json"))]
-        for file in sorted(self._files.glob("*.json")):
-            document = files.read_json(file)
-            spec = _spec_from(document.pop("spec"))
-            pods = [record for record in records if record.module_name == spec.module_name]
-            self._deploy(Module(spec=spec, phase=ModulePhase.STARTING, **document), pods)
+        records = [_read(file, _pod_record_from) for file in sorted(self._host.pods.glob("*.json"))]
+        for module in [_read(file, _module_from) for file in sorted(self._files.glob("*.json"))]:
+            self._deploy(module, [record for record in records if record.module_name == module.name])
         for record in records:
             if record.module_name not in self._deployments:
                 adoptable(record, run_id="")
@@ -117,8 +117,23 @@ class LocalBackend:
         files.write_json(self._files / f"{module.name}.json", document)
 
 
-def _spec_from(document: dict[str, Any]) -> ModuleSpec:
-    return ModuleSpec(**{**document, "requirements": tuple(document["requirements"])})
+def _read(file: Path, convert: Callable[[Any], T]) -> T:
+    """What a state file holds; raises ConfigurationError for one that a hand, not this program, has written."""
+    try:
+        return convert(files.read_json(file))
+    except (ValueError, TypeError, KeyError, AttributeError) as failure:
+        text = f"the state file {file} is damaged ({failure}); mend or remove it"
+        raise ConfigurationError(text) from failure
+
+
+def _pod_record_from(document: dict[str, Any]) -> PodRecord:
+    return PodRecord(**document)
+
+
+def _module_from(document: dict[str, Any]) -> Module:
+    spec = document.pop("spec")
+    spec = ModuleSpec(**{**spec, "requirements": tuple(spec["requirements"])})
+    return Module(spec=spec, phase=ModulePhase.STARTING, **document)
 
 
 class Deployment:

@@ -14,13 +14,12 @@ from envoy.config.listener.v3.listener_pb2 import Listener
 
 from .descriptors import SERVICES, descriptor_set
 from .messages import build, typed
-from .replies import local_reply_config
+from .replies import MAX_BODY_BYTES, MAX_HEADERS_KIB, local_reply_config
 
 FRONT = "front"
 """The name of the listener and of its route configuration."""
 TRANSCODER = "transcoder"
 """The transcoder's name in the filter chain, by which routes switch it off."""
-MAX_BODY_BYTES = 64 * 1024 * 1024
 
 _HTTP = "envoy.extensions.filters.http"
 _MODULE_PATH = "^/(?:v1/)?modules/([A-Za-z0-9_.]+)[/:]"
@@ -44,6 +43,7 @@ def listener(host: str, port: int, descriptors: bytes | None = None) -> Listener
         # The first call of a module may have to wait until its packages are installed.
         stream_idle_timeout="600s",
         request_headers_timeout="30s",
+        max_request_headers_kb=MAX_HEADERS_KIB,
         early_header_mutation_extensions=[_early_mutations()],
         local_reply_config=local_reply_config(),
         http_filters=_http_filters(descriptor_set() if descriptors is None else descriptors),

@@ -1,15 +1,15 @@
 """What Envoy itself answers when no server does: one table, in the shape of every other error.
 
-REST requests get `{"code":…,"message":…,"details":[…]}` as the body. A request that is gRPC, also by the transcoder's
-doing, gets `grpc-status`, a plain `grpc-message` and `grpc-status-details-bin`; of the latter three the transcoder makes
-the same JSON for a REST client. The details carry the message a second time and a client checks that both are equal, so
-messages of replies to gRPC are fixed texts.
+A REST client gets `{"code":…,"message":…,"details":[…]}` as the body. A gRPC client gets `grpc-status`, a plain
+`grpc-message` and, in `grpc-status-details-bin`, the same once more with the details. Clients check that both messages
+are equal, and Envoy can't format the latter: what a gRPC client reads is a fixed text.
 """
 
 from __future__ import annotations
 
 import base64
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 import envoy.extensions.access_loggers.filters.cel.v3.cel_pb2  # noqa: F401  (named by an @type)
@@ -18,6 +18,11 @@ from jac_orc.errors import DOMAIN, REASONS, error, to_status
 
 from .messages import typed
 
+MAX_BODY_BYTES = 64 * 1024 * 1024
+"""How large a request's or an answer's body may be where REST is turned into gRPC."""
+MAX_HEADERS_KIB = 60
+"""How large a request's headers may be together."""
+
 _ERROR_INFO = "type.googleapis.com/google.rpc.ErrorInfo"
 _GRPC = "application/grpc"
 _TRANSCODED = "x-envoy-original-method"
@@ -25,36 +30,69 @@ _TRANSCODED = "x-envoy-original-method"
 _CEL_FILTER = "envoy.extensions.access_loggers.filters.cel.v3.ExpressionFilter"
 
 
+_BODY = "%LOCAL_REPLY_BODY%"
+"""What Envoy would have answered."""
+
+
 @dataclass(frozen=True)
 class Reply:
     """One line of the table: which of Envoy's own replies it is about, and what a client reads."""
 
-    status: int | None
-    """The HTTP status that Envoy has chosen; None: any."""
     reason: str
     """A name of the closed list of reasons."""
     message: str
     """A fixed text, true for every such reply."""
     rest_message: str | None = None
     """What REST clients read instead; an Envoy format string."""
-    only_if: str | None = None
-    """A CEL condition that the reply meets besides."""
+    status: int | None = None
+    """The HTTP status that Envoy has chosen; None: any."""
+    cause: str | None = None
+    """A regular expression for what Envoy's access log calls RESPONSE_CODE_DETAILS; None: any."""
+    rest_status: int | None = None
+    """The HTTP status that REST clients get; None: the one that Envoy has chosen."""
+    metadata: Mapping[str, str] = field(default_factory=dict)
+    """What the reason promises to tell besides."""
 
 
-_BODY = "%LOCAL_REPLY_BODY% ## %RESPONSE_CODE_DETAILS%"
-
-# The first line that matches counts.
+# The first line that fits counts. Envoy tells an unknown query parameter from a malformed one only in the body, on which
+# it can't choose: both are MALFORMED_REQUEST, and the message tells.
 REPLIES = (
-    Reply(400, "MALFORMED_REQUEST", "the request is malformed", _BODY),
-    Reply(403, "HOST_NOT_ALLOWED", "the host or the origin is not let in", _BODY),
-    Reply(404, "ROUTE_NOT_FOUND", "no such route", "no such route: %REQ(:METHOD)% %REQ(:PATH):200%"),
-    Reply(408, "DEADLINE_EXCEEDED", "the request came too slowly, or nothing moved for too long",_BODY),
-    Reply(413, "TOO_LARGE", "the request's body is too large"),
-    Reply(415, "CONTENT_TYPE_NOT_SUPPORTED", "the content type is not supported", _BODY),
-    Reply(431, "TOO_LARGE", "the request's headers are too large"),
-    Reply(503, "MODULE_UNAVAILABLE", "none of the module's pods can be reached now",_BODY),
-    Reply(504, "DEADLINE_EXCEEDED", "the deadline passed before the answer", _BODY),
-    Reply(None, "INTERNAL", "the front proxy failed", _BODY),
+    Reply("DEADLINE_EXCEEDED", "the deadline passed before the answer", cause="max_duration_timeout", rest_status=504),
+    Reply(
+        "MALFORMED_REQUEST",
+        "the module's name or the timeout can't be sent in a header",
+        cause="filter_removed_required_request_headers.*",
+        rest_status=400,
+    ),
+    Reply("MALFORMED_REQUEST", "the request has no Host header", cause="missing_host_header"),
+    Reply(
+        "TOO_LARGE",
+        "the answer is too large",
+        cause="response_payload_too_large",
+        rest_status=429,
+        metadata={"limit": str(MAX_BODY_BYTES)},
+    ),
+    Reply("MALFORMED_REQUEST", "the request is malformed", _BODY, status=400),
+    Reply("HOST_NOT_ALLOWED", "the host or the origin is not let in", _BODY, status=403),
+    Reply("ROUTE_NOT_FOUND", "no such route", "no such route: %REQ(:METHOD)% %REQ(:PATH):200%", status=404),
+    Reply("DEADLINE_EXCEEDED", "the request came too slowly, or nothing moved for too long", status=408),
+    Reply("TOO_LARGE", "the request's body is too large", status=413, metadata={"limit": str(MAX_BODY_BYTES)}),
+    Reply("CONTENT_TYPE_NOT_SUPPORTED", "the content type is not supported", _BODY, status=415),
+    Reply("MALFORMED_REQUEST", "HTTP/1.0 is not supported; use HTTP/1.1 or HTTP/2", status=426),
+    Reply(
+        "TOO_LARGE",
+        "the request's headers are too large",
+        status=431,
+        metadata={"limit": str(MAX_HEADERS_KIB * 1024)},
+    ),
+    Reply(
+        "MODULE_UNAVAILABLE",
+        "no server could take the call, or the one that took it is gone",
+        f"no server could take the call, or the one that took it is gone: {_BODY}",
+        status=503,
+    ),
+    Reply("DEADLINE_EXCEEDED", "the deadline passed before the answer", status=504),
+    Reply("INTERNAL", "the front proxy failed", f"the front proxy failed: {_BODY} (%RESPONSE_CODE_DETAILS%)"),
 )
 
 
@@ -65,7 +103,7 @@ def local_reply_config() -> dict[str, Any]:
 
 
 def _grpc_mapper(reply: Reply) -> dict[str, Any]:
-    failure = error(reply.reason, reply.message)
+    failure = error(reply.reason, reply.message, reply.metadata)
     details = base64.b64encode(to_status(failure).SerializeToString(deterministic=True)).decode().rstrip("=")
     headers = {"grpc-status": str(failure.code), "grpc-status-details-bin": details}
     is_grpc = {"header_filter": {"header": {"name": "content-type", "string_match": {"prefix": _GRPC}}}}
@@ -84,25 +122,24 @@ def _rest_mapper(reply: Reply) -> dict[str, Any]:
     body = {
         "code": REASONS[reply.reason].code,
         "message": reply.rest_message or reply.message,
-        "details": [{"@type": _ERROR_INFO, "reason": reply.reason, "domain": DOMAIN, "metadata": {}}],
+        "details": [{"@type": _ERROR_INFO, "reason": reply.reason, "domain": DOMAIN, "metadata": dict(reply.metadata)}],
     }
+    status = {"status_code": reply.rest_status} if reply.rest_status else {}
     return {
         "filter": _all_of(_filters(reply)),
         "body_format_override": {"json_format": body, "content_type": "application/json"},
+        **status,
     }
 
 
 def _filters(reply: Reply) -> list[dict[str, Any]]:
     filters: list[dict[str, Any]] = []
     if reply.status is not None:
-        filters.append(_status_is(reply.status))
-    if reply.only_if is not None:
-        filters.append({"extension_filter": typed("cel", _CEL_FILTER, expression=reply.only_if)})
+        filters.append({"status_code_filter": _comparison("EQ", reply.status)})
+    if reply.cause is not None:
+        expression = f"response.code_details.matches('^{reply.cause}$')"
+        filters.append({"extension_filter": typed("cel", _CEL_FILTER, expression=expression)})
     return filters or [{"status_code_filter": _comparison("GE", 100)}]
-
-
-def _status_is(status: int) -> dict[str, Any]:
-    return {"status_code_filter": _comparison("EQ", status)}
 
 
 def _comparison(operator: str, value: int) -> dict[str, Any]:

@@ -48,7 +48,12 @@ def routes(allowed_hosts: Iterable[str] = DEFAULT_ALLOWED_HOSTS) -> RouteConfigu
     served = {
         "name": "allowed",
         "domains": ["*"] if everyone else hosts,
-        "routes": [*([] if everyone else _origin_guards(hosts)), *_content_type_guards(), *_destinations()],
+        "routes": [
+            *([] if everyone else _origin_guards(hosts)),
+            *_consistency_guards(),
+            *_content_type_guards(),
+            *_destinations(),
+        ],
     }
     others = {"name": "others", "domains": ["*"], "routes": [_refuse({"prefix": "/"}, 403, _unknown_host(hosts))]}
     return build(
@@ -56,7 +61,7 @@ def routes(allowed_hosts: Iterable[str] = DEFAULT_ALLOWED_HOSTS) -> RouteConfigu
         {
             "name": FRONT,
             "virtual_hosts": [served] if everyone else [served, others],
-            # The transcoder adds it; long paths would count twice against the servers' metadata limit.
+            # The transcoder adds it, and no server needs it.
             "request_headers_to_remove": ["x-envoy-original-path"],
         },
     )
@@ -111,13 +116,33 @@ def _content_type_guards() -> list[dict[str, Any]]:
         _matches("content-type", "(?i)application/grpc.*", invert=True),
     ]
     missing = [_matches(":method", "POST|PATCH"), _present("content-type", False)]
-    # Routes whose body is optional; what follows them is refused where the content type is missing.
-    optional = [{"prefix": "/create_pod/"}, {"safe_regex": {"regex": "/v1/objects/[^/]+:renew"}}]
+    renewal = {"safe_regex": {"regex": "/v1/objects/[^/]+:renew"}}
     return [
         _refuse({"prefix": "/", "headers": others}, 415, f"this content type is not supported; {advice}"),
-        *({"match": {**match, "headers": missing}, **_to_pod_manager()} for match in optional[:1]),
-        *({"match": {**match, "headers": missing}, **_to_module()} for match in optional[1:]),
+        # The two routes whose body is optional.
+        {"match": {"prefix": "/create_pod/", "headers": missing}, **_to_pod_manager()},
+        {"match": {**renewal, "headers": missing}, **_to_module()},
         _refuse({"prefix": "/", "headers": missing}, 415, f"the request has no content type; {advice}"),
+    ]
+
+
+def _consistency_guards() -> list[dict[str, Any]]:
+    """What the servers couldn't refuse as clearly: a field that is in the path and in the query, a deadline of no form.
+
+    The transcoder would take the query's value, gRPC libraries would answer an internal error.
+    """
+    bad_timeout = [_present("grpc-timeout"), _matches("grpc-timeout", "[0-9]{1,8}[HMSmun]", invert=True)]
+    in_path = {"module_name": "/(create_pod|delete_pod|(v1/)?modules)/.+", "method_name": "/modules/.+"}
+    return [
+        _refuse({"prefix": "/", "headers": bad_timeout}, 400, "the timeout is not of the form 500m, 30S or 2M"),
+        *(
+            _refuse(
+                {"safe_regex": {"regex": path}, "query_parameters": [{"name": name, "present_match": True}]},
+                400,
+                f"{name} is in the path; it can't be in the query too",
+            )
+            for name, path in in_path.items()
+        ),
     ]
 
 
@@ -151,6 +176,7 @@ def _to_module() -> dict[str, Any]:
 def _action() -> dict[str, Any]:
     """How long, and how often: the caller's deadline without a cap, and retries only of what was surely not run.
 
+    The deadline ends here a little before it ends in the servers, whose gRPC library would answer it without details.
     `unavailable` is not retried: a module may have answered it after its code ran.
     """
     previous_hosts = typed(
@@ -159,7 +185,7 @@ def _action() -> dict[str, Any]:
     )
     return {
         "timeout": "0s",
-        "max_stream_duration": {"grpc_timeout_header_max": "0s"},
+        "max_stream_duration": {"grpc_timeout_header_max": "0s", "grpc_timeout_header_offset": "0.005s"},
         "retry_policy": {
             "retry_on": "connect-failure,refused-stream,reset-before-request",
             "num_retries": 3,

@@ -1,0 +1,1 @@
+"""What the system costs, measured on real processes; `python -m bench` prints it."""

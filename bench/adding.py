@@ -1,0 +1,112 @@
+"""How long a new module takes to be routable while many are registered: real pod manager parts, real Envoy, stub pods."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+import statistics
+import tempfile
+import time
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import grpc
+from google.api import httpbody_pb2
+
+from bench.load import http_call
+from jac_orc.cli import envoy
+from jac_orc.core import files
+from jac_orc.pod_manager.__main__ import PodManager
+from jac_orc.pod_manager.backends.fake import FakeBackend
+from jac_orc.pod_manager.model import ModuleSpec
+from jac_orc.pod_manager.policy import Policy
+from jac_orc.pod_manager.settings import Settings
+from jac_orc.pod_manager.xds import resources
+from jac_orc.v1 import module_pb2, module_pb2_grpc
+
+_DIRECT = b'{"result":"direct"}'
+
+
+class StubPod(module_pb2_grpc.ModuleServiceServicer):
+    """Answers whether a call came straight from Envoy, or by way of the activator, which is a gRPC client."""
+
+    async def CallNamed(self, request: Any, context: Any) -> module_pb2.CallNamedResponse:
+        agents = [value for key, value in context.invocation_metadata() if key == "user-agent"]
+        data = b'{"result":"forwarded"}' if any("grpc" in agent for agent in agents) else _DIRECT
+        return module_pb2.CallNamedResponse(body=httpbody_pb2.HttpBody(content_type="application/json", data=data))
+
+
+async def measure(registered: int, rounds: int) -> float:
+    """The median time in milliseconds from registering a module to the first call that goes straight to its pod."""
+    async with _system() as (backend, port):
+        for index in range(registered):
+            await backend.apply(ModuleSpec(f"module{index}"))
+        await _until_direct(port, f"module{registered - 1}")
+        times = []
+        for index in range(rounds):
+            begin = time.perf_counter()
+            await backend.apply(ModuleSpec(f"added{index}"))
+            await _until_direct(port, f"added{index}")
+            times.append((time.perf_counter() - begin) * 1000)
+        return statistics.median(times)
+
+
+async def _until_direct(port: int, module: str) -> None:
+    """Calls the module until Envoy knows where it is."""
+    call = await http_call(port, f"/modules/{module}/f", b"{}", _DIRECT)
+    while True:
+        try:
+            return await call()
+        except RuntimeError:
+            await asyncio.sleep(0.001)
+
+
+@contextlib.asynccontextmanager
+async def _system() -> AsyncIterator[tuple[FakeBackend, int]]:
+    binary = envoy.binary()
+    if binary is None:
+        raise RuntimeError("Envoy is not installed")
+    pod = grpc.aio.server()
+    module_pb2_grpc.add_ModuleServiceServicer_to_server(StubPod(), pod)
+    pod_port = pod.add_insecure_port("127.0.0.1:0")
+    await pod.start()
+    ports = [_free_port() for _ in range(3)]
+    with tempfile.TemporaryDirectory(prefix="jac-bench-") as directory:
+        settings = Settings(port=ports[0], xds_port=ports[1], front_port=ports[2], state_dir=Path(directory))
+        backend = FakeBackend(f"127.0.0.1:{pod_port}")
+        manager = PodManager(settings, Policy(), backend)
+        await manager.start()
+        bootstrap = Path(directory) / "envoy.json"
+        admin = str(Path(directory) / "admin.sock")
+        files.write_json(bootstrap, resources.bootstrap("front", ("127.0.0.1", ports[1]), admin))
+        process = await asyncio.create_subprocess_exec(
+            str(binary), "-c", str(bootstrap), "--concurrency", "2", "--disable-hot-restart", "--log-level", "error",
+            stderr=asyncio.subprocess.DEVNULL,
+        )  # fmt: skip
+        try:
+            await _until_listening(ports[2])
+            yield backend, ports[2]
+        finally:
+            process.terminate()
+            await process.wait()
+            await manager.stop()
+            await pod.stop(0)
+
+
+async def _until_listening(port: int) -> None:
+    while True:
+        try:
+            _, writer = await asyncio.open_connection("127.0.0.1", port)
+        except OSError:
+            await asyncio.sleep(0.02)
+        else:
+            writer.close()
+            return
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])

@@ -1,0 +1,5 @@
+"""A module that can't be imported: it asks for the end."""
+
+import sys
+
+sys.exit(3)

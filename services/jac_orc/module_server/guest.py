@@ -18,6 +18,8 @@ each answered once, in any order, by `{"id": 7}` + [JSON body] or `{"id": 7, "er
 traceback, notes, cause) and `"mro"`. End of file ends the guest.
 """
 
+from __future__ import annotations
+
 import ast
 import asyncio
 import base64
@@ -43,6 +45,12 @@ import threading
 import time
 import traceback
 import types
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+
+    Document = dict[str, Any]
 
 MAX_DEPTH = 100
 MAX_MESSAGE_CHARS = 1000
@@ -55,7 +63,7 @@ _SIZE = struct.Struct("!Q")
 class Refusal(Exception):
     """A call that fails for a reason of this system's closed list, not by an exception of the module's code."""
 
-    def __init__(self, reason, message, **metadata):
+    def __init__(self, reason: str, message: str, **metadata: str) -> None:
         super().__init__(message)
         self.error = {"reason": reason, "message": message, "metadata": metadata}
 
@@ -70,19 +78,19 @@ class Cancelled(BaseException):
 class Wire:
     """Frames over a socket; any thread may send, one receives."""
 
-    def __init__(self, sock):
+    def __init__(self, sock: socket.socket) -> None:
         self._socket = sock
         self._file = sock.makefile("rb", buffering=1 << 18)
         self._lock = threading.Lock()
 
-    def receive(self):
+    def receive(self) -> tuple[Document, list[bytes]]:
         """The next control document and its attachments; raises EOFError at the end."""
         length, count = _HEAD.unpack(self._read(_HEAD.size))
         sizes = [_SIZE.unpack(self._read(_SIZE.size))[0] for _ in range(count)]
         control = json.loads(self._read(length))
         return control, [self._read(size) for size in sizes]
 
-    def send(self, control, *attachments):
+    def send(self, control: Document, *attachments: bytes) -> None:
         """Sends one frame, whole."""
         document = json.dumps(control).encode()
         head = [_HEAD.pack(len(document), len(attachments)), *(_SIZE.pack(len(part)) for part in attachments)]
@@ -90,8 +98,8 @@ class Wire:
         with self._lock:
             self._socket.sendall(frame)
 
-    def _read(self, size):
-        data = self._file.read(size)
+    def _read(self, size: int) -> bytes:
+        data: bytes = self._file.read(size)
         if len(data) < size:
             raise EOFError
         return data
@@ -103,12 +111,12 @@ class Wire:
 class Names:
     """Which names of the module may be reached, and what they stand for (contract: What is exposed)."""
 
-    def __init__(self, module, refused):
-        self._module = module
+    def __init__(self, module: types.ModuleType, refused: list[str]) -> None:
+        self.module = module
         self._package = module.__name__.partition(".")[0]
         self._refused = frozenset(refused) - {self._package}
 
-    def resolve(self, path):
+    def resolve(self, path: str) -> Any:
         """What a dotted path stands for; raises Refusal where there is nothing, or nothing that is exposed."""
         segments = path.split(".")
         for segment in segments:
@@ -116,19 +124,19 @@ class Names:
                 raise Refusal("FUNCTION_NOT_FOUND", "%s is no name of a function" % _quote(path), method=path[:200])
             if segment.startswith("_"):
                 raise Refusal("NAME_NOT_EXPOSED", "%s is private" % _quote(path), method=path[:200])
-        value = self._module
+        value = self.module
         for index, segment in enumerate(segments):
             value = self._step(value, segment, ".".join(segments[: index + 1]))
         return value
 
-    def _step(self, owner, segment, path):
+    def _step(self, owner: Any, segment: str, path: str) -> Any:
         exported = getattr(owner, "__all__", None) if isinstance(owner, types.ModuleType) else None
         try:
             value = self._attribute(owner, segment)
         except AttributeError:
             near = difflib.get_close_matches(segment, self.public(owner), n=3)
             hint = "; did you mean %s?" % ", ".join(near) if near else ""
-            message = "%s has no function %s%s" % (self._module.__name__, _quote(path), hint)
+            message = "%s has no function %s%s" % (self.module.__name__, _quote(path), hint)
             raise Refusal("FUNCTION_NOT_FOUND", message, method=path[:200], near=",".join(near)) from None
         if exported is not None and segment not in exported:
             message = "%s is not exported by %s (__all__)" % (_quote(path), owner.__name__)
@@ -141,7 +149,7 @@ class Names:
             raise Refusal("NAME_NOT_EXPOSED", message, method=path[:200])
         return value
 
-    def _attribute(self, owner, segment):
+    def _attribute(self, owner: Any, segment: str) -> Any:
         """The attribute; a submodule that nothing has imported yet is imported."""
         try:
             return getattr(owner, segment)
@@ -156,15 +164,15 @@ class Names:
                     raise
                 raise AttributeError(segment) from None
 
-    def public(self, owner):
+    def public(self, owner: Any) -> list[str]:
         """The public names of a module, a class or an object, sorted."""
         exported = getattr(owner, "__all__", None) if isinstance(owner, types.ModuleType) else None
         names = dir(owner) if exported is None else [name for name in exported if isinstance(name, str)]
         return sorted(name for name in names if not name.startswith("_"))
 
-    def walk(self):
+    def walk(self) -> Iterator[tuple[str, Any]]:
         """Every exposed value that is there, as (dotted path, value), submodules of the package included."""
-        seen, waiting = set(), [("", self._module)]
+        seen, waiting = set(), [("", self.module)]
         while waiting:
             prefix, owner = waiting.pop(0)
             seen.add(id(owner))
@@ -182,14 +190,14 @@ class Names:
                     waiting.append((prefix + name + ".", value))
 
 
-def _quote(text):
+def _quote(text: str) -> str:
     return repr(text if len(text) <= 200 else text[:200] + "…")
 
 
 # --- values -----------------------------------------------------------------------------------------------------------
 
 
-def parse_body(data):
+def parse_body(data: bytes) -> Document:
     """The JSON object in a body; raises Refusal for anything else. NaN and doubled keys are no JSON here."""
     try:
         text = data.decode("utf-8")
@@ -206,11 +214,11 @@ def parse_body(data):
     return body
 
 
-def _no_constant(name):
+def _no_constant(name: str) -> None:
     raise ValueError('%s is not JSON; send the string "%s"' % (name, name))
 
 
-def _object(pairs):
+def _object(pairs: list[tuple[str, Any]]) -> Document:
     result = dict(pairs)
     if len(result) < len(pairs):
         names = [name for name, count in collections.Counter(name for name, _ in pairs).items() if count > 1]
@@ -218,16 +226,16 @@ def _object(pairs):
     return result
 
 
-def _json_kind(value):
+def _json_kind(value: Any) -> str:
     kinds = {list: "an array", str: "a string", bool: "a boolean", type(None): "null"}
     return kinds.get(type(value), "a number")
 
 
-def _too_deep():
+def _too_deep() -> Refusal:
     return Refusal("TOO_DEEP", "the value is nested deeper than %d levels" % MAX_DEPTH, limit=str(MAX_DEPTH))
 
 
-def decode(value, depth=0):
+def decode(value: Any, depth: int = 0) -> Any:
     """An argument as Python sees it; `{"$bytes": …}` and `{"$value": …}` are the two escapes."""
     kind = type(value)
     if kind is list:
@@ -248,7 +256,7 @@ def decode(value, depth=0):
     return {key: decode(item, depth + 1) for key, item in value.items()}
 
 
-def _decode_bytes(text):
+def _decode_bytes(text: Any) -> bytes:
     try:
         return base64.b64decode(text, validate=True)
     except (ValueError, TypeError):
@@ -259,7 +267,7 @@ class NoJsonForm(Exception):
     """A value that has no exact JSON form."""
 
 
-def encode_result(value):
+def encode_result(value: Any) -> bytes:
     """`{"result":…}` as bytes; raises Refusal for a value without an exact JSON form."""
     try:
         plain = encode(value, 0, set())
@@ -274,7 +282,7 @@ def encode_result(value):
         return json.dumps({"result": plain}, allow_nan=False, separators=(",", ":")).encode()
 
 
-def encode(value, depth, parents):
+def encode(value: Any, depth: int, parents: set[int]) -> Any:
     """The value as what `json.dumps` writes exactly (contract: JSON values); raises NoJsonForm."""
     kind = type(value)
     if value is None or kind in (str, int, bool):
@@ -300,13 +308,13 @@ def encode(value, depth, parents):
         parents.discard(id(value))
 
 
-def _encode_float(value):
+def _encode_float(value: float) -> float | str:
     if math.isfinite(value):
         return value
     return "NaN" if value != value else "Infinity" if value > 0 else "-Infinity"
 
 
-def _encode_scalar(value):
+def _encode_scalar(value: Any) -> tuple[Any] | None:
     """The JSON form in a tuple, or None where the value is no scalar that has one."""
     if isinstance(value, (bytes, bytearray, memoryview)):
         return (base64.b64encode(value).decode(),)
@@ -324,10 +332,9 @@ def _encode_scalar(value):
             return (str(value),)
     if isinstance(value, float):
         return (_encode_float(float.__float__(value)),)
-    for base, plain in ((int, int.__int__), (str, str.__str__)):
-        if isinstance(value, base):
-            return (plain(value),)
-    return None
+    if isinstance(value, int):
+        return (int.__int__(value),)
+    return (str.__str__(value),) if isinstance(value, str) else None
 
 
 _TEXT_TYPES = {
@@ -346,7 +353,7 @@ _TEXT_TYPES = {
 }
 
 
-def _encode_duration(value):
+def _encode_duration(value: datetime.timedelta) -> str:
     """Seconds with as many decimals as needed, exactly: `"3.5s"`."""
     micros = (value.days * 86400 + value.seconds) * 1000000 + value.microseconds
     sign, micros = ("-", -micros) if micros < 0 else ("", micros)
@@ -354,7 +361,7 @@ def _encode_duration(value):
     return "%s%d%ss" % (sign, micros // 1000000, "." + fraction if fraction else "")
 
 
-def _encode_container(value, depth, parents):
+def _encode_container(value: Any, depth: int, parents: set[int]) -> Any:
     if isinstance(value, dict):
         return _encode_dict(value, depth, parents)
     if isinstance(value, tuple) and hasattr(value, "_fields"):
@@ -364,8 +371,7 @@ def _encode_container(value, depth, parents):
         return {field.name: encode(getattr(value, field.name), depth, parents) for field in fields}
     if isinstance(value, (set, frozenset)):
         return _encode_items(_sorted(value), depth, parents)
-    views = (type({}.keys()), type({}.values()), type({}.items()))
-    if isinstance(value, (list, tuple, range, collections.deque, *views)):
+    if isinstance(value, (list, tuple, range, collections.deque, *_DICT_VIEWS)):
         return _encode_items(value, depth, parents)
     if _numpy_kind(value) is not None:
         return _encode_numpy(value, depth, parents)
@@ -374,20 +380,23 @@ def _encode_container(value, depth, parents):
     raise NoJsonForm("a %s" % qualified_name(type(value)))
 
 
-def _encode_items(items, depth, parents):
+_DICT_VIEWS: Any = tuple(type(view) for view in ({1: 1}.keys(), {1: 1}.values(), {1: 1}.items()))
+
+
+def _encode_items(items: Iterable[Any], depth: int, parents: set[int]) -> list[Any]:
     return [
         item if item is None or type(item) in (str, int, bool) else encode(item, depth, parents) for item in items
     ]
 
 
-def _sorted(items):
+def _sorted(items: Iterable[Any]) -> Iterable[Any]:
     try:
         return sorted(items)
     except TypeError:
         return items
 
 
-def _encode_dict(value, depth, parents):
+def _encode_dict(value: dict[Any, Any], depth: int, parents: set[int]) -> Any:
     """An object where the keys are scalars that JSON writes differently, else an array of pairs."""
     keys = [_encode_key(key) for key in value]
     if None in keys or len(set(keys)) < len(keys):
@@ -396,7 +405,7 @@ def _encode_dict(value, depth, parents):
     return {key: encode(item, depth, parents) for key, item in zip(keys, value.values())}
 
 
-def _encode_key(key):
+def _encode_key(key: Any) -> str | None:
     """A key as `json.dumps` writes it; None for one that it doesn't."""
     if type(key) is str:
         return key
@@ -407,15 +416,14 @@ def _encode_key(key):
     return None
 
 
-def _numpy_kind(value):
+def _numpy_kind(value: Any) -> str | None:
     """The kind letter of a NumPy scalar's or array's dtype; None for anything else."""
     numpy = sys.modules.get("numpy")
-    if numpy is None or not isinstance(value, (getattr(numpy, "ndarray", ()), getattr(numpy, "generic", ()))):
-        return None
-    return value.dtype.kind
+    classes: Any = (getattr(numpy, "ndarray", ()), getattr(numpy, "generic", ()))
+    return str(value.dtype.kind) if isinstance(value, classes) else None
 
 
-def _encode_numpy(value, depth, parents):
+def _encode_numpy(value: Any, depth: int, parents: set[int]) -> Any:
     kind, size = value.dtype.kind, value.dtype.itemsize
     exact = kind in "biuSUO" or (kind == "f" and size <= 8) or (kind == "c" and size <= 16)
     if not exact or type(value).__name__ == "MaskedArray":
@@ -428,12 +436,12 @@ def _encode_numpy(value, depth, parents):
 # --- errors -----------------------------------------------------------------------------------------------------------
 
 
-def qualified_name(cls):
+def qualified_name(cls: type) -> str:
     """A class's module and qualified name, `builtins.ValueError`."""
     return "%s.%s" % (getattr(cls, "__module__", "?"), getattr(cls, "__qualname__", cls.__name__))
 
 
-def exception_data(failure, depth=0):
+def exception_data(failure: BaseException, depth: int = 0) -> Document:
     """An exception as data; one that can't be rendered is still reported."""
     try:
         message = str(failure)
@@ -443,7 +451,7 @@ def exception_data(failure, depth=0):
     while frames and "importlib" in frames[0].filename and frames[0].name in _IMPORT_FRAMES:
         frames.pop(0)
     text = "".join(traceback.format_list(frames))
-    data = {
+    data: Document = {
         "type": qualified_name(type(failure)),
         "message": message[:MAX_MESSAGE_CHARS],
         "traceback": text[-MAX_TRACEBACK_CHARS // (depth + 1) :],
@@ -462,7 +470,7 @@ _IMPORT_FRAMES = frozenset(
 )
 
 
-def error_of(failure):
+def error_of(failure: BaseException) -> Document:
     """The error document of whatever a call raised."""
     if isinstance(failure, Refusal):
         return failure.error
@@ -480,18 +488,19 @@ def error_of(failure):
 class Calls:
     """Runs calls of the module's functions, each in a thread; coroutines on one loop of their own."""
 
-    def __init__(self, names, wire, threads):
+    def __init__(self, names: Names, wire: Wire, threads: int) -> None:
         self._names = names
         self._wire = wire
         self._max_threads = threads
         self._threads = 0
         self._idle = 0
-        self._queue = queue.SimpleQueue()
+        self._queue: queue.SimpleQueue[tuple[Document, list[bytes]]] = queue.SimpleQueue()
         self._lock = threading.Lock()
-        self._running = {}
-        self._loop = None
+        # Per call: None while it waits, its thread's id or its coroutine's future while it runs, "cancelled".
+        self._running: dict[int, Any] = {}
+        self._loop: asyncio.AbstractEventLoop | None = None
 
-    def start(self, control, attachments):
+    def start(self, control: Document, attachments: list[bytes]) -> None:
         """Lets a thread run the call."""
         with self._lock:
             self._running[control["id"]] = None
@@ -502,7 +511,7 @@ class Calls:
                 threading.Thread(target=self._work, daemon=True, name="call-%d" % self._threads).start()
         self._queue.put((control, attachments))
 
-    def cancel(self, call_id):
+    def cancel(self, call_id: int) -> None:
         """Interrupts the call: a coroutine is cancelled, a thread has Cancelled raised in it at its next step."""
         with self._lock:
             if call_id not in self._running:
@@ -516,7 +525,7 @@ class Calls:
             elif running != "cancelled":
                 running.cancel()
 
-    def _work(self):
+    def _work(self) -> None:
         while True:
             control, attachments = self._queue.get()
             call_id = control["id"]
@@ -530,12 +539,12 @@ class Calls:
             with self._lock:
                 self._idle += 1
 
-    def _report(self, call_id, failure):
+    def _report(self, call_id: int, failure: BaseException) -> None:
         if isinstance(failure, Cancelled):
             failure = Refusal("DEADLINE_EXCEEDED", "the call was cancelled")
         self._wire.send({"id": call_id, "error": error_of(failure)})
 
-    def _interruptible(self, call_id, function, *args):
+    def _interruptible(self, call_id: int, function: Callable[..., bytes], *args: Any) -> bytes:
         """Calls the function so that `cancel` reaches it, and nothing that comes after it."""
         with self._lock:
             if self._running[call_id] == "cancelled":
@@ -550,13 +559,13 @@ class Calls:
             if interrupted:
                 _meet_interrupt()
 
-    def _perform(self, control, attachments):
+    def _perform(self, control: Document, attachments: list[bytes]) -> bytes:
         if control["op"] == "describe":
             return json.dumps(describe(self._names)).encode()
         style = control["style"]
         body = parse_body(attachments[0])
         if style == "named":
-            method, args, kwargs = control["method"], [], decode(body)
+            method, args, kwargs = str(control["method"]), _NO_ARGUMENTS, decode(body)
         else:
             method, args, kwargs = _arguments(body, control.get("method"))
         target = self._names.resolve(method)
@@ -572,19 +581,19 @@ class Calls:
             args = [args]
         return encode_result(self._call(control["id"], target, method, args, kwargs))
 
-    def _call(self, call_id, target, method, args, kwargs):
+    def _call(self, call_id: int, target: Any, method: str, args: list[Any], kwargs: Document) -> Any:
         try:
             result = target(*args, **kwargs)
         except TypeError as failure:
             # Raised by the call itself and not by code within: the arguments are what it objects to.
-            if failure.__traceback__.tb_next is None:
+            if failure.__traceback__ and failure.__traceback__.tb_next is None:
                 _explain_binding(target, method, args, kwargs, failure)
             raise
         except Refusal as failure:  # the module's own code can't speak in this system's name
             raise RuntimeError(str(failure)) from failure
         return self._await(call_id, result) if inspect.iscoroutine(result) else result
 
-    def _await(self, call_id, coroutine):
+    def _await(self, call_id: int, coroutine: Any) -> Any:
         with self._lock:
             if self._loop is None:
                 self._loop = asyncio.new_event_loop()
@@ -602,7 +611,10 @@ class Calls:
             raise
 
 
-def _meet_interrupt():
+_NO_ARGUMENTS: list[Any] = []
+
+
+def _meet_interrupt() -> None:
     """Waits for a Cancelled that may still be on its way to this thread, so that the next call doesn't meet it.
 
     It comes at one of the next steps of the interpreter, or has come and the module's code has swallowed it.
@@ -611,7 +623,7 @@ def _meet_interrupt():
         time.sleep(0.0005)
 
 
-def _arguments(body, method):
+def _arguments(body: Document, method: str | None) -> tuple[str, list[Any], Document]:
     """The method's path and the arguments out of `{"method":…,"args":…,"kwargs":…}`."""
     allowed = ("args", "kwargs", "obj_id") if method is not None else ("args", "kwargs", "obj_id", "method")
     unknown = [name for name in body if name not in allowed]
@@ -630,10 +642,10 @@ def _arguments(body, method):
         if not isinstance(value, kind):
             state = "is missing" if value is None else "must be %s, not %s" % (text, _json_kind(value))
             raise Refusal("MALFORMED_REQUEST", "the field %s %s" % (_quote(name), state), field=name)
-    return method, [decode(arg) for arg in args], {name: decode(value) for name, value in kwargs.items()}
+    return str(method), [decode(arg) for arg in args], {name: decode(value) for name, value in kwargs.items()}
 
 
-def signature_of(target):
+def signature_of(target: Any) -> inspect.Signature | None:
     """The signature of a callable, from itself or from the first line of its docstring; None where neither tells it."""
     try:
         return inspect.signature(target)
@@ -644,15 +656,15 @@ def signature_of(target):
     if not found:
         return None
     try:
-        parameters = ast.parse("def f%s: pass" % found.group(1)).body[0].args
+        function = ast.parse("def f%s: pass" % found.group(1)).body[0]
     except SyntaxError:
         return None
-    return _signature_from_ast(parameters)
+    return _signature_from_ast(function.args) if isinstance(function, ast.FunctionDef) else None
 
 
-def _signature_from_ast(arguments):
+def _signature_from_ast(arguments: ast.arguments) -> inspect.Signature:
     kind = inspect.Parameter
-    positional = [(arg, kind.POSITIONAL_ONLY) for arg in arguments.posonlyargs]
+    positional: list[tuple[ast.arg, Any]] = [(arg, kind.POSITIONAL_ONLY) for arg in arguments.posonlyargs]
     positional += [(arg, kind.POSITIONAL_OR_KEYWORD) for arg in arguments.args]
     first_default = len(positional) - len(arguments.defaults)
     found = [
@@ -668,7 +680,7 @@ def _signature_from_ast(arguments):
     return inspect.Signature(found)
 
 
-def _positional_only(target, named):
+def _positional_only(target: Any, named: Document) -> tuple[list[Any], Document]:
     """Named arguments as positional and named ones, for parameters that can't be passed by name."""
     signature, args, rest = signature_of(target), [], dict(named)
     for parameter in signature.parameters.values() if signature else ():
@@ -678,7 +690,7 @@ def _positional_only(target, named):
     return args, rest
 
 
-def _binds_as_one_list(target, args):
+def _binds_as_one_list(target: Any, args: list[Any]) -> bool:
     """Whether the arguments don't bind as they are but one list of them does, decided without calling anything."""
     signature = signature_of(target)
     if signature is None:
@@ -695,7 +707,7 @@ def _binds_as_one_list(target, args):
         return False
 
 
-def _explain_binding(target, method, args, kwargs, failure):
+def _explain_binding(target: Any, method: str, args: list[Any], kwargs: Document, failure: TypeError) -> None:
     """Raises the Refusal that names the parameter at fault, where the signature tells that one is."""
     signature = signature_of(target)
     if signature is None:
@@ -719,9 +731,9 @@ def _explain_binding(target, method, args, kwargs, failure):
 # --- describing -------------------------------------------------------------------------------------------------------
 
 
-def describe(names):
+def describe(names: Names) -> Document:
     """The module's exposed members as `jac_orc.v1.DescribeResponse` in JSON."""
-    module = names._module
+    module = names.module
     version = getattr(module, "__version__", "")
     return {
         "module_name": module.__name__,
@@ -731,14 +743,14 @@ def describe(names):
     }
 
 
-def _documentation(value):
+def _documentation(value: Any) -> str:
     try:
         return (inspect.getdoc(value) or "")[:MAX_DOCUMENTATION_CHARS]
     except Exception:
         return ""
 
 
-def _member(path, value):
+def _member(path: str, value: Any) -> Document:
     if not callable(value):
         return {"name": path, "kind": "MEMBER_KIND_CONSTANT", "type": qualified_name(type(value))}
     kind = "FUNCTION"
@@ -748,7 +760,7 @@ def _member(path, value):
         kind = "COROUTINE"
     elif inspect.isgeneratorfunction(value) or inspect.isasyncgenfunction(value):
         kind = "GENERATOR"
-    member = {"name": path, "kind": "MEMBER_KIND_" + kind, "documentation": _documentation(value)}
+    member: Document = {"name": path, "kind": "MEMBER_KIND_" + kind, "documentation": _documentation(value)}
     signature = signature_of(value)
     if signature is not None:
         member["signature"] = _safe_text(str, signature)
@@ -757,8 +769,8 @@ def _member(path, value):
     return member
 
 
-def _parameter(parameter):
-    data = {"name": parameter.name, "kind": "PARAMETER_KIND_" + parameter.kind.name}
+def _parameter(parameter: inspect.Parameter) -> Document:
+    data: Document = {"name": parameter.name, "kind": "PARAMETER_KIND_" + parameter.kind.name}
     data["type"] = _annotation(parameter.annotation)
     data["optional"] = parameter.default is not parameter.empty or parameter.kind.name.startswith("VAR_")
     if parameter.default is not parameter.empty:
@@ -766,13 +778,13 @@ def _parameter(parameter):
     return data
 
 
-def _annotation(annotation):
+def _annotation(annotation: Any) -> str:
     if annotation is inspect.Signature.empty:
         return ""
     return annotation if isinstance(annotation, str) else _safe_text(inspect.formatannotation, annotation)
 
 
-def _safe_text(render, value):
+def _safe_text(render: Callable[[Any], str], value: Any) -> str:
     try:
         return render(value)
     except Exception:
@@ -782,7 +794,7 @@ def _safe_text(render, value):
 # --- the process ------------------------------------------------------------------------------------------------------
 
 
-def load(wire):
+def load(wire: Wire) -> Calls:
     """Imports the module that the first frame names; answers its names, or ends the process where it fails."""
     control, _ = wire.receive()
     try:
@@ -792,10 +804,10 @@ def load(wire):
         os._exit(1)
     names = Names(module, control["refused"])
     wire.send({"op": "loaded", "python": "%d.%d.%d" % sys.version_info[:3]})
-    return names, Calls(names, wire, control["threads"])
+    return Calls(names, wire, control["threads"])
 
 
-def _die_with(server):
+def _die_with(server: int) -> None:
     """Has the kernel end this process with its server, whatever the module's code is doing (Linux only)."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
@@ -803,14 +815,14 @@ def _die_with(server):
         os._exit(0)
 
 
-def main():
+def main() -> None:
     if hasattr(sys, "set_int_max_str_digits"):
         sys.set_int_max_str_digits(0)  # ints of any size are exact on this wire
     wire = Wire(socket.socket(fileno=int(sys.argv[1])))
     _die_with(int(sys.argv[2]))
     sys.argv = [""]
     try:
-        _, calls = load(wire)
+        calls = load(wire)
         while True:
             control, attachments = wire.receive()
             if control["op"] == "cancel":

@@ -107,7 +107,9 @@ def figures() -> tuple[Table, bool]:
 
 
 def _calls_table(results: dict[str, dict[int, load.Result]]) -> Table:
-    table = Table("math.sqrt", "connections", "calls/s", "ratio", "p50 ms", "p99 ms", title=f"Medians of {ROUNDS} rounds")
+    table = Table(
+        "math.sqrt", "connections", "calls/s", "ratio", "p50 ms", "p99 ms", title=f"Medians of {ROUNDS} rounds"
+    )
     baseline = list(results.values())[-1]
     for name, by_connections in results.items():
         for connections, result in by_connections.items():

@@ -1,4 +1,4 @@
-"""How long a new module takes to be routable while many are registered: real pod manager parts, real Envoy, stub pods."""
+"""How long a new module takes to be routable while many are registered: real pod manager and Envoy, stub pods."""
 
 from __future__ import annotations
 

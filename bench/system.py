@@ -63,7 +63,9 @@ def memory_of_tree(root: int) -> dict[str, float]:
     parents, sizes, names = {}, {}, {}
     for directory in Path("/proc").glob("[0-9]*"):
         with contextlib.suppress(OSError):
-            status = dict(line.split(":\t", 1) for line in (directory / "status").read_text().splitlines() if ":\t" in line)
+            status = dict(
+                line.split(":\t", 1) for line in (directory / "status").read_text().splitlines() if ":\t" in line
+            )
             pid = int(directory.name)
             parents[pid] = int(status["PPid"])
             sizes[pid] = int(status.get("VmRSS", "0 kB").split()[0]) / 1024

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from . import wheels as guest_wheels
-from .system import System, wait_until
+from tests.e2e import wheels as guest_wheels
+from tests.e2e.system import System, wait_until
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

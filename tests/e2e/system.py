@@ -23,7 +23,12 @@ import httpx
 
 _COMMAND = [sys.executable, "-c", "from jac_orc.cli.main import main; main()"]
 _READY = re.compile(r"ready in .*: (http://127\.0\.0\.1:(\d+))$", re.MULTILINE)
-_ROLES = {"pod_manager": "jac_orc.pod_manager", "server": "jac_orc.module_server", "guest": "guest.py", "envoy": "envoy.json"}
+_ROLES = {
+    "pod_manager": "jac_orc.pod_manager",
+    "server": "jac_orc.module_server",
+    "guest": "guest.py",
+    "envoy": "envoy.json",
+}
 
 
 def wait_until(condition: Callable[[], Any], seconds: float = 20.0) -> Any:
@@ -93,7 +98,9 @@ class System:
         found = wait_until(ready, 60)
         self.port = int(found[2])
         self.http.close()
-        self.http = httpx.Client(base_url=found[1], timeout=60, trust_env=False, limits=httpx.Limits(max_connections=64))
+        self.http = httpx.Client(
+            base_url=found[1], timeout=60, trust_env=False, limits=httpx.Limits(max_connections=64)
+        )
         return self
 
     @property

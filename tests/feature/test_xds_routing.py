@@ -8,17 +8,23 @@ import shutil
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import quote
 
 import grpc
 import httpx
 import pytest
-from xds_front import JSON, Front, failure, front  # noqa: F401
 
 from jac_orc.v1 import module_pb2, module_pb2_grpc, pod_manager_pb2, pod_manager_pb2_grpc
+from tests.feature.xds_front import JSON, Front, failure, running_front
 
 ROUTE = (404, 5, "ROUTE_NOT_FOUND")
+
+
+@pytest.fixture(scope="module")
+def front(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Front]:
+    yield from running_front(tmp_path_factory.mktemp("front"))
 
 
 @pytest.mark.parametrize(
@@ -49,7 +55,7 @@ ROUTE = (404, 5, "ROUTE_NOT_FOUND")
     ],
 )
 @pytest.mark.parametrize("http2", [False, True])
-def test_routes(front: Front, method: str, path: str, server: str, rpc: str, http2: bool) -> None:  # noqa: F811
+def test_routes(front: Front, method: str, path: str, server: str, rpc: str, http2: bool) -> None:
     if http2:
         answer = curl_http2(front, method, path)
     else:
@@ -57,7 +63,7 @@ def test_routes(front: Front, method: str, path: str, server: str, rpc: str, htt
     assert (answer["server"], answer["rpc"]) == (server, rpc)
 
 
-def curl_http2(front: Front, method: str, path: str) -> dict[str, str]:  # noqa: F811
+def curl_http2(front: Front, method: str, path: str) -> dict[str, str]:
     curl = shutil.which("curl")
     if curl is None:
         pytest.skip("there is no curl, and no other HTTP/2 client is needed here")
@@ -68,7 +74,7 @@ def curl_http2(front: Front, method: str, path: str) -> dict[str, str]:  # noqa:
     return answer
 
 
-def test_describe_is_plain_json(front: Front) -> None:  # noqa: F811
+def test_describe_is_plain_json(front: Front) -> None:
     answer = front.http.get("/v1/modules/numpy:describe?timeout=3S")
     assert answer.json() == {"module_name": "numpy", "version": "numpy-1", "documentation": "", "members": []}
 
@@ -88,7 +94,7 @@ def test_describe_is_plain_json(front: Front) -> None:  # noqa: F811
         ("OPTIONS", "/v1/modules"),
     ],
 )
-def test_no_such_route(front: Front, method: str, path: str) -> None:  # noqa: F811
+def test_no_such_route(front: Front, method: str, path: str) -> None:
     url = httpx.URL(f"http://127.0.0.1:{front.port}").copy_with(raw_path=path.encode())
     headers = {**JSON, "x-module": "numpy"}
     response = front.http.request(method, url, headers=headers)
@@ -96,7 +102,7 @@ def test_no_such_route(front: Front, method: str, path: str) -> None:  # noqa: F
     assert response.json()["message"] == f"no such route: {method} {path}"
 
 
-def test_bodies_pass_as_they_are(front: Front) -> None:  # noqa: F811
+def test_bodies_pass_as_they_are(front: Front) -> None:
     body = b'{"b": 9007199254740993, "a": NaN, "b":1}\n'
     answer = front.http.post("/modules/numpy/f", content=body, headers={"content-type": "application/json; x=y"}).json()
     assert (answer["body"].encode(), answer["content_type"]) == (body, "application/json; x=y")
@@ -107,14 +113,14 @@ def test_bodies_pass_as_they_are(front: Front) -> None:  # noqa: F811
     assert len(front.http.post("/modules/numpy/big", content=b" " * 5_000_000, headers=JSON).content) == 6_000_000
 
 
-def test_queries_and_paths_become_fields(front: Front) -> None:  # noqa: F811
+def test_queries_and_paths_become_fields(front: Front) -> None:
     path = "/run_module?module_name=numpy&method_name=linalg.n%6Frm&obj_id=a%2Fb"
     fields = front.http.post(path, headers=JSON).json()["request"]
     assert fields == {"module_name": "numpy", "method_name": "linalg.norm", "obj_id": "a/b"}
     assert front.http.post("/create_pod/a.b_C?wait=false").json()["request"] == {"module_name": "a.b_C", "wait": False}
 
 
-def test_the_clients_header_wins_but_not_over_the_pod_managers_routes(front: Front) -> None:  # noqa: F811
+def test_the_clients_header_wins_but_not_over_the_pod_managers_routes(front: Front) -> None:
     numpy = {**JSON, "x-module": "numpy"}
     assert front.http.post("/run_module?module_name=pandas", headers=numpy).json()["server"] == "numpy-1"
     assert front.http.post("/run_module", headers=numpy).json()["server"] == "numpy-1"
@@ -129,61 +135,63 @@ def test_the_clients_header_wins_but_not_over_the_pod_managers_routes(front: Fro
         assert front.http.request(method, path, headers=numpy).json()["server"] == "podmgr"
     stub = pod_manager_pb2_grpc.PodManagerServiceStub(front.channel)
     before = len(front.pods[0].echo.calls)
-    stub.GetModule(pod_manager_pb2.GetModuleRequest(), metadata=[("x-module", "numpy")])
+    stub.GetModule(pod_manager_pb2.GetModuleRequest(), metadata=(("x-module", "numpy"),))
     assert front.pods[0].echo.calls[before:] == ["GetModule"]
 
 
-@pytest.mark.parametrize("name", ["a/b", "numpy ", "podmgr", "xds", "mod:numpy", "..", "é", "a" * 10_000, "numpy,numpy"])
-def test_names_of_no_module_reach_the_pod_manager(front: Front, name: str) -> None:  # noqa: F811
+@pytest.mark.parametrize(
+    "name", ["a/b", "numpy ", "podmgr", "xds", "mod:numpy", "..", "é", "a" * 10_000, "numpy,numpy"]
+)
+def test_names_of_no_module_reach_the_pod_manager(front: Front, name: str) -> None:
     answer = front.http.post(f"/run_module?module_name={quote(name)}", headers=JSON).json()
     assert (answer["server"], answer["request"]["module_name"]) == ("podmgr", name)
 
 
-def test_long_names_in_paths(front: Front) -> None:  # noqa: F811
+def test_long_names_in_paths(front: Front) -> None:
     name = "n" * 10_000
     assert front.http.post(f"/modules/{name}/f", headers=JSON).json()["request"]["module_name"] == name
     assert front.http.get(f"/v1/modules/{name}").json()["request"]["module_name"] == name
 
 
 @pytest.mark.parametrize("name", ["numpy%0d%0ax-evil:%201", "numpy%0ax-evil:1", "numpy%00"])
-def test_names_inject_no_headers(front: Front, name: str) -> None:  # noqa: F811
+def test_names_inject_no_headers(front: Front, name: str) -> None:
     response = front.http.post(f"/run_module?module_name={name}", headers=JSON)
     assert failure(response) == (400, 3, "MALFORMED_REQUEST")
     metadata = front.http.post(f"/modules/{name}/f", headers=JSON).json()["metadata"]
     assert "x-evil" not in metadata
 
 
-def test_two_modules_in_headers(front: Front) -> None:  # noqa: F811
+def test_two_modules_in_headers(front: Front) -> None:
     headers = [("x-module", "numpy"), ("x-module", "pandas"), *JSON.items()]
     assert front.http.post("/run_module", headers=headers).json()["server"] == "podmgr"
 
 
-def test_clients_cannot_steer_envoy(front: Front) -> None:  # noqa: F811
+def test_clients_cannot_steer_envoy(front: Front) -> None:
     headers = {**JSON, "x-forwarded-for": "10.0.0.1", "x-envoy-upstream-rq-timeout-ms": "1", "x-envoy-retry-on": "5xx"}
     metadata = front.http.post("/modules/numpy/f", headers=headers).json()["metadata"]
     assert not {"x-envoy-upstream-rq-timeout-ms", "x-envoy-retry-on", "x-envoy-original-path"} & set(metadata)
 
 
 @pytest.mark.parametrize("authority", ["numpy.modules.local", "numpy.modules.local:8080"])
-def test_grpc_by_authority(front: Front, authority: str) -> None:  # noqa: F811
+def test_grpc_by_authority(front: Front, authority: str) -> None:
     options = [("grpc.default_authority", authority)]
     with grpc.insecure_channel(f"localhost:{front.port}", options=options) as channel:
         answer = module_pb2_grpc.ModuleServiceStub(channel).Call(module_pb2.CallRequest())
     assert answer.result.string_value == "numpy-1"
 
 
-def test_grpc_by_metadata(front: Front) -> None:  # noqa: F811
+def test_grpc_by_metadata(front: Front) -> None:
     stub = module_pb2_grpc.ModuleServiceStub(front.channel)
     for module, server in [("numpy", "numpy-1"), ("pandas", "podmgr"), ("num-py", "podmgr")]:
-        answer = stub.Call(module_pb2.CallRequest(), metadata=[("x-module", module)])
+        answer = stub.Call(module_pb2.CallRequest(), metadata=(("x-module", module),))
         assert answer.result.string_value == server
     assert stub.Call(module_pb2.CallRequest()).result.string_value == "podmgr"
-    items = stub.Stream(module_pb2.StreamRequest(), metadata=[("x-module", "numpy")])
+    items = stub.Stream(module_pb2.StreamRequest(), metadata=(("x-module", "numpy"),))
     assert [item.result.number_value for item in items] == [0, 1, 2]
 
 
 @pytest.mark.parametrize("route", [["-H", "x-module: numpy"], ["-authority", "numpy.modules.local"]])
-def test_grpcurl_with_reflection(front: Front, route: list[str]) -> None:  # noqa: F811
+def test_grpcurl_with_reflection(front: Front, route: list[str]) -> None:
     grpcurl = shutil.which("grpcurl") or shutil.which("grpcurl", path=str(Path(sys.executable).parent))
     if grpcurl is None:
         pytest.skip("there is no grpcurl")
@@ -193,7 +201,7 @@ def test_grpcurl_with_reflection(front: Front, route: list[str]) -> None:  # noq
 
 
 @pytest.mark.parametrize("text", [False, True])
-def test_grpc_web(front: Front, text: bool) -> None:  # noqa: F811
+def test_grpc_web(front: Front, text: bool) -> None:
     frame = b"\0\0\0\0\0"
     headers = {"content-type": "application/grpc-web" + ("-text" if text else "+proto"), "x-module": "numpy"}
     content = base64.b64encode(frame) if text else frame
@@ -203,7 +211,7 @@ def test_grpc_web(front: Front, text: bool) -> None:  # noqa: F811
     assert b"grpc-status:0" in answer.content
 
 
-def test_streams_arrive_item_by_item(front: Front) -> None:  # noqa: F811
+def test_streams_arrive_item_by_item(front: Front) -> None:
     go_on = front.pods[-1].echo.go_on
     try:
         with front.http.stream("POST", "/v1/modules/numpy:stream", content=b"{}", headers=JSON) as answer:

@@ -18,7 +18,6 @@ from typing import Any, TypeVar
 
 import grpc
 import httpx
-import pytest
 from google.api import httpbody_pb2
 from google.protobuf import json_format, message_factory, struct_pb2
 from google.protobuf.descriptor import MethodDescriptor
@@ -149,7 +148,10 @@ class Loop:
         return self.run(wrapped())
 
     def tasks(self) -> list[str]:
-        return self.call(lambda: [str(task) for task in asyncio.all_tasks(self._loop) if not task.done()][1:])
+        def others() -> list[str]:
+            return [str(task) for task in asyncio.all_tasks() if task is not asyncio.current_task()]
+
+        return self.call(others)
 
     def close(self) -> None:
         self._loop.call_soon_threadsafe(self._loop.stop)
@@ -259,7 +261,8 @@ class Front:
         eventually(self._is_open, 15)
 
     def _is_open(self) -> bool:
-        assert self._envoy is not None and self._envoy.poll() is None, self.log.read_text()
+        assert self._envoy is not None
+        assert self._envoy.poll() is None, self.log.read_text()
         assert not self.xds.rejected, self.xds.rejected
         with socket.socket() as probe:
             return probe.connect_ex(("127.0.0.1", self.port)) == 0
@@ -279,10 +282,9 @@ class Front:
         assert not left
 
 
-@pytest.fixture(scope="module")
-def front(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Front]:
+def running_front(directory: Path) -> Iterator[Front]:
     """Envoy with the modules `numpy`, served by `numpy-1`; `dead`, whose pod doesn't answer; `empty`, without a pod."""
-    front = Front(tmp_path_factory.mktemp("front"))
+    front = Front(directory)
     try:
         front.start()
         front.put("dead", Endpoint("127.0.0.1", free_port()))

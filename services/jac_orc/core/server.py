@@ -42,7 +42,7 @@ class Server:
 
     def __init__(self) -> None:
         self.grpc = grpc.aio.server(options=SERVER_OPTIONS)
-        self.health = health.aio.HealthServicer()  # type: ignore[attr-defined]
+        self.health = health.aio.HealthServicer()
         self._services: list[str] = []
 
     def register(self, service: ServiceDescriptor, servicer: object) -> None:
@@ -50,7 +50,7 @@ class Server:
         handlers = {method.name: _handler(method, getattr(servicer, method.name)) for method in service.methods}
         self.add_handler(service, grpc.method_handlers_generic_handler(service.full_name, handlers))
 
-    def add_handler(self, service: ServiceDescriptor, handler: grpc.GenericRpcHandler[Any, Any]) -> None:
+    def add_handler(self, service: ServiceDescriptor, handler: grpc.GenericRpcHandler) -> None:
         """Has one handler take all calls of the service, which it answers as it likes."""
         self.grpc.add_generic_rpc_handlers((handler,))
         self._services.append(service.full_name)
@@ -85,7 +85,7 @@ class Server:
         pool = descriptor_pool.Default()
         v1 = pool.AddSerializedFile(_reflection_v1_file(alpha)).services_by_name["ServerReflection"]
         names = [*self._services, alpha.full_name, v1.full_name]
-        servicer = reflection.aio.ReflectionServicer(names, pool)  # type: ignore[attr-defined]
+        servicer = reflection.aio.ReflectionServicer(names, pool)
         for service in (alpha, v1):
             method = service.methods[0]
             handler = _handler(method, servicer.ServerReflectionInfo, request=reflection_pb2.ServerReflectionRequest)
@@ -138,8 +138,8 @@ def _translated(behaviour: Callable[[Any, Context], Awaitable[Any]]) -> Callable
             await abort(context, failure)
         except grpc.aio.AbortError:
             raise
-        except Exception:
-            await abort(context, _unexpected())
+        except Exception as fault:  # noqa: BLE001 - whatever it is, the caller learns an id and the log the rest
+            await abort(context, _unexpected(fault))
 
     return call
 
@@ -155,16 +155,16 @@ def _translated_stream(
             await abort(context, failure)
         except grpc.aio.AbortError:
             raise
-        except Exception:
-            await abort(context, _unexpected())
+        except Exception as fault:  # noqa: BLE001 - whatever it is, the caller learns an id and the log the rest
+            await abort(context, _unexpected(fault))
 
     return call
 
 
-def _unexpected() -> OrcError:
-    fault = uuid.uuid4().hex
-    logger.exception("internal error %s", fault)
-    return error("INTERNAL", f"internal error {fault}; the server's log has the details", {"id": fault})
+def _unexpected(fault: Exception) -> OrcError:
+    number = uuid.uuid4().hex
+    logger.error("internal error %s", number, exc_info=fault)
+    return error("INTERNAL", f"internal error {number}; the server's log has the details", {"id": number})
 
 
 async def abort(context: Context, failure: OrcError) -> None:

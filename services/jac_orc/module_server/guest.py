@@ -1,8 +1,8 @@
 """The guest: the process in which a user's module lives. Standard library only, for any Python from 3.8.
 
-It is run by path as `python -I guest.py FD SERVER_PID` by the interpreter of the module's own environment, so nothing of
-the server is importable here and nothing of the user's is there. FD is one end of a socket pair; what goes over it are
-frames (both directions alike, all numbers big-endian):
+It is run by path as `python -I guest.py FD SERVER_PID` by the interpreter of the module's own environment, so nothing
+of the server is importable here and nothing of the user's is there. FD is one end of a socket pair; what goes over it
+are frames (both directions alike, all numbers big-endian):
 
     u32 length of the control document | u32 number of attachments | u64 length of each attachment
     control document (a JSON object)   | attachments (bytes)
@@ -24,6 +24,7 @@ import ast
 import asyncio
 import base64
 import collections
+import contextlib
 import ctypes
 import dataclasses
 import datetime
@@ -311,7 +312,7 @@ def encode(value: Any, depth: int, parents: set[int]) -> Any:
 def _encode_float(value: float) -> float | str:
     if math.isfinite(value):
         return value
-    return "NaN" if value != value else "Infinity" if value > 0 else "-Infinity"
+    return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
 
 
 def _encode_scalar(value: Any) -> tuple[Any] | None:
@@ -371,7 +372,7 @@ def _encode_container(value: Any, depth: int, parents: set[int]) -> Any:
         return {field.name: encode(getattr(value, field.name), depth, parents) for field in fields}
     if isinstance(value, (set, frozenset)):
         return _encode_items(_sorted(value), depth, parents)
-    if isinstance(value, (list, tuple, range, collections.deque, *_DICT_VIEWS)):
+    if isinstance(value, _SEQUENCES):
         return _encode_items(value, depth, parents)
     if _numpy_kind(value) is not None:
         return _encode_numpy(value, depth, parents)
@@ -380,13 +381,12 @@ def _encode_container(value: Any, depth: int, parents: set[int]) -> Any:
     raise NoJsonForm("a %s" % qualified_name(type(value)))
 
 
-_DICT_VIEWS: Any = tuple(type(view) for view in ({1: 1}.keys(), {1: 1}.values(), {1: 1}.items()))
+_DICT_VIEWS = (type({}.keys()), type({}.values()), type({}.items()))  # type: ignore[var-annotated]
+_SEQUENCES: Any = (list, tuple, range, collections.deque, *_DICT_VIEWS)
 
 
 def _encode_items(items: Iterable[Any], depth: int, parents: set[int]) -> list[Any]:
-    return [
-        item if item is None or type(item) in (str, int, bool) else encode(item, depth, parents) for item in items
-    ]
+    return [item if item is None or type(item) in (str, int, bool) else encode(item, depth, parents) for item in items]
 
 
 def _sorted(items: Iterable[Any]) -> Iterable[Any]:
@@ -647,10 +647,8 @@ def _arguments(body: Document, method: str | None) -> tuple[str, list[Any], Docu
 
 def signature_of(target: Any) -> inspect.Signature | None:
     """The signature of a callable, from itself or from the first line of its docstring; None where neither tells it."""
-    try:
+    with contextlib.suppress(Exception):  # a signature is the user's code: anything may come out of it
         return inspect.signature(target)
-    except Exception:  # a signature is the user's code: anything may come out of it
-        pass
     line = (getattr(target, "__doc__", None) or "").strip().partition("\n")[0]
     found = re.match(r"[\w.]+(\(.*\))(?:\s*->.*)?$", line)
     if not found:

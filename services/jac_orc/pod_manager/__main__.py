@@ -89,9 +89,7 @@ async def serve(settings: Settings, allowed: policy.Policy) -> None:
     lifecycle.keep_private(settings.lifeline_fd, settings.notify_fd)
     stop = asyncio.create_task(lifecycle.stop_requested(settings.lifeline_fd))
     environments = Environments(settings.cache_dir / "environments")
-    backend = LocalBackend(
-        settings.state_dir, environments, settings.run_id, settings.lifeline_fd, allowed.refused
-    )
+    backend = LocalBackend(settings.state_dir, environments, settings.run_id, settings.lifeline_fd, allowed.refused)
     manager = PodManager(settings, allowed, backend)
     await backend.start()
     await manager.start()

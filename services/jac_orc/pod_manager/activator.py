@@ -22,7 +22,7 @@ from jac_orc.pod_manager.modules import Modules
 _NOT_FORWARDED = frozenset(("grpc-timeout", "grpc-accept-encoding", "user-agent", "te", "content-type", "host"))
 
 
-class Activator(grpc.GenericRpcHandler):  # type: ignore[type-arg]
+class Activator(grpc.GenericRpcHandler):
     """Handles every method of a service that modules have."""
 
     def __init__(self, service: ServiceDescriptor, modules: Modules) -> None:
@@ -55,15 +55,10 @@ class Activator(grpc.GenericRpcHandler):  # type: ignore[type-arg]
     async def _forward(self, method: str, requests: AsyncIterator[bytes], context: Context) -> AsyncIterator[bytes]:
         try:
             first = await anext(aiter(requests), b"")
-            metadata = [(key, value) for key, value in context.invocation_metadata() or () if _is_forwarded(key)]
-            name = dict(metadata).get("x-module") or self._named_in(method, first)
-            module = await self._modules.ready(str(name))
-            channel = self._channel(module.ready[0].address)
+            call = await self._start(method, first, requests, context)
         except OrcError as failure:
             await abort(context, failure)
-        call = channel.stream_stream(method, None, None)(
-            _chained(first, requests), metadata=metadata, timeout=context.time_remaining()
-        )
+            return
         try:
             async for response in call:
                 yield response
@@ -72,6 +67,13 @@ class Activator(grpc.GenericRpcHandler):  # type: ignore[type-arg]
             await context.abort(failure.code(), failure.details() or "", tuple(trailing))
         finally:
             call.cancel()
+
+    async def _start(self, method: str, first: bytes, rest: AsyncIterator[bytes], context: Context) -> Any:
+        """The call to a ready pod of the module; raises OrcError where there can't be one."""
+        metadata = [(key, value) for key, value in context.invocation_metadata() or () if _is_forwarded(key)]
+        module = await self._modules.ready(str(dict(metadata).get("x-module") or self._named_in(method, first)))
+        multi_callable: Any = self._channel(module.ready[0].address).stream_stream(method)
+        return multi_callable(_chained(first, rest), metadata=metadata, timeout=context.time_remaining())
 
     def _named_in(self, method: str, first: bytes) -> str:
         """The module that the first message names; raises OrcError if it names none."""

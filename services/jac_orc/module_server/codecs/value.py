@@ -7,6 +7,7 @@ way out, an int that a double can't hold exactly is refused and never rounded.
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -39,7 +40,7 @@ def _plain(value: struct_pb2.Value) -> Any:
 
 
 def _number(number: float) -> float | int:
-    if number != number or number in (float("inf"), float("-inf")):
+    if not math.isfinite(number):
         raise error("MALFORMED_REQUEST", f"a Value can't hold {number}; send it as a string")
     return int(number) if number.is_integer() and abs(number) <= _EXACT else number
 

@@ -7,25 +7,50 @@ such data import them.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, TypeVar
 
-from google.protobuf import json_format
+from google.protobuf import any_pb2, descriptor_pool, json_format, message_factory
 from google.protobuf.message import Message
 
 MessageT = TypeVar("MessageT", bound=Message)
+
+_POOL = descriptor_pool.Default()
 
 TYPE_PREFIX = "type.googleapis.com/"
 
 
 def build(kind: type[MessageT], data: Mapping[str, Any]) -> MessageT:
-    """The message of this kind that the data describe.
+    """The message of this kind that the data describe; serialized deterministically, its bytes are always the same.
 
     Raises google.protobuf.json_format.ParseError where they don't fit it.
     """
     message = kind()
     json_format.ParseDict(dict(data), message)
+    _settle(message)
     return message
+
+
+def _settle(message: Message) -> None:
+    """Serializes again what is packed in an Any anywhere in the message, this time with its maps in order.
+
+    Otherwise a restarted control plane would send equal resources with other bytes, and Envoy would take its listener
+    for a new one.
+    """
+    if isinstance(message, any_pb2.Any):
+        inner = message_factory.GetMessageClass(_POOL.FindMessageTypeByName(message.TypeName()))()
+        inner.ParseFromString(message.value)
+        _settle(inner)
+        message.value = inner.SerializeToString(deterministic=True)
+        return
+    for field, value in message.ListFields():
+        if field.message_type is None:
+            continue
+        entry = field.message_type.GetOptions().map_entry
+        if entry and field.message_type.fields_by_name["value"].message_type is None:
+            continue
+        for part in value.values() if entry else value if isinstance(value, Sequence) else [value]:
+            _settle(part)
 
 
 def type_url(message: Message) -> str:

@@ -28,8 +28,6 @@ _GRPC = "application/grpc"
 _TRANSCODED = "x-envoy-original-method"
 """A header that the transcoder gives to requests that it has made gRPC of REST."""
 _CEL_FILTER = "envoy.extensions.access_loggers.filters.cel.v3.ExpressionFilter"
-
-
 _BODY = "%LOCAL_REPLY_BODY%"
 """What Envoy would have answered."""
 
@@ -54,8 +52,8 @@ class Reply:
     """What the reason promises to tell besides."""
 
 
-# The first line that fits counts. Envoy tells an unknown query parameter from a malformed one only in the body, on which
-# it can't choose: both are MALFORMED_REQUEST, and the message tells.
+# The first line that fits counts. Envoy tells an unknown query parameter from a malformed one only in the body, by
+# which no line can be chosen: both are MALFORMED_REQUEST, and the message tells.
 REPLIES = (
     Reply("DEADLINE_EXCEEDED", "the deadline passed before the answer", cause="max_duration_timeout", rest_status=504),
     Reply(

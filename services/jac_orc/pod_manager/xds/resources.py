@@ -162,7 +162,9 @@ def _static_cluster(name: str, host: str, port: int, http2: dict[str, Any]) -> d
 # Queues belong to the pods, which answer at once when theirs is full. Retries are as many: with fewer, a pod's death
 # under load fails the calls that another pod could have taken.
 _CIRCUIT_BREAKERS = {
-    "thresholds": [{"max_connections": 4096, "max_pending_requests": 16384, "max_requests": 16384, "max_retries": 16384}]
+    "thresholds": [
+        {"max_connections": 4096, "max_pending_requests": 16384, "max_requests": 16384, "max_retries": 16384}
+    ]
 }
 
 _MODULE_CLUSTER = build(

@@ -176,7 +176,8 @@ def _to_module() -> dict[str, Any]:
 def _action() -> dict[str, Any]:
     """How long, and how often: the caller's deadline without a cap, and retries only of what was surely not run.
 
-    The deadline ends here a little before it ends in the servers, whose gRPC library would answer it without details.
+    The deadline of a REST call ends here a little before it ends in the server, whose gRPC library would answer it
+    without details. (Of a gRPC call it is moved for both, and the client's own library tells first.)
     `unavailable` is not retried: a module may have answered it after its code ran.
     """
     previous_hosts = typed(

@@ -54,7 +54,7 @@ class XdsServer:
         server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(_SERVICE.full_name, handlers),))
 
     def close(self) -> None:
-        """Ends all streams after what they still have to send; for a stop of the server that waits for its calls."""
+        """Ends all streams, so that a stop of the server needn't wait for them; Envoys go on with what they have."""
         for stream in self._streams:
             stream.close()
 
@@ -75,12 +75,11 @@ class XdsServer:
 
     async def _state_of_the_world(
         self, requests: AsyncIterator[bytes], context: grpc.aio.ServicerContext[Any, Any]
-    ) -> AsyncIterator[bytes]:
+    ) -> None:
         await context.abort(
             grpc.StatusCode.UNIMPLEMENTED,
             "this server speaks the incremental variant of xDS only: set api_type to DELTA_GRPC",
         )
-        yield b""
 
 
 class _Stream:
@@ -104,6 +103,9 @@ class _Stream:
             async for request in requests:
                 self._take_in(request)
                 self._wake.set()
+        except Exception:
+            logger.exception("the stream of an Envoy failed")
+            raise
         finally:
             self.close()
 

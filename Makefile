@@ -1,0 +1,99 @@
+# One door for every command: `make` alone lists them. Each makes what it needs first, in .venv and .build.
+
+PYTHON ?= python3
+# What to hand on to the command behind a target, as in `make test ARGS='-k values'`.
+ARGS ?=
+
+VENV := .venv
+BIN := $(VENV)/bin
+# Set up when these exist: the interpreter, what the system runs on, what the checks and tests run on.
+MADE := $(VENV)/made.stamp
+LOCAL := $(VENV)/local.stamp
+DEV := $(VENV)/dev.stamp
+TYPED := services/jac_orc $(wildcard protos/*.py tests bench)
+
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.PHONY: help up test check lint types contracts protos protos-check protos-release golden golden-check format bench \
+	lock clean
+
+help:  ## Lists the commands
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-16s%s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+up: $(LOCAL)  ## Runs the whole system on this machine; ARGS: options of `jac-orc up`
+	@exec $(BIN)/jac-orc up $(ARGS)
+
+test: check  ## Runs every check, then the tests; ARGS: options of pytest
+	$(BIN)/pytest $(ARGS)
+
+check: lint types contracts protos-check golden-check  ## Runs every check that is not a test
+
+lint: $(DEV)  ## Finds faults of style and form
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(DEV)  ## Checks the types
+	$(BIN)/mypy $(TYPED)
+
+contracts: $(DEV)  ## Checks that the layers import only what they may
+	$(BIN)/lint-imports
+
+protos: $(DEV)  ## Writes services/jac_orc/v1 from the protos
+	$(BIN)/buf format protos --write
+	$(BIN)/python protos/generate.py
+
+protos-check: $(DEV)  ## Checks the protos, the code made from them, and that no client breaks
+	$(BIN)/python protos/generate.py --check
+	$(BIN)/buf lint protos
+	$(BIN)/buf format protos --diff --exit-code
+	$(BIN)/buf breaking protos --against protos/baseline.binpb
+
+# The baseline is the interface as last released. It is rewritten at a release, or when a break is meant, and never to
+# get past `make check`.
+protos-release: protos  ## Declares the interface as it is now the one that no later change may break
+	$(BIN)/buf build protos --exclude-source-info --output protos/baseline.binpb
+
+golden: $(DEV)  ## Writes the golden files anew; read the difference before you commit it
+	$(BIN)/pytest tests/golden --golden-rewrite $(ARGS)
+
+golden-check: $(DEV)  ## Checks that what is generated equals the golden files
+	$(BIN)/pytest --quiet tests/golden
+
+format: $(DEV)  ## Repairs what can be repaired without thinking
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: $(DEV)  ## Measures; ARGS: which benchmarks
+	$(BIN)/python -m bench $(ARGS)
+
+# dev.txt is made upon local.txt, so that both have the same versions of what they share.
+LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate \
+	--no-emit-index-url --no-emit-find-links --custom-compile-command 'make lock' --group build pyproject.toml
+
+lock: $(LOCAL)  ## Pins the dependencies of pyproject.toml in requirements/; ARGS=--upgrade: to the newest versions
+	$(LOCK) --extra local --output-file requirements/local.txt $(ARGS)
+	$(LOCK) --extra dev --constraints requirements/local.txt --output-file requirements/dev.txt $(ARGS)
+
+clean:  ## Removes everything that make made
+	rm -rf $(VENV) .build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .grimp_cache
+	find $(wildcard services protos tests bench) -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(MADE):
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+		echo 'This needs Python 3.11 or newer: make PYTHON=/path/to/python3.11 …' >&2; exit 2; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { \
+		echo 'This Python cannot make virtual environments: apt install python3-venv' >&2; exit 2; }
+	$(PYTHON) -m venv --clear $(VENV)
+	@touch $@
+
+$(LOCAL): requirements/local.txt pyproject.toml $(MADE)
+	$(BIN)/pip install --quiet --require-hashes --requirement requirements/local.txt
+	$(BIN)/pip install --quiet --no-index --no-deps --no-build-isolation --editable .
+	@touch $@
+
+$(DEV): requirements/dev.txt requirements/local.txt pyproject.toml $(MADE)
+	$(BIN)/pip install --quiet --require-hashes --requirement requirements/dev.txt
+	$(BIN)/pip install --quiet --no-index --no-deps --no-build-isolation --editable .
+	@touch $(LOCAL) $@

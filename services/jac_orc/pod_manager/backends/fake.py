@@ -1,0 +1,120 @@
+"""A backend without processes, for tests and benchmarks: whatever is applied is there at once.
+
+Pods are names with an address, where a test may have a real server listening. Nothing outlives the process. A module
+can be told to fail, and a pod to crash; the rest of the contract in `base` holds as it does for the real backends.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import time
+import uuid
+from collections.abc import AsyncIterator, Callable, Iterator
+
+from jac_orc.errors import OrcError
+from jac_orc.pod_manager.backends.watchers import Watchers
+from jac_orc.pod_manager.model import LogLine, Module, ModulePhase, ModuleSpec, Pod, PodPhase
+
+
+class FakeBackend:
+    """Keeps modules in memory; `address` is where each pod is, or a function that tells it for a module's name."""
+
+    def __init__(self, address: str | Callable[[str], str] = "127.0.0.1:1") -> None:
+        self._address = address
+        self._modules: dict[str, Module] = {}
+        self._failures: dict[str, OrcError] = {}
+        self._lines: list[tuple[str, LogLine]] = []
+        self._logged = asyncio.Event()
+        self._watchers = Watchers()
+
+    def fail(self, name: str, failure: OrcError | None) -> None:
+        """Has the module's next specs fail with this; None: no longer. A module that is there is tried again."""
+        self._failures.pop(name, None)
+        if failure is not None:
+            self._failures[name] = failure
+        if module := self._modules.get(name):
+            self._settle(module)
+
+    def crash(self, name: str) -> None:
+        """Ends each pod of the module, and starts it again: those who watch are told of both."""
+        for phase, more in ((PodPhase.CRASHED, 0), (PodPhase.READY, 1)):
+            module = self._modules[name]
+            pods = (dataclasses.replace(pod, phase=phase, restarts=pod.restarts + more) for pod in module.pods)
+            self._set(dataclasses.replace(module, pods=tuple(pods)))
+
+    def log(self, name: str, text: str, stream: str = "stdout") -> None:
+        """Adds a line to the log of each of the module's pods."""
+        now = time.strftime("%Y-%m-%dT%H:%M:%S+00:00", time.gmtime())
+        self._lines += [(name, LogLine(now, pod.name, stream, text)) for pod in self._modules[name].pods]
+        self._logged.set()
+        self._logged = asyncio.Event()
+
+    async def apply(self, spec: ModuleSpec) -> Module:
+        old, now = self._modules.get(spec.module_name), time.time()
+        if old is None:
+            return self._settle(Module(spec, uuid.uuid4().hex, 1, now, now, ModulePhase.STARTING))
+        if old.spec == spec:
+            return old
+        pods = old.pods if old.spec.revision() == spec.revision() else ()
+        return self._settle(
+            dataclasses.replace(old, spec=spec, generation=old.generation + 1, update_time=now), kept=pods
+        )
+
+    async def delete(self, name: str) -> None:
+        module = self._modules.pop(name, None)
+        if module is not None:
+            module = dataclasses.replace(module, phase=ModulePhase.DELETING, pods=())
+            self._lines = [(owner, line) for owner, line in self._lines if owner != name]
+            self._watchers.publish(module, gone=True)
+
+    def get(self, name: str) -> Module | None:
+        return self._modules.get(name)
+
+    def modules(self) -> list[Module]:
+        return [self._modules[name] for name in sorted(self._modules)]
+
+    def watch(self) -> AsyncIterator[tuple[Module, bool]]:
+        return self._watchers.watch(self._deployed())
+
+    async def logs(self, name: str, *, follow: bool, tail: int) -> AsyncIterator[LogLine]:
+        last: list[LogLine] = []
+        own = [line for owner, line in self._lines if owner == name]
+        for pod in {line.pod: None for line in own}:
+            lines = [line for line in own if line.pod == pod]
+            last += lines[max(len(lines) - tail, 0) :]
+        seen = len(own)
+        for line in sorted(last, key=lambda line: line.time):
+            yield line
+        while follow:
+            own = [line for owner, line in self._lines if owner == name]
+            for line in own[seen:]:
+                yield line
+            logged, seen = self._logged, len(own)
+            await logged.wait()
+
+    def _deployed(self) -> Iterator[Module]:
+        """The modules at the time of the watcher's first look and not of its making, so that it misses none."""
+        yield from self.modules()
+
+    def _settle(self, module: Module, kept: tuple[Pod, ...] | None = None) -> Module:
+        """Makes of the module what its spec says, or has it fail: then the pods that there were go on."""
+        failure = self._failures.get(module.name)
+        if failure is not None:
+            return self._set(dataclasses.replace(module, error=failure))
+        pods = list(module.pods if kept is None else kept)[: module.spec.replicas]
+        address = self._address if isinstance(self._address, str) else self._address(module.name)
+        for _ in range(module.spec.replicas - len(pods)):
+            name = f"{module.name}-{uuid.uuid4().hex[:6]}"
+            pods.append(Pod(name, PodPhase.READY, address, 0, module.generation))
+        return self._set(
+            dataclasses.replace(module, pods=tuple(pods), observed_generation=module.generation, error=None)
+        )
+
+    def _set(self, module: Module) -> Module:
+        phase = ModulePhase.READY if module.ready else ModulePhase.FAILED if module.error else ModulePhase.STARTING
+        if phase is ModulePhase.STARTING and module.spec.replicas == 0:
+            phase = ModulePhase.IDLE
+        module = self._modules[module.name] = dataclasses.replace(module, phase=phase)
+        self._watchers.publish(module)
+        return module

@@ -1,0 +1,51 @@
+"""Fixtures of all kinds of tests."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import subprocess
+import sys
+import time
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests import support
+
+
+@pytest.fixture
+def no_child_left() -> Iterator[None]:
+    """Fails the test where it leaves a child process running."""
+    before = support.own_children()
+    yield
+    deadline = time.monotonic() + 3
+    while left := support.own_children() - before:
+        if time.monotonic() > deadline:
+            names = [Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ") for pid in left]
+            for pid in left:
+                os.kill(pid, 9)
+            pytest.fail(f"processes are left: {names}")
+        time.sleep(0.01)
+
+
+@pytest.fixture
+async def no_task_left() -> AsyncIterator[None]:
+    """Fails the test where it leaves a task on its event loop."""
+    before = asyncio.all_tasks()
+    yield
+    deadline = time.monotonic() + 3
+    while left := asyncio.all_tasks() - before - {asyncio.current_task()}:
+        assert time.monotonic() < deadline, f"tasks are left: {left}"
+        await asyncio.sleep(0.01)
+
+
+@pytest.fixture(scope="session")
+def guest_python(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The interpreter of an environment that has nothing but the modules of `tests/guests`."""
+    environment = tmp_path_factory.mktemp("environment")
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(environment)], check=True)
+    packages = next(environment.glob("lib/python*/site-packages"))
+    (packages / "guests.pth").write_text(f"{support.GUESTS}\n")
+    return str(environment / "bin" / "python")

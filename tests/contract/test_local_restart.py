@@ -1,0 +1,150 @@
+"""The local backend over restarts of the pod manager: what it finds, what it takes over, what it ends."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+from pathlib import Path
+
+import pytest
+
+from jac_orc.pod_manager.model import ModulePhase, ModuleSpec
+from tests.contract.subjects import Local, settled
+from tests.support import eventually, running
+
+
+@pytest.fixture(autouse=True)
+def leftovers(no_child_left: None, no_task_left: None) -> None:
+    """No test leaves anything behind."""
+
+
+async def started(state: Path, environments: Path, run_id: str = "run") -> Local:
+    local = Local(state, environments, run_id)
+    await local.backend.start()
+    return local
+
+
+async def test_the_next_one_takes_over_modules_and_pods(tmp_path: Path, environments: Path) -> None:
+    first = await started(tmp_path, environments)
+    await first.backend.apply(ModuleSpec("math", replicas=2, env={"A": "1"}, labels={"team": "a"}))
+    await first.backend.apply(ModuleSpec("string", replicas=0, timeout=1.5, requirements=()))
+    before = await settled(first.backend, "math")
+    processes = first.processes()
+    await first.leave()
+    assert all(running(pid) for pid in processes.values())
+
+    second = await started(tmp_path, environments)
+    after = await settled(second.backend, "math")
+    assert [module.name for module in second.backend.modules()] == ["math", "string"]
+    assert (after.spec, after.uid, after.generation, after.create_time) == (
+        before.spec, before.uid, before.generation, before.create_time,
+    )  # fmt: skip
+    assert {pod.address for pod in after.pods} == {pod.address for pod in before.pods}
+    assert second.processes() == processes
+    string = second.backend.get("string")
+    assert string is not None and string.spec == ModuleSpec("string", replicas=0, timeout=1.5)
+    await second.close()
+    assert not any(running(pid) for pid in processes.values())
+
+
+async def test_a_pod_that_was_taken_over_is_started_again_when_it_crashes(tmp_path: Path, environments: Path) -> None:
+    first = await started(tmp_path, environments)
+    await first.backend.apply(ModuleSpec("math"))
+    await settled(first.backend, "math")
+    await first.leave()
+    second = await started(tmp_path, environments)
+    await settled(second.backend, "math")
+    (pid,) = second.processes().values()
+    os.kill(pid, signal.SIGKILL)
+    await eventually(lambda: second.processes() and pid not in second.processes().values())
+    module = await settled(second.backend, "math")
+    assert module.pods[0].restarts == 1
+    await second.close()
+
+
+async def test_a_pod_that_ended_meanwhile_is_replaced(tmp_path: Path, environments: Path) -> None:
+    first = await started(tmp_path, environments)
+    await first.backend.apply(ModuleSpec("math"))
+    await settled(first.backend, "math")
+    await first.leave()
+    (pid,) = first.processes().values()
+    os.kill(pid, signal.SIGKILL)
+    second = await started(tmp_path, environments)
+    await settled(second.backend, "math")
+    assert len(second.processes()) == 1 and pid not in second.processes().values()
+    await second.close()
+
+
+async def test_pods_of_another_run_are_ended(tmp_path: Path, environments: Path) -> None:
+    first = await started(tmp_path, environments, "one")
+    await first.backend.apply(ModuleSpec("math"))
+    await settled(first.backend, "math")
+    await first.leave()
+    (pid,) = first.processes().values()
+    second = await started(tmp_path, environments, "two")
+    await settled(second.backend, "math")
+    assert not running(pid)
+    await second.close()
+
+
+async def test_a_stranger_with_the_process_id_is_left_alone(tmp_path: Path, environments: Path) -> None:
+    first = await started(tmp_path, environments, "one")
+    await first.backend.apply(ModuleSpec("math"))
+    await settled(first.backend, "math")
+    await first.close()
+    record = {
+        "name": "math-000000", "module_name": "math", "revision": "", "generation": 1, "run_id": "one",
+        "pid": os.getpid(), "start_ticks": 1, "port": 1, "restarts": 0,
+    }  # fmt: skip
+    (tmp_path / "pods" / "math-000000.json").write_text(json.dumps(record))
+    second = await started(tmp_path, environments, "two")
+    assert list((tmp_path / "pods").glob("*.json")) == []
+    await second.close()
+
+
+async def test_pods_without_a_module_are_ended(tmp_path: Path, environments: Path) -> None:
+    first = await started(tmp_path, environments)
+    await first.backend.apply(ModuleSpec("math"))
+    await settled(first.backend, "math")
+    await first.leave()
+    (pid,) = first.processes().values()
+    (tmp_path / "modules" / "math.json").unlink()
+    second = await started(tmp_path, environments)
+    await eventually(lambda: not running(pid))
+    assert second.backend.modules() == [] and list((tmp_path / "pods").glob("*.json")) == []
+    await second.backend.stop()
+
+
+async def test_a_deleted_module_leaves_no_file(tmp_path: Path, environments: Path) -> None:
+    local = await started(tmp_path, environments)
+    await local.backend.apply(ModuleSpec("math"))
+    module = await settled(local.backend, "math")
+    assert (tmp_path / "logs" / f"{module.pods[0].name}.log").exists()
+    await local.close()
+    assert [file for file in tmp_path.rglob("*") if file.is_file()] == []
+
+
+async def test_deleting_while_the_environment_is_built_and_while_a_pod_starts(
+    tmp_path: Path, environments: Path
+) -> None:
+    local = await started(tmp_path, environments)
+    for condition in (ModulePhase.BUILDING, ModulePhase.STARTING):
+        await local.backend.apply(ModuleSpec("math", python_version=""))
+        await eventually(lambda: [m.phase for m in local.backend.modules()] == [ModulePhase.STARTING])
+        await local.backend.delete("math")
+        assert local.backend.modules() == [], condition
+    await local.backend.stop()
+    assert local.processes() == {}
+
+
+async def test_a_revision_may_be_taken_back_while_it_starts(tmp_path: Path, environments: Path) -> None:
+    local = await started(tmp_path, environments)
+    await local.backend.apply(ModuleSpec("math"))
+    before = await settled(local.backend, "math")
+    await local.backend.apply(ModuleSpec("math", env={"A": "1"}))
+    await eventually(lambda: len(local.backend.modules()[0].pods) == 2)
+    await local.backend.apply(ModuleSpec("math"))
+    after = await settled(local.backend, "math")
+    assert [pod.name for pod in after.pods] == [before.pods[0].name] and after.generation == 3
+    await local.close()

@@ -1,0 +1,100 @@
+"""A changed spec replaces the pods one after the other; a faulty one leaves them."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+
+from tests.e2e.system import System, reason, wait_until
+
+NAME = "orc_guest_version"
+
+
+def patch(system: System, **changes: Any) -> Any:
+    """The answer to a change of the spec."""
+    return system.http.patch(f"/v1/modules/{NAME}", json=changes)
+
+
+@contextmanager
+def calls_all_the_while(system: System) -> Iterator[list[Any]]:
+    """Four callers that don't stop; yields what they get."""
+    answers: list[Any] = []
+    stop = threading.Event()
+
+    def run() -> None:
+        while not stop.is_set():
+            response = system.try_call(NAME, "version")
+            answers.append(response.json().get("result", response.text))
+
+    callers = [threading.Thread(target=run) for _ in range(4)]
+    for caller in callers:
+        caller.start()
+    try:
+        wait_until(lambda: len(answers) > 20)
+        yield answers
+        seen = len(answers)
+        wait_until(lambda: len(answers) > seen + 50)
+    finally:
+        stop.set()
+        for caller in callers:
+            caller.join()
+
+
+@pytest.mark.parametrize("replicas", [1, 2])
+def test_a_patch_replaces_the_pods_and_no_call_fails(deploy: Callable[..., Any], system: System, replicas: int) -> None:
+    deploy(NAME, requirements=["orc-guest-version==1.0"], replicas=replicas)
+    with calls_all_the_while(system) as answers:
+        response = patch(system, requirements=["orc-guest-version==2.0"])
+        assert response.status_code == 200, response.text
+        assert response.json()["generation"] == "2"
+        wait_until(lambda: len(system.pids("server", NAME)) == replicas)
+    assert set(answers) == {"1.0", "2.0"}
+    assert answers[-1] == "2.0"
+    assert system.module(NAME)["spec"]["requirements"] == ["orc-guest-version==2.0"]
+
+
+def test_a_patch_changes_only_the_fields_it_has(deploy: Callable[..., Any], system: System) -> None:
+    deploy(NAME, requirements=["orc-guest-version==1.0"], labels={"a": "b"}, max_concurrency=4)
+    before = system.module(NAME)["spec"]
+    assert patch(system, env={"ORC_GUEST_SUFFIX": "v"}).status_code == 200
+    assert system.module(NAME)["spec"] == {**before, "env": {"ORC_GUEST_SUFFIX": "v"}}
+    wait_until(lambda: system.call(NAME, "version") == "v1.0")
+
+
+@pytest.mark.parametrize(
+    ("changes", "why"),
+    [
+        ({"requirements": ["orc-guest-version==3.0"]}, "MODULE_IMPORT_FAILED"),
+        ({"requirements": ["orc-guest-version==9.0"]}, "ENVIRONMENT_FAILED"),
+        ({"requirements": ["no requirement at all"]}, "SPEC_INVALID"),
+        ({"workers": 0}, "SPEC_INVALID"),
+        ({"colour": "red"}, "UNKNOWN_FIELD"),
+        ({"module_name": "other"}, "MODULE_MISMATCH"),
+    ],
+    ids=str,
+)
+def test_a_patch_that_fails_keeps_the_old_spec_and_the_old_pods(
+    deploy: Callable[..., Any], system: System, changes: Any, why: str
+) -> None:
+    deploy(NAME, requirements=["orc-guest-version==1.0"])
+    before = system.module(NAME)
+    with calls_all_the_while(system) as answers:
+        response = patch(system, **changes)
+        assert (response.status_code, reason(response)) == (400, why), response.text
+    assert set(answers) == {"1.0"}
+    wait_until(lambda: len(system.module(NAME)["status"]["pods"]) == 1)
+    after = system.module(NAME)
+    assert after["spec"] == before["spec"]
+    assert [pod["name"] for pod in after["status"]["pods"]] == [pod["name"] for pod in before["status"]["pods"]]
+    assert after["status"]["phase"] == "MODULE_PHASE_READY"
+    assert patch(system, requirements=["orc-guest-version==2.0"]).status_code == 200
+    assert system.call(NAME, "version") == "2.0"
+
+
+def test_a_patch_of_a_module_that_is_not_there(system: System) -> None:
+    response = system.http.patch("/v1/modules/orc_guest_nowhere", json={"replicas": 2})
+    assert (response.status_code, reason(response)) == (404, "MODULE_NOT_FOUND")

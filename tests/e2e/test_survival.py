@@ -1,0 +1,108 @@
+"""Faults are made, not simulated: kill -9 of each part in turn, and a pod manager that stands still."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.e2e.system import System, wait_until
+from tests.e2e.test_first_call import MODULES
+
+
+@pytest.fixture(scope="module")
+def victim(cache: Path, wheels: Path) -> Iterator[System]:
+    """A system for all tests here; each has it whole again at its end."""
+    own = System(cache, wheels)
+    try:
+        yield own.start()
+    finally:
+        own.end()
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("part", ["guest", "server", "envoy", "pod_manager"])
+@pytest.mark.parametrize(("module", "method", "args", "result"), MODULES, ids=[row[0] for row in MODULES])
+def test_a_module_survives_the_death_of(
+    victim: System, module: str, method: str, args: list[Any], result: Any, part: str
+) -> None:
+    victim.call(module, method, *args)
+    uid = victim.module(module)["uid"]
+    others = set(victim.pids())
+    (pid,) = victim.pids(part, module if part in ("guest", "server") else "")
+    os.kill(pid, signal.SIGKILL)
+    wait_until(lambda: pid not in victim.pids() and victim.pids(part, module if part in ("guest", "server") else ""))
+    wait_until(lambda: victim.answers(module, method, *args))
+    wait_until(lambda: victim.answers("math", "sqrt", 9))
+    assert victim.call(module, method, *args) == pytest.approx(result) if isinstance(result, list) else result
+    wait_until(lambda: victim.http.get("/v1/modules").status_code == 200)
+    assert victim.module(module)["uid"] == uid
+    if part in ("envoy", "pod_manager"):
+        assert others - set(victim.pids()) == {pid}, "a pod was restarted with it"
+
+
+def test_deployed_modules_answer_while_the_pod_manager_stands_still(victim: System) -> None:
+    victim.call("math", "sqrt", 9)
+    wait_until(lambda: victim.module("math")["status"]["ready_replicas"] == 1)
+    (pid,) = victim.pids("pod_manager")
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        assert [victim.call("math", "sqrt", number * number) for number in range(50)] == list(range(50))
+    finally:
+        os.kill(pid, signal.SIGCONT)
+    assert victim.call("cmath", "sqrt", -1) == [0.0, 1.0]
+
+
+def test_a_pod_manager_that_was_killed_often_still_knows_its_pods(victim: System) -> None:
+    victim.call("math", "sqrt", 9)
+    servers = victim.pids("server")
+    for _ in range(3):
+        (pid,) = victim.pids("pod_manager")
+        os.kill(pid, signal.SIGKILL)
+        assert victim.call("math", "sqrt", 9) == 3.0
+        wait_until(lambda: victim.http.get("/v1/modules/math").status_code == 200)
+    assert sorted(victim.pids("server")) == sorted(servers)
+    assert victim.http.delete("/v1/modules/math").status_code == 200
+    assert victim.traces("math") == []
+
+
+@pytest.mark.timeout(300)
+def test_everything_dies_with_up_and_comes_back_with_it(new_system: Callable[..., System]) -> None:
+    system = new_system().start()
+    system.call("math", "sqrt", 9)
+    system.post("/v1/modules", {"module_name": "orc_guest_crashing", "replicas": 2, "labels": {"a": "b"}})
+    before = {name: system.module(name) for name in ("math", "orc_guest_crashing")}
+    ports = system.ports()
+    assert system.port in ports
+    system.process.send_signal(signal.SIGKILL)
+    wait_until(lambda: not system.pids())
+    system.process.wait()
+    assert not system.ports()
+    system.start("--port", str(system.port))
+    listed = {module["name"]: module for module in system.http.get("/v1/modules").json()["modules"]}
+    assert {name: module["spec"] for name, module in listed.items()} == {
+        name: module["spec"] for name, module in before.items()
+    }
+    assert all(listed[name]["uid"] == module["uid"] for name, module in before.items())
+    assert system.call("math", "sqrt", 9) == 3.0
+    assert system.call("orc_guest_crashing", "say", "x") == "said"
+    wait_until(lambda: system.module("orc_guest_crashing")["status"]["ready_replicas"] == 2)
+    assert len(system.pids("server")) == 3
+
+
+def test_kill_of_everything_at_once_and_the_same_modules_again(new_system: Callable[..., System]) -> None:
+    system = new_system().start()
+    system.call("math", "sqrt", 9)
+    uid = system.module("math")["uid"]
+    while system.pids():
+        system.kill()
+    system.process.wait()
+    system.start("--port", str(system.port))
+    assert system.module("math")["uid"] == uid
+    assert system.call("math", "sqrt", 9) == 3.0
+    assert system.interrupt() == 0
+    assert system.pids() == []

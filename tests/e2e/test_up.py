@@ -1,0 +1,146 @@
+"""`jac-orc up` as a command: what it says, what it refuses, how it stops."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import socket
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import httpx
+import pytest
+
+from tests.e2e.system import System, listening, wait_until
+
+
+def refusal(system: System, *options: str) -> str:
+    """The one line with which the command refuses, by exit code 2, having started nothing."""
+    process = system.launch(*options)
+    assert process.wait(30) == 2, system.output + system.errors
+    (line,) = system.errors.splitlines()
+    assert system.output == ""
+    wait_until(lambda: not system.pids())
+    return line
+
+
+@pytest.mark.parametrize("option", ["--port", "--pod-manager-port", "--xds-port"])
+def test_a_taken_port(new_system: Callable[..., System], option: str) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        line = refusal(new_system(), option, str(port))
+    assert str(port) in line
+    assert option in line
+
+
+@pytest.mark.parametrize("port", ["-1", "65536"])
+def test_a_port_that_is_none(new_system: Callable[..., System], port: str) -> None:
+    process = new_system().launch("--port", port)
+    assert process.wait(30) == 2
+
+
+def test_a_state_directory_in_use(system: System, new_system: Callable[..., System]) -> None:
+    line = refusal(new_system(), "--state-dir", str(system.state))
+    assert "in use" in line
+    assert str(system.process.pid) in line
+    assert system.call("math", "sqrt", 9) == 3.0
+
+
+def test_a_state_directory_that_cannot_be_made(new_system: Callable[..., System]) -> None:
+    assert "/dev/null" in refusal(new_system(), "--state-dir", "/dev/null/state")
+
+
+def test_a_state_directory_with_too_long_a_path(new_system: Callable[..., System], tmp_path: Path) -> None:
+    assert "too long" in refusal(new_system(), "--state-dir", str(tmp_path / ("x" * 100)))
+
+
+@pytest.mark.parametrize(
+    "content",
+    ["allow: os", "[os]", "deny: [os]", "allow: [1]", "{", None],
+    ids=["text", "list", "key", "int", "yaml", "no file"],
+)
+def test_a_bad_policy_file(new_system: Callable[..., System], tmp_path: Path, content: str | None) -> None:
+    policy = tmp_path / "policy.yaml"
+    if content is not None:
+        policy.write_text(content)
+    assert str(policy) in refusal(new_system(), "--policy", str(policy))
+
+
+def test_a_policy_file_is_followed(new_system: Callable[..., System], tmp_path: Path) -> None:
+    policy = tmp_path / "policy.yaml"
+    policy.write_text("allow: [glob]\nrefuse: [math]\n")
+    system = new_system().start("--policy", str(policy))
+    assert system.call("glob", "escape", "*") == "[*]"
+    assert system.try_call("math", "sqrt", 9).json()["details"][0]["reason"] == "MODULE_REFUSED"
+
+
+def test_a_first_call_to_try_is_printed(system: System) -> None:
+    sample = "/run_module?module_name=numpy&method_name=array' -H 'Content-Type: application/json'"
+    wait_until(lambda: "Ctrl-C" in system.output)
+    assert f'curl -X POST \'http://127.0.0.1:{system.port}{sample} -d \'{{"args": [16, 20, 24], "kwargs": {{}}}}\'' in (
+        system.output
+    )
+    assert re.search(r"ready in \d+\.\d s", system.output)
+
+
+def test_it_listens_on_loopback_only(system: System) -> None:
+    own = system.ports()
+    text = Path("/proc/net/tcp").read_text() + Path("/proc/net/tcp6").read_text()
+    addresses = [line.split()[1] for line in text.splitlines() if len(line.split()) > 9 and line.split()[3] == "0A"]
+    mine = [address for address in addresses if int(address.rpartition(":")[2], 16) in own]
+    assert mine
+    assert {address.rpartition(":")[0] for address in mine} == {"0100007F"}
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP], ids=lambda number: number.name)
+def test_a_signal_lets_calls_in_flight_end_and_leaves_nothing(
+    new_system: Callable[..., System], number: signal.Signals
+) -> None:
+    system = new_system().start()
+    system.call("orc_guest_slow", "nap", 0)
+    ports = system.ports()
+    assert system.port in ports
+    with ThreadPoolExecutor(1) as pool:
+        call = pool.submit(system.call, "orc_guest_slow", "nap", 2.5)
+        wait_until(lambda: "napping 2.5" in system.http.get("/v1/modules/orc_guest_slow:logs").text)
+        os.killpg(system.process.pid, number)
+        assert call.result() == 2.5
+    assert system.process.wait(40) == 0
+    assert system.pids() == []
+    assert not ports & {port for port, _ in listening()}
+    assert system.errors == ""
+    system.start("--port", str(system.port))
+    assert [module["name"] for module in system.http.get("/v1/modules").json()["modules"]] == ["orc_guest_slow"]
+    assert system.call("orc_guest_slow", "nap", 0) == 0
+
+
+def test_a_second_signal_does_not_wait(new_system: Callable[..., System]) -> None:
+    system = new_system().start()
+    system.call("orc_guest_slow", "nap", 0)
+    with ThreadPoolExecutor(1) as pool:
+        call = pool.submit(system.try_call, "orc_guest_slow", "nap", 300)
+        wait_until(lambda: "napping 300" in system.http.get("/v1/modules/orc_guest_slow:logs").text)
+        os.killpg(system.process.pid, signal.SIGINT)
+        wait_until(lambda: "stopping" in system.output)
+        os.killpg(system.process.pid, signal.SIGINT)
+        assert isinstance(call.exception(60), httpx.TransportError)
+    assert system.process.wait(40) == 0
+    assert system.pids() == []
+
+
+def test_a_signal_while_starting(new_system: Callable[..., System]) -> None:
+    system = new_system()
+    process = system.launch()
+    wait_until(lambda: system.pids("pod_manager"))
+    os.killpg(process.pid, signal.SIGINT)
+    assert process.wait(40) == 0
+    assert system.pids() == []
+
+
+def test_logs_of_modules_are_shown(system: System) -> None:
+    system.call("orc_guest_crashing", "say", "to be seen in the terminal")
+    wait_until(lambda: re.search(r"orc_guest_crashing-\w+ \| to be seen in the terminal", system.output))

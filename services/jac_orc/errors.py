@@ -15,13 +15,17 @@ from google.rpc import code_pb2, error_details_pb2, status_pb2
 from jac_orc.v1 import errors_pb2
 
 __all__ = [
+    "AbortedError",
     "AlreadyExistsError",
+    "CancelledError",
+    "DataLossError",
     "DeadlineExceededError",
     "FailedPreconditionError",
     "InternalError",
     "InvalidArgumentError",
     "NotFoundError",
     "OrcError",
+    "OutOfRangeError",
     "PermissionDeniedError",
     "ResourceExhaustedError",
     "UnauthenticatedError",
@@ -129,6 +133,30 @@ class InternalError(OrcError):
     code = code_pb2.INTERNAL
 
 
+class CancelledError(OrcError):
+    """The caller, or something on the way, gave the call up."""
+
+    code = code_pb2.CANCELLED
+
+
+class AbortedError(OrcError):
+    """Something else came in between; trying all of it again may succeed."""
+
+    code = code_pb2.ABORTED
+
+
+class OutOfRangeError(OrcError):
+    """The request goes past the end of what there is."""
+
+    code = code_pb2.OUT_OF_RANGE
+
+
+class DataLossError(OrcError):
+    """Data is lost or damaged for good."""
+
+    code = code_pb2.DATA_LOSS
+
+
 class UnknownError(OrcError):
     """The module's code raised something that maps to nothing better."""
 
@@ -207,15 +235,21 @@ def to_status(failure: OrcError) -> status_pb2.Status:
     message = failure.message
     if len(message) > MAX_MESSAGE_CHARS:
         message = message[: MAX_MESSAGE_CHARS // 2] + " … " + message[-MAX_MESSAGE_CHARS // 2 :]
-    status = status_pb2.Status(code=failure.code, message=message)
+    status = status_pb2.Status(code=failure.code, message=_utf8(message))
+    metadata = {_utf8(key): _utf8(value) for key, value in failure.metadata.items()}
     for detail in (
-        error_details_pb2.ErrorInfo(reason=failure.reason, domain=DOMAIN, metadata=failure.metadata),
+        error_details_pb2.ErrorInfo(reason=failure.reason, domain=DOMAIN, metadata=metadata),
         *failure.details,
     ):
         packed = any_pb2.Any()
         packed.Pack(detail)
         status.details.append(packed)
     return status
+
+
+def _utf8(text: str) -> str:
+    """Text that protobuf takes: lone surrogates are written as escapes."""
+    return text.encode("utf-8", "backslashreplace").decode()
 
 
 def from_status(status: status_pb2.Status) -> OrcError:

@@ -69,7 +69,6 @@ class System:
         self.cache = cache
         self._wheels = wheels
         self._options = options
-        self._clients: list[httpx.Client] = []
         self.port = 0
         self.http = httpx.Client()
         (self.directory / "tmp").mkdir()

@@ -51,7 +51,7 @@ def test_create_with_wait_false_answers_at_once(deploy: Callable[..., Any], syst
 @pytest.mark.parametrize("path", ["/v1/modules/textwrap", "/delete_pod/textwrap"])
 def test_delete_leaves_nothing(deploy: Callable[..., Any], system: System, path: str) -> None:
     deploy("textwrap", replicas=2)
-    assert len(system.traces("textwrap")) >= 9  # two servers, two guests, a spec, two pods, two logs
+    wait_until(lambda: len(system.traces("textwrap")) >= 9)  # two servers, two guests, a spec, two pods, two logs
     response = system.http.delete(path)
     assert (response.status_code, response.json()) == (200, {})
     assert system.traces("textwrap") == []
@@ -93,7 +93,7 @@ def test_a_list_comes_in_pages(deploy: Callable[..., Any], system: System) -> No
 
 def test_a_watch_tells_each_change_on_a_line(deploy: Callable[..., Any], system: System) -> None:
     deploy("keyword")
-    with system.http.stream("GET", "/v1/modules:watch?module_name=textwrap") as watch:
+    with system.http.stream("GET", "/v1/modules:watch?module_name=textwrap", timeout=10) as watch:
         assert watch.status_code == 200
         deploy("textwrap")
         system.http.delete("/v1/modules/textwrap")

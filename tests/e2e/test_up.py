@@ -93,10 +93,11 @@ def test_it_listens_on_loopback_only(system: System) -> None:
     addresses = [line.split()[1] for line in text.splitlines() if len(line.split()) > 9 and line.split()[3] == "0A"]
     mine = [address for address in addresses if int(address.rpartition(":")[2], 16) in own]
     assert mine
-    assert {address.rpartition(":")[0] for address in mine} == {"0100007F"}
+    loopback = {"0100007F", "0000000000000000FFFF00000100007F"}
+    assert {address.rpartition(":")[0] for address in mine} <= loopback
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP], ids=lambda number: number.name)
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=lambda number: number.name)
 def test_a_signal_lets_calls_in_flight_end_and_leaves_nothing(
     new_system: Callable[..., System], number: signal.Signals
 ) -> None:
@@ -105,10 +106,10 @@ def test_a_signal_lets_calls_in_flight_end_and_leaves_nothing(
     ports = system.ports()
     assert system.port in ports
     with ThreadPoolExecutor(1) as pool:
-        call = pool.submit(system.call, "orc_guest_slow", "nap", 2.5)
-        wait_until(lambda: "napping 2.5" in system.http.get("/v1/modules/orc_guest_slow:logs").text)
+        call = pool.submit(system.call, "orc_guest_slow", "nap", 1.5)
+        wait_until(lambda: "napping 1.5" in system.http.get("/v1/modules/orc_guest_slow:logs").text)
         os.killpg(system.process.pid, number)
-        assert call.result() == 2.5
+        assert call.result() == 1.5
     assert system.process.wait(40) == 0
     assert system.pids() == []
     assert not ports & {port for port, _ in listening()}

@@ -18,7 +18,7 @@ RESULTS = {
     "range": "[0,1,2]",
     "deque": "[1,2]",
     "views": '[["a"],[1]]',
-    "keys": '{"1":"int","null":"none","true":"bool"}',
+    "keys": '{"2":"int","null":"none","true":"bool","0.5":"float"}',
     "pairs": '[[[1,2],"tuple"]]',
     "twins": '[[1,"int"],["1","str"]]',
     "dataclass": '{"y":2,"x":1}',

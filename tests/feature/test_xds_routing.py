@@ -224,3 +224,15 @@ def test_streams_arrive_item_by_item(front: Front) -> None:
             assert b"".join(chunks) == b'{"second":1}\n{"third":1}\n'
     finally:
         go_on.clear()
+
+
+def test_an_empty_first_message_brings_the_headers_of_a_stream(front: Front) -> None:
+    """The transcoder holds them back until the first message, which tells the content type."""
+    go_on = front.pods[0].echo.go_on
+    try:
+        with front.http.stream("GET", "/v1/modules:watch") as answer:
+            assert answer.headers["content-type"] == "application/x-ndjson"
+            go_on.set()
+            assert b"".join(answer.iter_raw()) == b'{"second":1}\n{"third":1}\n'
+    finally:
+        go_on.clear()

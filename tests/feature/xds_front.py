@@ -99,7 +99,8 @@ class Echo:
                 return
             first = {"first": self._seen(method, request, context)}
             lines = [json.dumps(first).encode() + b"\n", b'{"second":1}\n', b'{"third":', b"1}\n"]
-            yield answer(body=httpbody_pb2.HttpBody(content_type="application/x-ndjson", data=lines[0]))
+            beginning = b"" if method.name == "RestWatchModules" else lines[0]
+            yield answer(body=httpbody_pb2.HttpBody(content_type="application/x-ndjson", data=beginning))
             await asyncio.to_thread(self.go_on.wait, 10)
             for line in lines[1:]:
                 yield answer(body=httpbody_pb2.HttpBody(content_type="application/x-ndjson", data=line))

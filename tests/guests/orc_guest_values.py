@@ -57,7 +57,7 @@ _VALUES: dict[str, Any] = {
     "range": range(3),
     "deque": collections.deque([1, 2]),
     "views": [{"a": 1}.keys(), {"a": 1}.values()],
-    "keys": {1: "int", None: "none", True: "bool"},
+    "keys": {2: "int", None: "none", True: "bool", 0.5: "float"},
     "pairs": {(1, 2): "tuple"},
     "twins": {1: "int", "1": "str"},
     "dataclass": Point(2, 1),

@@ -178,7 +178,7 @@ class Unfinished:
     "value",
     [Opaque(), object, len, iter([]), (n for n in ()), json, [Opaque()], {"a": Opaque()}, {Opaque(): 1}, Point, Order,
      Unfinished(), {Careless("a"), Careless("b")}],
-    ids=str,
+    ids=lambda value: type(value).__name__,
 )  # fmt: skip
 def test_what_has_no_exact_form_is_refused(value: Any) -> None:
     assert reason(value) == "VALUE_NOT_REPRESENTABLE"
@@ -333,8 +333,8 @@ def test_an_object_as_an_argument_is_told_to_be_missing() -> None:
 @pytest.mark.parametrize(
     ("body", "reason", "field"),
     [
-        ({"args": {}}, "MALFORMED_REQUEST", "args"), ({"kwargs": []}, "MALFORMED_REQUEST", "kwargs"),
-        ({"args": None}, "MALFORMED_REQUEST", "args"), ({"method": 5}, "MALFORMED_REQUEST", "method"),
+        ({"method": "f", "args": {}}, "MALFORMED_REQUEST", "args"), ({"method": "f", "kwargs": []}, "MALFORMED_REQUEST", "kwargs"),
+        ({"method": "f", "args": None}, "MALFORMED_REQUEST", "args"), ({"method": 5}, "MALFORMED_REQUEST", "method"),
         ({}, "MALFORMED_REQUEST", "method"), ({"method": "f", "extra": 1}, "UNKNOWN_FIELD", "extra"),
         ({"method": "f", "Args": []}, "UNKNOWN_FIELD", "Args"),
     ],

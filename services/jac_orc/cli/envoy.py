@@ -27,7 +27,9 @@ async def admin(socket: Path, method: str, path: str) -> str:
     try:
         async with asyncio.timeout(2):
             reader, writer = await asyncio.open_unix_connection(str(socket))
-            writer.write(f"{method} {path} HTTP/1.0\r\nHost: admin\r\nContent-Length: 0\r\n\r\n".encode())
+            writer.write(
+                f"{method} {path} HTTP/1.1\r\nHost: admin\r\nConnection: close\r\nContent-Length: 0\r\n\r\n".encode()
+            )
             answer = await reader.read()
             writer.close()
     except (OSError, TimeoutError):

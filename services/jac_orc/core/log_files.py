@@ -46,4 +46,4 @@ def _read(path: Path, offset: int) -> tuple[list[str], int]:
     end = data.rfind(b"\n") + 1
     if not end and len(data) > _MAX_LINE:
         end = len(data)
-    return data[:end].decode("utf-8", "replace").splitlines(), offset + end
+    return data[:end].decode("utf-8", "replace").split("\n")[:-1], offset + end

@@ -10,11 +10,13 @@ import inspect
 import logging
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from functools import partial
 from typing import Any
 
 import grpc
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 from google.protobuf.descriptor import MethodDescriptor, ServiceDescriptor
+from google.protobuf.message import DecodeError, Message
 from grpc_health.v1 import health, health_pb2
 from grpc_reflection.v1alpha import reflection, reflection_pb2
 
@@ -107,33 +109,45 @@ def _reflection_v1_file(alpha: ServiceDescriptor) -> bytes:
     return file.SerializeToString()
 
 
-def _handler(method: MethodDescriptor, behaviour: Callable[..., Any], request: type | None = None) -> Any:
-    """The gRPC handler of one method, with errors translated."""
-    streams = bool(method.server_streaming)
-    is_generator = inspect.isasyncgenfunction(behaviour)
-    wrapped = _translated_stream(behaviour) if is_generator else _translated(behaviour)
+def _handler(method: MethodDescriptor, behaviour: Callable[..., Any], request: type[Message] | None = None) -> Any:
+    """The gRPC handler of one method, with errors translated, those of parsing the request included."""
+    parse = _parser(request or message_factory.GetMessageClass(method.input_type))
+    read = partial(_parsed, parse) if method.client_streaming else parse
+    translated = _translated_stream if inspect.isasyncgenfunction(behaviour) else _translated
     kind = {
         (False, False): grpc.unary_unary_rpc_method_handler,
         (False, True): grpc.unary_stream_rpc_method_handler,
         (True, False): grpc.stream_unary_rpc_method_handler,
         (True, True): grpc.stream_stream_rpc_method_handler,
-    }[bool(method.client_streaming), streams]
-    message = request or message_factory.GetMessageClass(method.input_type)
-    return kind(
-        wrapped,
-        request_deserializer=message.FromString,  # type: ignore[attr-defined]
-        response_serializer=_serialize,
-    )
+    }[bool(method.client_streaming), bool(method.server_streaming)]
+    return kind(translated(behaviour, read), response_serializer=_serialize)
 
 
-def _serialize(message: Any) -> bytes:
-    return message.SerializeToString()  # type: ignore[no-any-return]
+def _parser(kind: type[Message]) -> Callable[[bytes], Message]:
+    def parse(data: bytes) -> Message:
+        try:
+            return kind.FromString(data)
+        except DecodeError as failure:
+            raise error("MALFORMED_REQUEST", f"the request is no {kind.DESCRIPTOR.full_name}: {failure}") from None
+
+    return parse
 
 
-def _translated(behaviour: Callable[[Any, Context], Awaitable[Any]]) -> Callable[[Any, Context], Awaitable[Any]]:
+async def _parsed(parse: Callable[[bytes], Message], requests: AsyncIterator[bytes]) -> AsyncIterator[Message]:
+    async for data in requests:
+        yield parse(data)
+
+
+def _serialize(message: Message) -> bytes:
+    return message.SerializeToString()
+
+
+def _translated(
+    behaviour: Callable[[Any, Context], Awaitable[Any]], read: Callable[[Any], Any]
+) -> Callable[[Any, Context], Awaitable[Any]]:
     async def call(request: Any, context: Context) -> Any:
         try:
-            return await behaviour(request, context)
+            return await behaviour(read(request), context)
         except OrcError as failure:
             await abort(context, failure)
         except grpc.aio.AbortError:
@@ -145,17 +159,17 @@ def _translated(behaviour: Callable[[Any, Context], Awaitable[Any]]) -> Callable
 
 
 def _translated_stream(
-    behaviour: Callable[[Any, Context], AsyncIterator[Any]],
+    behaviour: Callable[[Any, Context], AsyncIterator[Any]], read: Callable[[Any], Any]
 ) -> Callable[[Any, Context], AsyncIterator[Any]]:
     async def call(request: Any, context: Context) -> AsyncIterator[Any]:
         try:
-            async for response in behaviour(request, context):
+            async for response in behaviour(read(request), context):
                 yield response
         except OrcError as failure:
             await abort(context, failure)
         except grpc.aio.AbortError:
             raise
-        except Exception as fault:  # noqa: BLE001 - whatever it is, the caller learns an id and the log the rest
+        except Exception as fault:  # noqa: BLE001 - as above
             await abort(context, _unexpected(fault))
 
     return call

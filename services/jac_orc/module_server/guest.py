@@ -145,7 +145,7 @@ class Names:
         is_module = isinstance(value, types.ModuleType)
         home = value.__name__ if is_module else getattr(value, "__module__", None) if callable(value) else None
         home = home.partition(".")[0] if isinstance(home, str) else self._package
-        if home in self._refused or (is_module and home != self._package):
+        if home.lstrip("_") in self._refused or (is_module and home != self._package):
             message = "%s leads out of %s into %s" % (_quote(path), self._package, home)
             raise Refusal("NAME_NOT_EXPOSED", message, method=path[:200])
         return value
@@ -276,6 +276,9 @@ def encode_result(value: Any) -> bytes:
         what = str(failure)
         message = "the result has no exact JSON form (%s), and objects are not implemented yet" % what
         raise Refusal("VALUE_NOT_REPRESENTABLE", message, type=qualified_name(type(value))) from None
+    except Exception as failure:
+        message = "the result could not be read: its own code raised %s" % qualified_name(type(failure))
+        raise Refusal("VALUE_NOT_REPRESENTABLE", message, type=qualified_name(type(value))) from failure
     text = json.dumps({"result": plain}, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
     try:
         return text.encode()
@@ -318,7 +321,7 @@ def _encode_float(value: float) -> float | str:
 def _encode_scalar(value: Any) -> tuple[Any] | None:
     """The JSON form in a tuple, or None where the value is no scalar that has one."""
     if isinstance(value, (bytes, bytearray, memoryview)):
-        return (base64.b64encode(value).decode(),)
+        return (base64.b64encode(bytes(value)).decode(),)
     if isinstance(value, complex) and _numpy_kind(value) is None:
         return ([_encode_float(value.real), _encode_float(value.imag)],)
     if isinstance(value, datetime.timedelta) and _numpy_kind(value) is None:
@@ -392,7 +395,7 @@ def _encode_items(items: Iterable[Any], depth: int, parents: set[int]) -> list[A
 def _sorted(items: Iterable[Any]) -> Iterable[Any]:
     try:
         return sorted(items)
-    except TypeError:
+    except Exception:  # no order among them, or comparing them is code that fails
         return items
 
 
@@ -407,12 +410,12 @@ def _encode_dict(value: dict[Any, Any], depth: int, parents: set[int]) -> Any:
 
 def _encode_key(key: Any) -> str | None:
     """A key as `json.dumps` writes it; None for one that it doesn't."""
-    if type(key) is str:
-        return key
-    if key is None or type(key) in (bool, int):
+    if isinstance(key, str):
+        return str.__str__(key)
+    if key is None or isinstance(key, int):
         return json.dumps(key)
-    if type(key) is float and math.isfinite(key):
-        return repr(key)
+    if isinstance(key, float) and math.isfinite(key):
+        return float.__repr__(key)
     return None
 
 
@@ -655,9 +658,9 @@ def signature_of(target: Any) -> inspect.Signature | None:
         return None
     try:
         function = ast.parse("def f%s: pass" % found.group(1)).body[0]
-    except SyntaxError:
+        return _signature_from_ast(function.args) if isinstance(function, ast.FunctionDef) else None
+    except (SyntaxError, ValueError):  # a text that only looks like a signature
         return None
-    return _signature_from_ast(function.args) if isinstance(function, ast.FunctionDef) else None
 
 
 def _signature_from_ast(arguments: ast.arguments) -> inspect.Signature:

@@ -70,6 +70,7 @@ class PodManager:
         except RuntimeError as failure:
             raise OSError(f"can't listen on 127.0.0.1:{settings.xds_port}: {failure}") from failure
         await self._modules.start()
+        self._publisher.publish_all()
         self._tasks.start(self._publisher.follow())
         self._tasks.start(self._activator.follow())
         await self._xds.start()

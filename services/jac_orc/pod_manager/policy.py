@@ -46,12 +46,13 @@ def load(file: Path | None) -> Policy:
     if file is None:
         return Policy()
     try:
-        document = yaml.safe_load(file.read_text()) or {}
+        document = yaml.safe_load(file.read_text())
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as failure:
         raise ConfigurationError(f"the policy file {file} can't be read: {failure}") from failure
+    document = {} if document is None else document
     if not isinstance(document, dict) or set(document) - {"allow", "refuse"}:
         raise ConfigurationError(f"the policy file {file} must have the lists `allow` and `refuse`, and nothing else")
-    lists = {name: document.get(name) or [] for name in ("allow", "refuse")}
+    lists = {name: [] if document.get(name) is None else document[name] for name in ("allow", "refuse")}
     for name, entries in lists.items():
         if not isinstance(entries, list) or not all(isinstance(entry, str) for entry in entries):
             raise ConfigurationError(f"the policy file {file}: `{name}` must be a list of module names")

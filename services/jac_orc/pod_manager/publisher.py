@@ -20,13 +20,21 @@ class Publisher:
         self._snapshot = snapshot
         self._activator = Endpoint(*activator)
 
+    def publish_all(self) -> None:
+        """Publishes every module as it is now, so that an Envoy that comes back finds none missing."""
+        for module in self._backend.modules():
+            self._publish(module, gone=False)
+
     async def follow(self) -> None:
         """Publishes each change, until cancelled."""
         async for module, gone in self._backend.watch():
-            if gone or module.phase is ModulePhase.DELETING:
-                self._snapshot.drop_module(module.name)
-            else:
-                self._snapshot.put_module(module.name, self._endpoints(module))
+            self._publish(module, gone)
+
+    def _publish(self, module: Module, gone: bool) -> None:
+        if gone or module.phase is ModulePhase.DELETING:
+            self._snapshot.drop_module(module.name)
+        else:
+            self._snapshot.put_module(module.name, self._endpoints(module))
 
     def _endpoints(self, module: Module) -> list[Endpoint]:
         if not module.ready:

@@ -18,6 +18,9 @@ from jac_orc.v1 import rest_pb2
 
 M = TypeVar("M", bound=Message)
 
+# Sent first on a stream, since Envoy's transcoder holds the response's headers back until there is a message.
+_BEGIN = httpbody_pb2.HttpBody(content_type="application/json")
+
 
 class RestServicer:
     """The REST faces of a PodManagerServicer."""
@@ -82,6 +85,7 @@ class RestServicer:
         self, request: rest_pb2.RestWatchModulesRequest, context: Context
     ) -> AsyncIterator[rest_pb2.RestWatchModulesResponse]:
         native = pb.WatchModulesRequest(module_name=request.module_name)
+        yield rest_pb2.RestWatchModulesResponse(body=_BEGIN)
         async for answer in self._native.WatchModules(native, context):
             yield rest_pb2.RestWatchModulesResponse(body=_body(answer, end=b"\n"))
 
@@ -91,6 +95,8 @@ class RestServicer:
         native = pb.ReadLogsRequest(module_name=request.module_name, follow=request.follow)
         if request.HasField("tail"):
             native.tail = request.tail
+        self._native.check_logs(native)
+        yield rest_pb2.RestReadLogsResponse(body=_BEGIN)
         async for answer in self._native.ReadLogs(native, context):
             yield rest_pb2.RestReadLogsResponse(body=_body(answer, end=b"\n"))
 

@@ -71,12 +71,16 @@ class PodManagerServicer:
                 yield pb.WatchModulesResponse(event=event, module=convert.module_message(module))
 
     async def ReadLogs(self, request: pb.ReadLogsRequest, context: Context) -> AsyncIterator[pb.ReadLogsResponse]:
-        name = self._modules.get(request.module_name).name
+        self.check_logs(request)
         tail = request.tail if request.HasField("tail") else _DEFAULT_TAIL
-        if tail < 0:
-            raise error("MALFORMED_REQUEST", "tail can't be negative", {"field": "tail"})
-        async for line in self._modules.backend.logs(name, follow=request.follow, tail=tail):
+        async for line in self._modules.backend.logs(request.module_name, follow=request.follow, tail=tail):
             yield convert.log_message(line)
+
+    def check_logs(self, request: pb.ReadLogsRequest) -> None:
+        """Raises OrcError for a request that can't be answered, before anything of a stream is sent."""
+        self._modules.get(request.module_name)
+        if request.tail < 0:
+            raise error("MALFORMED_REQUEST", "tail can't be negative", {"field": "tail"})
 
     async def PlanModule(self, request: pb.PlanModuleRequest, context: Context) -> pb.PlanModuleResponse:
         spec = convert.spec_from(request.spec)

@@ -16,6 +16,7 @@ from google.protobuf import struct_pb2
 from jac_orc.errors import error
 
 _EXACT = 2**53
+_MAX_DIGITS = 308  # the largest double has 309
 # A list or object in a Value costs three levels of messages, of which protobuf's parsers take 100 by default.
 _MAX_DEPTH = 30
 
@@ -48,7 +49,7 @@ def _number(number: float) -> float | int:
 def result(answer: bytes) -> struct_pb2.Value:
     """The Value of a guest's answer; raises OrcError where it can't be exact."""
     value = struct_pb2.Value()
-    _fill(value, json.loads(answer)["result"], 0)
+    _fill(value, json.loads(answer, parse_int=_exact)["result"], 0)
     return value
 
 
@@ -60,8 +61,6 @@ def _fill(value: struct_pb2.Value, plain: Any, depth: int) -> None:
         value.null_value = struct_pb2.NULL_VALUE
     elif isinstance(plain, bool):
         value.bool_value = plain
-    elif isinstance(plain, int):
-        value.number_value = _exact(plain)
     elif isinstance(plain, float):
         value.number_value = plain
     elif isinstance(plain, str):
@@ -78,15 +77,12 @@ def _fill(value: struct_pb2.Value, plain: Any, depth: int) -> None:
         value.struct_value.SetInParent()
 
 
-def _exact(number: int) -> float:
-    try:
-        double = float(number)
-    except OverflowError:
-        double = 0.0
-    if int(double) != number:
-        message = "the result has an int that google.protobuf.Value, a double, can't hold exactly; call over REST"
-        raise error("VALUE_NOT_REPRESENTABLE", message, {"type": "builtins.int"})
-    return double
+def _exact(digits: str) -> float:
+    """The double of an int; raises OrcError where there is none that is equal."""
+    if len(digits) <= _MAX_DIGITS and int(double := float(digits)) == int(digits):
+        return double
+    message = "the result has an int that google.protobuf.Value, a double, can't hold exactly; call over REST"
+    raise error("VALUE_NOT_REPRESENTABLE", message, {"type": "builtins.int"})
 
 
 def _utf8(text: str) -> str:

@@ -1,0 +1,38 @@
+"""Fixtures of the feature tests."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.feature.module_servers import ModuleServer
+
+Start = Callable[..., ModuleServer]
+
+
+@pytest.fixture
+def start_server(no_child_left: None, guest_python: str, tmp_path: Path) -> Iterator[Start]:
+    """Starts module servers that end with the test."""
+    servers = []
+
+    def start(module: str, *, python: str = guest_python, **settings: object) -> ModuleServer:
+        server = ModuleServer(module, python, tmp_path, **settings)
+        servers.append(server)
+        return server
+
+    yield start
+    for server in servers:
+        if server.process.poll() is None:
+            server.process.terminate()
+    for server in servers:
+        server.close()
+
+
+@pytest.fixture(scope="module")
+def plain(guest_python: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ModuleServer]:
+    """A server of plain functions, shared by a file's tests."""
+    server = ModuleServer("orc_feature_plain", guest_python, tmp_path_factory.mktemp("plain")).serving()
+    yield server
+    assert server.stop() == 0

@@ -1,0 +1,45 @@
+"""Functions that take their time, each with a trace of how far it came."""
+
+from __future__ import annotations
+
+import os
+import time
+
+
+def pid() -> int:
+    return os.getpid()
+
+
+def pid_after(seconds: float) -> int:
+    time.sleep(seconds)
+    return os.getpid()
+
+
+def until(file: str) -> str:
+    """Returns once the file is there."""
+    while not os.path.exists(file):
+        time.sleep(0.01)
+    return "done"
+
+
+def loop(file: str) -> None:
+    """Runs until it is interrupted, of which it leaves a trace."""
+    try:
+        with open(file + ".started", "w"):
+            pass
+        while True:
+            time.sleep(0.005)
+    finally:
+        with open(file, "w") as marker:
+            marker.write("interrupted")
+
+
+def stubborn(file: str) -> None:
+    """Can't be interrupted."""
+    with open(file, "w") as marker:
+        marker.write(str(os.getpid()))
+    while True:
+        try:
+            time.sleep(0.05)
+        except BaseException:  # noqa: S110
+            pass

@@ -1,0 +1,170 @@
+"""Files that are whole or not there, and log files that are rotated while they are read."""
+
+from __future__ import annotations
+
+import json
+import logging
+import logging.handlers
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from jac_orc.core import files, logs
+from jac_orc.core.log_files import LogFile
+
+
+def test_a_document_comes_back(tmp_path: Path) -> None:
+    document = {"a": [1, None, "é\n"], "b": {"c": 1.5}}
+    for durable in (True, False):
+        files.write_json(tmp_path / "x.json", document, durable=durable)
+        assert files.read_json(tmp_path / "x.json") == document
+    assert [file.name for file in tmp_path.iterdir()] == ["x.json"]
+
+
+def test_no_file_reads_as_none(tmp_path: Path) -> None:
+    assert files.read_json(tmp_path / "x.json") is None
+
+
+def test_a_file_that_is_no_json_is_told(tmp_path: Path) -> None:
+    (tmp_path / "x.json").write_text("{")
+    with pytest.raises(ValueError):
+        files.read_json(tmp_path / "x.json")
+
+
+def test_a_document_that_cannot_be_written_leaves_the_old_one(tmp_path: Path) -> None:
+    files.write_json(tmp_path / "x.json", [1])
+    with pytest.raises(TypeError):
+        files.write_json(tmp_path / "x.json", [2, object()])
+    assert files.read_json(tmp_path / "x.json") == [1]
+    assert [file.name for file in tmp_path.iterdir()] == ["x.json"]
+
+
+def test_readers_see_whole_files_only(tmp_path: Path) -> None:
+    file = tmp_path / "x.json"
+    files.write_json(file, [0] * 1000)
+
+    def write() -> None:
+        for number in range(50):
+            files.write_json(file, [number] * 1000, durable=False)
+
+    writers = [threading.Thread(target=write) for _ in range(2)]
+    for writer in writers:
+        writer.start()
+    while any(writer.is_alive() for writer in writers):
+        document = files.read_json(file)
+        assert len(document) == 1000 and len(set(document)) == 1
+    for writer in writers:
+        writer.join()
+    assert [found.name for found in tmp_path.iterdir()] == ["x.json"]
+
+
+SCRIPT = """
+import sys
+from pathlib import Path
+from jac_orc.core import files
+while True:
+    files.write_json(Path(sys.argv[1]), ["new"] * 10_000, durable=False)
+"""
+
+
+def test_a_writer_that_is_killed_leaves_a_whole_file(tmp_path: Path) -> None:
+    file = tmp_path / "x.json"
+    files.write_json(file, ["old"])
+    with subprocess.Popen([sys.executable, "-c", SCRIPT, str(file)]) as writer:
+        while files.read_json(file) == ["old"] and writer.poll() is None:
+            pass
+        writer.kill()
+    assert set(files.read_json(file)) == {"new"}
+
+
+def test_new_lines_are_told_once_and_whole(tmp_path: Path) -> None:
+    path = tmp_path / "a.log"
+    log = LogFile(path)
+    assert log.new_lines() == [] and log.last_lines(5) == []
+    path.write_bytes(b"one\ntwo\nhal")
+    assert log.new_lines() == ["one", "two"]
+    assert log.new_lines() == []
+    with path.open("ab") as file:
+        file.write(b"f\n\xff\n")
+    assert log.new_lines() == ["half", "\ufffd"]
+
+
+@pytest.mark.parametrize(("count", "lines"), [(0, []), (1, ["5"]), (3, ["3", "4", "5"]), (100, list("012345"))])
+def test_the_last_lines_reach_over_the_rotation(tmp_path: Path, count: int, lines: list[str]) -> None:
+    (tmp_path / "a.log.1").write_text("0\n1\n2\n3\n")
+    (tmp_path / "a.log").write_text("4\n5\n")
+    log = LogFile(tmp_path / "a.log")
+    assert log.last_lines(count) == lines
+    assert log.new_lines() == []
+    with (tmp_path / "a.log").open("a") as file:
+        file.write("6\n")
+    assert log.new_lines() == ["6"]
+
+
+def test_a_rotation_loses_and_doubles_no_line(tmp_path: Path) -> None:
+    path = tmp_path / "a.log"
+    handler = logging.handlers.RotatingFileHandler(path, maxBytes=200, backupCount=1)
+    log, told = LogFile(path), []
+    for number in range(100):
+        handler.emit(logging.makeLogRecord({"msg": f"line {number}"}))
+        told += log.new_lines() if number % 7 == 0 else []
+    handler.close()
+    told += log.new_lines()
+    assert told == [f"line {number}" for number in range(100)]
+
+
+def test_a_line_without_end_is_cut_and_not_kept(tmp_path: Path) -> None:
+    path = tmp_path / "a.log"
+    path.write_bytes(b"x" * 300_000)
+    log = LogFile(path)
+    assert sum(map(len, log.new_lines())) == 300_000
+
+
+@pytest.fixture
+def root() -> Iterator[logging.Logger]:
+    """The root logger, put back afterwards."""
+    logger = logging.getLogger()
+    handlers, level = logger.handlers[:], logger.level
+    yield logger
+    for handler in logger.handlers:
+        if handler not in handlers:
+            handler.close()
+    logger.handlers[:] = handlers
+    logger.setLevel(level)
+    logging.captureWarnings(False)
+
+
+TEXTS = [
+    "plain", 'quotes " and \\', "é\u2028\u2029\x85 end", "\x0b\x0c\x1c\x1d\x1e tabs\t", "", "a\nb", "\ud800", "x" * 70_000,
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("text", TEXTS, ids=lambda text: repr(text[:9]))
+def test_a_logged_text_is_one_line_and_comes_back(tmp_path: Path, root: logging.Logger, text: str) -> None:
+    logs.set_up("info", tmp_path / "a.log")
+    logging.getLogger("module").info("%s", text, extra={"stream": "stdout"})
+    lines = LogFile(tmp_path / "a.log").new_lines()
+    assert len(lines) == 1
+    fields = logs.parse(lines[0])
+    assert fields["text"] == text
+    assert (fields["stream"], fields["level"]) == ("stdout", "info") and fields["time"].startswith("20")
+
+
+@pytest.mark.parametrize("line", ["plain", "{", "[]", "{}", '{"text":5}', "5", ""])
+def test_a_line_of_another_form_is_text_of_the_servers(line: str) -> None:
+    assert logs.parse(line) == {"time": "", "level": "info", "stream": "server", "text": line}
+
+
+def test_an_exception_is_logged_with_its_traceback(tmp_path: Path, root: logging.Logger) -> None:
+    logs.set_up("info", tmp_path / "a.log")
+    try:
+        raise ZeroDivisionError("no")
+    except ZeroDivisionError:
+        logging.getLogger().exception("it failed")
+    fields: dict[str, Any] = json.loads((tmp_path / "a.log").read_text())
+    assert fields["text"].startswith("it failed\nTraceback") and fields["text"].endswith("ZeroDivisionError: no")

@@ -1,0 +1,106 @@
+"""Names and specs of modules: what is legal, what is told of the rest, and which distribution provides a module."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import pytest
+
+from jac_orc.errors import OrcError
+from jac_orc.pod_manager.distributions import default_requirements
+from jac_orc.pod_manager.model import Module, ModulePhase, ModuleSpec, Pod, PodPhase, check_name, violations
+
+
+@pytest.mark.parametrize("name", ["math", "sklearn.linear_model", "PIL", "a_b.C_d.e1", "x" * 200, "match", "type"])
+def test_import_names_are_legal(name: str) -> None:
+    check_name(name)
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["", " ", ".", "a.", ".a", "a..b", "../../x", "a/b", "a-b", "1a", "a b", "for", "a.None", "é", "a\n", "a\0", "a:b",
+     "x" * 201, "x" * 10_000, "a." * 5_000, "\ud800", "numpy;rm", "${x}", "A" * 190 + ".import"],
+)  # fmt: skip
+def test_other_names_are_refused(name: str) -> None:
+    with pytest.raises(OrcError) as caught:
+        check_name(name)
+    assert caught.value.reason == "MODULE_NAME_INVALID"
+    assert len(caught.value.message) < 1000
+
+
+@pytest.mark.parametrize("name", ["_thread", "a._b", "__main__", "json.__init__"])
+def test_private_names_are_refused(name: str) -> None:
+    with pytest.raises(OrcError) as caught:
+        check_name(name)
+    assert caught.value.reason == "NAME_NOT_EXPOSED"
+
+
+def test_a_plain_spec_has_no_fault() -> None:
+    assert violations(ModuleSpec("math")) == []
+
+
+@pytest.mark.parametrize(
+    ("changes", "fields"),
+    [
+        ({"replicas": -1}, ["replicas"]), ({"replicas": 1001}, ["replicas"]), ({"replicas": 0}, []),
+        ({"workers": 0}, ["workers"]), ({"workers": 129}, ["workers"]), ({"max_concurrency": 0}, ["max_concurrency"]),
+        ({"queue": -1}, ["queue"]), ({"queue": 0}, []), ({"timeout": 0.0}, ["timeout"]), ({"timeout": -1.0}, ["timeout"]),
+        ({"timeout": 86_400.0}, []), ({"timeout": 86_401.0}, ["timeout"]), ({"timeout": float("nan")}, ["timeout"]),
+        ({"timeout": float("inf")}, ["timeout"]), ({"python_version": "3.12"}, []), ({"python_version": "3.12.1"}, []),
+        ({"python_version": "2.7"}, ["python_version"]), ({"python_version": "3"}, ["python_version"]),
+        ({"python_version": "3.12\n"}, ["python_version"]), ({"python_version": "/bin/sh"}, ["python_version"]),
+        ({"env": {"A_1": "x=y\n"}}, []), ({"env": {"": "x"}}, ["env"]), ({"env": {"A=B": "x"}}, ["env"]),
+        ({"env": {"1A": "x"}}, ["env"]), ({"env": {"A": "\0"}}, ["env"]), ({"env": {"A\n": "x"}}, ["env"]),
+        ({"requirements": ("numpy>=2,<3", "pillow[x]; python_version>'3'", "a @ https://example.com/a.whl")}, []),
+        ({"requirements": ("--index-url=http://x",)}, ["requirements"]), ({"requirements": ("-r x",)}, ["requirements"]),
+        ({"requirements": ("",)}, ["requirements"]), ({"requirements": ("numpy==",)}, ["requirements"]),
+        ({"requirements": ("numpy\n--pre",)}, ["requirements"]), ({"requirements": ("./local",)}, ["requirements"]),
+        ({"requirements": ("a @ file:///etc/passwd",)}, ["requirements"]),
+        ({"requirements": ("a @ http://example.com/a.whl",)}, ["requirements"]),
+        ({"requirements": ("a @ git+ssh://x/y",)}, ["requirements"]),
+        ({"requirements": ("a @ git+https://example.com/y",)}, []),
+        ({"replicas": -1, "queue": -1, "requirements": ("=", "!")},
+         ["requirements", "requirements", "replicas", "queue"]),
+    ],
+    ids=str,
+)  # fmt: skip
+def test_each_fault_is_told(changes: dict[str, Any], fields: list[str]) -> None:
+    found = violations(dataclasses.replace(ModuleSpec("math"), **changes))
+    assert [field for field, _ in found] == fields
+    assert all(text for _, text in found)
+
+
+def test_pods_of_one_revision_are_alike() -> None:
+    spec = ModuleSpec("math", env={"A": "1", "B": "2"})
+    same = dataclasses.replace(spec, replicas=5, labels={"a": "b"}, env={"B": "2", "A": "1"})
+    assert spec.revision() == same.revision() and spec.differing_fields(same) == ["replicas", "labels"]
+    changes: list[dict[str, Any]] = [
+        {"requirements": ("a",)}, {"env": {}}, {"workers": 2}, {"max_concurrency": 1}, {"queue": 1}, {"timeout": 1.0},
+        {"python_version": "3.12"}, {"module_name": "cmath"},
+    ]  # fmt: skip
+    revisions = {dataclasses.replace(spec, **change).revision() for change in changes}
+    assert len(revisions | {spec.revision()}) == len(changes) + 1
+    for change in changes:
+        assert spec.differing_fields(dataclasses.replace(spec, **change)) == list(change)
+
+
+def test_a_module_is_settled_when_all_is_as_its_spec_says() -> None:
+    pods = tuple(Pod(f"p{n}", phase, "", 0, 1) for n, phase in enumerate((PodPhase.READY, PodPhase.STARTING)))
+    module = Module(ModuleSpec("math"), "u", 1, 0.0, 0.0, ModulePhase.READY, pods, observed_generation=1)
+    assert module.settled and module.ready == pods[:1]
+    assert not dataclasses.replace(module, generation=2).settled
+    assert not dataclasses.replace(module, spec=ModuleSpec("math", replicas=2)).settled
+    assert dataclasses.replace(module, pods=(), spec=ModuleSpec("math", replicas=0)).settled
+
+
+@pytest.mark.parametrize(
+    ("module", "requirements"),
+    [
+        ("math", ()), ("xml.etree.ElementTree", ()), ("numpy", ("numpy",)), ("numpy.linalg", ("numpy",)),
+        ("PIL", ("pillow",)), ("PIL.Image", ("pillow",)), ("sklearn.linear_model", ("scikit-learn",)),
+        ("google.protobuf.json_format", ("protobuf",)), ("yaml", ("pyyaml",)), ("bs4", ("beautifulsoup4",)),
+    ],
+)  # fmt: skip
+def test_a_module_has_the_distribution_that_provides_it(module: str, requirements: tuple[str, ...]) -> None:
+    assert default_requirements(module) == requirements

@@ -1,0 +1,118 @@
+"""What operators write: settings from the environment, and the policy file."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from jac_orc.core import config
+from jac_orc.core.config import ConfigurationError
+from jac_orc.errors import OrcError
+from jac_orc.module_server.settings import Settings as ModuleServerSettings
+from jac_orc.pod_manager import policy
+from jac_orc.pod_manager.settings import Settings as PodManagerSettings
+
+
+@dataclass(frozen=True)
+class Sample:
+    name: str
+    count: int = 1
+    ratio: float = 0.5
+    on: bool = False
+    where: Path = Path("/a")
+    maybe: int | None = None
+    several: tuple[str, ...] = ()
+
+
+def test_variables_are_named_as_fields() -> None:
+    environ = {"X_NAME": "n", "X_COUNT": "3", "X_RATIO": "1.5", "X_ON": "True", "X_WHERE": "/b", "X_MAYBE": "7",
+               "X_SEVERAL": "a, b ,,c", "NAME": "other"}  # fmt: skip
+    assert config.load(Sample, environ, "X_") == Sample("n", 3, 1.5, True, Path("/b"), 7, ("a", "b", "c"))
+
+
+def test_what_is_not_set_or_empty_keeps_its_default() -> None:
+    assert config.load(Sample, {"NAME": "n", "COUNT": "", "MAYBE": ""}) == Sample("n")
+
+
+@pytest.mark.parametrize("text", ["true", "1", "YES", "false", "0", "no"])
+def test_booleans(text: str) -> None:
+    assert config.load(Sample, {"NAME": "n", "ON": text}).on is (text in ("true", "1", "YES"))
+
+
+@pytest.mark.parametrize(
+    ("variable", "text"), [("COUNT", "x"), ("COUNT", "1.5"), ("RATIO", "x"), ("ON", "maybe"), ("MAYBE", "x")]
+)
+def test_a_faulty_variable_is_named(variable: str, text: str) -> None:
+    with pytest.raises(ConfigurationError, match=f"{variable}='{text}': expected"):
+        config.load(Sample, {"NAME": "n", variable: text})
+
+
+@pytest.mark.parametrize("environ", [{}, {"NAME": ""}])
+def test_a_missing_variable_is_named(environ: dict[str, str]) -> None:
+    with pytest.raises(ConfigurationError, match="NAME is not set"):
+        config.load(Sample, environ)
+
+
+def test_settings_that_are_dumped_load_again() -> None:
+    for sample in (Sample("n"), Sample("n", 3, 1.5, True, Path("/b c"), 0, ("a", "b"))):
+        assert config.load(Sample, config.dump(sample, "P_"), "P_") == sample
+    module_server = ModuleServerSettings("math", refused=("os", "sys"), log_file="/l", notify_fd=5)
+    assert config.load(ModuleServerSettings, config.dump(module_server)) == module_server
+    pod_manager = PodManagerSettings(port=1, state_dir=Path("/s"), policy_file=Path("/p"), auto_deploy=False)
+    assert config.load(PodManagerSettings, config.dump(pod_manager, "Q_"), "Q_") == pod_manager
+
+
+def test_every_setting_is_of_a_kind_that_loads() -> None:
+    assert config.load(ModuleServerSettings, {"MODULE_NAME": "math"}).port == 50051
+    assert config.load(PodManagerSettings, {}, "POD_MANAGER_").port == 50050
+
+
+@pytest.mark.parametrize(
+    "name", ["os", "subprocess", "shutil", "ctypes", "importlib", "builtins", "socket", "pty", "sys", "os.path", "runpy",
+             "multiprocessing.pool", "concurrent.futures", "urllib.request", "pickle", "code", "pip", "tempfile", "io"],
+)  # fmt: skip
+def test_modules_that_hand_out_the_machine_are_refused(name: str) -> None:
+    with pytest.raises(OrcError) as caught:
+        policy.Policy().check(name)
+    assert caught.value.reason == "MODULE_REFUSED"
+
+
+@pytest.mark.parametrize("name", ["math", "json", "statistics", "numpy", "sklearn.linear_model", "osmium", "system"])
+def test_others_are_not(name: str) -> None:
+    policy.Policy().check(name)
+
+
+def written(directory: Path, text: str | bytes) -> Path:
+    file = directory / "policy.yaml"
+    file.write_bytes(text if isinstance(text, bytes) else text.encode())
+    return file
+
+
+def test_the_policy_file_changes_the_default(tmp_path: Path) -> None:
+    loaded = policy.load(written(tmp_path, "allow: [os, glob]\nrefuse: [numpy]\n"))
+    loaded.check("os.path")
+    for name in ("numpy", "subprocess"):
+        with pytest.raises(OrcError):
+            loaded.check(name)
+
+
+@pytest.mark.parametrize("text", ["", "# nothing\n", "allow: []", "refuse:\n"])
+def test_a_file_that_says_nothing_is_the_default(tmp_path: Path, text: str) -> None:
+    assert policy.load(written(tmp_path, text)) == policy.load(None) == policy.Policy()
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["[os]", "os", "allow: os", "allow: [1]", "allow: {os: true}", "allow: [os]\ndeny: [x]", "a: [", b"\xff\xfe\xff",
+     "5", "\t- x", "!!python/object/apply:os.system [id]", "[]", "allow: false"],
+)  # fmt: skip
+def test_a_file_of_another_form_is_refused(tmp_path: Path, text: str | bytes) -> None:
+    with pytest.raises(ConfigurationError, match=r"policy\.yaml"):
+        policy.load(written(tmp_path, text))
+
+
+def test_a_file_that_is_not_there_is_told(tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match=r"none\.yaml"):
+        policy.load(tmp_path / "none.yaml")

@@ -118,7 +118,7 @@ def test_bad_calls_are_refused(plain: ModuleServer, document: Any, reason: str) 
 @pytest.mark.parametrize("document", [{"kwargs": {"x" * 2_000_000: 1}}, {"x" * 2_000_000: 1}], ids=["kwarg", "field"])
 def test_huge_names_do_no_harm(plain: ModuleServer, document: Any) -> None:
     guest = plain.call("pid")
-    told = failure(plain.call_json, {"method": "add", **document})
+    told = failure(plain.call_json, {"method": "add", "args": [1], **document})
     assert told.error.reason in ("ARGUMENTS_DO_NOT_BIND", "UNKNOWN_FIELD")
     assert plain.call("pid") == guest, "the guest was killed"
 

@@ -46,4 +46,5 @@ def _read(path: Path, offset: int) -> tuple[list[str], int]:
     end = data.rfind(b"\n") + 1
     if not end and len(data) > _MAX_LINE:
         end = len(data)
-    return data[:end].decode("utf-8", "replace").split("\n")[:-1], offset + end
+    text = data[:end].decode("utf-8", "replace").removesuffix("\n")
+    return text.split("\n") if end else [], offset + end

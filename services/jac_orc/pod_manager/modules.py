@@ -7,11 +7,10 @@ that fails cleans up after itself even if nobody waits for it.
 from __future__ import annotations
 
 import asyncio
-from collections import defaultdict
 from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
 
-from jac_orc.core.tasks import Tasks
+from jac_orc.core.tasks import NamedLocks, Tasks
 from jac_orc.errors import OrcError, error
 from jac_orc.pod_manager.backends.base import Backend
 from jac_orc.pod_manager.distributions import default_requirements
@@ -28,7 +27,7 @@ class Modules:
         self.backend = backend
         self._policy = policy
         self._auto_deploy = auto_deploy
-        self._locks: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
+        self._locks = NamedLocks()
         self._tasks = Tasks()
         self._settling = Settling(backend)
 

@@ -18,6 +18,7 @@ from typing import Any, TypeVar
 
 from jac_orc.core import files
 from jac_orc.core.config import ConfigurationError
+from jac_orc.core.tasks import NamedLocks
 from jac_orc.errors import OrcError
 from jac_orc.pod_manager.backends.local_logs import read_logs
 from jac_orc.pod_manager.backends.local_pod import Host, LocalPod, PodRecord, adoptable
@@ -41,6 +42,7 @@ class LocalBackend:
         self._environments = environments
         self._deployments: dict[str, Deployment] = {}
         self._watchers = Watchers()
+        self._locks = NamedLocks()
 
     async def start(self) -> None:
         """Takes up the modules and pods that an earlier pod manager has left."""
@@ -60,28 +62,28 @@ class LocalBackend:
         await self._environments.stop()
 
     async def apply(self, spec: ModuleSpec) -> Module:
-        now = time.time()
-        deployment = self._deployments.get(spec.module_name)
-        if deployment is None:
-            module = Module(spec, uuid.uuid4().hex, 1, now, now, ModulePhase.STARTING)
-            await asyncio.to_thread(self._write, module)
-            return self._deploy(module, []).module
-        old = deployment.module
-        if old.spec != spec:
-            changed = dataclasses.replace(old, spec=spec, generation=old.generation + 1, update_time=now, error=None)
-            await asyncio.to_thread(self._write, changed)
-            deployment.change(changed)
-        return deployment.module
+        async with self._locks[spec.module_name]:
+            now = time.time()
+            deployment = self._deployments.get(spec.module_name)
+            if deployment is None:
+                module = Module(spec, uuid.uuid4().hex, 1, now, now, ModulePhase.STARTING)
+                await asyncio.to_thread(self._write, module)
+                deployment = self._deploy(module, [])
+            elif deployment.module.spec != spec:
+                generation = deployment.module.generation + 1
+                changes: dict[str, Any] = {"spec": spec, "generation": generation, "update_time": now, "error": None}
+                await asyncio.to_thread(self._write, dataclasses.replace(deployment.module, **changes))
+                deployment.change(**changes)
+            return deployment.module
 
     async def delete(self, name: str) -> None:
-        deployment = self._deployments.get(name)
-        if deployment is None:
-            return
-        (self._files / f"{name}.json").unlink(missing_ok=True)
-        await deployment.delete()
-        if self._deployments.get(name) is deployment:
-            del self._deployments[name]
-            self._watchers.publish(deployment.module, gone=True)
+        async with self._locks[name]:
+            deployment = self._deployments.get(name)
+            if deployment is not None:
+                (self._files / f"{name}.json").unlink(missing_ok=True)
+                await deployment.delete()
+                del self._deployments[name]
+                self._watchers.publish(deployment.module, gone=True)
 
     def get(self, name: str) -> Module | None:
         deployment = self._deployments.get(name)
@@ -152,9 +154,9 @@ class Deployment:
         self.module = module
         self._task = asyncio.create_task(self._reconcile())
 
-    def change(self, module: Module) -> None:
-        """Takes a new spec."""
-        self.module = module
+    def change(self, **changes: Any) -> None:
+        """Takes a new spec, with what changes with it."""
+        self.module = dataclasses.replace(self.module, **changes)
         self._publish()
 
     async def delete(self) -> None:

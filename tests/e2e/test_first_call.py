@@ -9,7 +9,7 @@ import pytest
 
 from tests.e2e.system import System
 
-MODULES = [
+MODULES: list[tuple[str, str, list[Any], Any]] = [
     ("statistics", "mean", [[1, 2, 3, 4]], 2.5),
     ("json", "dumps", [{"a": [1, None]}], '{"a": [1, null]}'),
     ("math", "sqrt", [9], 3.0),

@@ -82,7 +82,7 @@ def test_python_stubs(system: System) -> None:
         stub = module_pb2_grpc.ModuleServiceStub(channel)
         request = module_pb2.CallRequest(method="sqrt")
         request.args.add().number_value = 9
-        assert stub.Call(request, metadata=[("x-module", "math")]).result.number_value == 3
+        assert stub.Call(request, metadata=(("x-module", "math"),)).result.number_value == 3
         request = module_pb2.CallRequest(method="rest", module_name="orc_guest_slow")
         request.args.add().number_value = 60
         with pytest.raises(grpc.RpcError) as failure:

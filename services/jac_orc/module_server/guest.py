@@ -293,8 +293,6 @@ def encode(value: Any, depth: int, parents: set[int]) -> Any:
         return value
     if kind is float:
         return _encode_float(value)
-    if kind in (list, tuple) and not value:
-        return []
     if depth >= MAX_DEPTH:
         raise NoJsonForm("nested deeper than %d levels" % MAX_DEPTH)
     if id(value) in parents:
@@ -532,20 +530,18 @@ class Calls:
         while True:
             control, attachments = self._queue.get()
             call_id = control["id"]
+            answer: Document = {"id": call_id}
+            parts = []
             try:
-                answer = self._interruptible(call_id, self._perform, control, attachments)
-                self._wire.send({"id": call_id}, answer)
+                parts.append(self._interruptible(call_id, self._perform, control, attachments))
+            except BaseException as failure:
+                answer["error"] = _told(failure)
+            try:
+                self._wire.send(answer, *parts)
             except OSError:
                 os._exit(0)  # the server is gone
-            except BaseException as failure:
-                self._report(call_id, failure)
             with self._lock:
                 self._idle += 1
-
-    def _report(self, call_id: int, failure: BaseException) -> None:
-        if isinstance(failure, Cancelled):
-            failure = Refusal("DEADLINE_EXCEEDED", "the call was cancelled")
-        self._wire.send({"id": call_id, "error": error_of(failure)})
 
     def _interruptible(self, call_id: int, function: Callable[..., bytes], *args: Any) -> bytes:
         """Calls the function so that `cancel` reaches it, and nothing that comes after it."""
@@ -615,6 +611,12 @@ class Calls:
 
 
 _NO_ARGUMENTS: list[Any] = []
+
+
+def _told(failure: BaseException) -> Document:
+    """The error document of what ended a call."""
+    cancelled = isinstance(failure, Cancelled)
+    return error_of(Refusal("DEADLINE_EXCEEDED", "the call was cancelled") if cancelled else failure)
 
 
 def _meet_interrupt() -> None:

@@ -111,8 +111,9 @@ class Module:
 
     @property
     def settled(self) -> bool:
-        """Whether everything is as the spec says."""
-        return self.observed_generation == self.generation and len(self.ready) == self.spec.replicas
+        """Whether everything is as the spec says, and the pods of an older one are gone."""
+        rolled_out = self.observed_generation == self.generation
+        return rolled_out and len(self.ready) == len(self.pods) == self.spec.replicas
 
 
 @dataclass(frozen=True)

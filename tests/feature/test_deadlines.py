@@ -1,0 +1,119 @@
+"""Calls that take too long or are given up: the module's code is interrupted, else its guest is replaced; and the queue."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import grpc
+import pytest
+
+from tests.feature.conftest import Start
+from tests.feature.module_servers import failure, failure_of, wait_until
+from tests.support import running
+
+Code = grpc.StatusCode
+
+
+def test_a_deadline_interrupts_the_modules_loop(start_server: Start, tmp_path: Path) -> None:
+    server = start_server("orc_feature_waits").serving()
+    guest = server.call("pid")
+    marker = tmp_path / "marker"
+    with pytest.raises(grpc.RpcError) as caught:
+        server.call("loop", str(marker), timeout=0.5)
+    assert caught.value.code() is Code.DEADLINE_EXCEEDED
+    wait_until(marker.exists)
+    assert server.call("pid") == guest, "the guest was not killed"
+
+
+def test_a_caller_that_goes_away_interrupts_its_call(start_server: Start, tmp_path: Path) -> None:
+    server = start_server("orc_feature_waits").serving()
+    guest = server.call("pid")
+    marker = tmp_path / "marker"
+    call = server.begin("loop", str(marker))
+    wait_until((tmp_path / "marker.started").exists)
+    call.cancel()
+    wait_until(marker.exists)
+    assert server.call("pid") == guest
+
+
+def test_the_settings_timeout_holds_for_callers_without_one(start_server: Start, tmp_path: Path) -> None:
+    server = start_server("orc_feature_waits", timeout=0.4).serving()
+    told = failure(server.stub.Call, server.request("loop", str(tmp_path / "marker")))
+    assert (told.code, told.error.reason) == (Code.DEADLINE_EXCEEDED, "DEADLINE_EXCEEDED")
+    assert told.error.metadata == {"timeout": "0.4s"}
+
+
+def test_a_cancelled_coroutine_is_told(start_server: Start, tmp_path: Path) -> None:
+    server = start_server("orc_feature_plain").serving()
+    marker = tmp_path / "marker"
+    with pytest.raises(grpc.RpcError):
+        server.call("patient_coroutine", str(marker), timeout=0.5)
+    wait_until(marker.exists)
+    assert marker.read_text() == "cancelled"
+    assert server.call("async_add", 1, 2) == 3
+
+
+def test_a_call_that_cannot_be_interrupted_has_its_guest_replaced(start_server: Start, tmp_path: Path) -> None:
+    server = start_server("orc_feature_waits", timeout=0.5).serving()
+    marker = tmp_path / "marker"
+    told = failure(server.stub.Call, server.request("stubborn", str(marker)))
+    assert told.error.reason == "DEADLINE_EXCEEDED"
+    guest = int(marker.read_text())
+    wait_until(lambda: not running(guest))
+    assert server.call("pid") != guest
+
+
+def test_a_coroutine_that_never_yields_has_its_guest_replaced(start_server: Start) -> None:
+    """It holds the loop on which all of the module's coroutines run."""
+    server = start_server("orc_feature_plain").serving()
+    assert server.call("async_add", 1, 2) == 3
+    with pytest.raises(grpc.RpcError):
+        server.call("stuck_coroutine", timeout=0.5)
+
+    def answers() -> bool:
+        try:
+            return bool(server.call("async_add", 1, 2, timeout=1) == 3)
+        except grpc.RpcError:
+            return False
+
+    wait_until(answers, 6)
+
+
+def test_a_full_queue_is_told_at_once(start_server: Start, tmp_path: Path) -> None:
+    gate = tmp_path / "gate"
+    server = start_server("orc_feature_waits", max_concurrency=2, queue=3).serving()
+    waiting = [server.begin("until", str(gate)) for _ in range(5)]
+    tried = [server.begin("until", str(gate)) for _ in range(3)]
+    wait_until(lambda: sum(call.done() for call in [*waiting, *tried]) == 3, 5)
+    refused = [call for call in [*waiting, *tried] if call.done()]
+    for call in refused:
+        told = failure_of(call.exception())
+        assert (told.code, told.error.reason) == (Code.RESOURCE_EXHAUSTED, "QUEUE_FULL")
+        assert told.error.metadata == {"queue": "3", "max_concurrency": "2"}
+    gate.write_text("")
+    for call in [*waiting, *tried]:
+        if call not in refused:
+            assert call.result(5).result.string_value == "done"
+    assert server.call("pid"), "there is room again"
+
+
+def test_no_queue_at_all(start_server: Start, tmp_path: Path) -> None:
+    gate = tmp_path / "gate"
+    server = start_server("orc_feature_waits", max_concurrency=1, queue=0).serving()
+    calls = [server.begin("until", str(gate)) for _ in range(2)]
+    wait_until(lambda: any(call.done() for call in calls))
+    gate.write_text("")
+    codes = sorted(call.code().name for call in calls)
+    assert codes == ["OK", "RESOURCE_EXHAUSTED"]
+
+
+def test_a_call_that_is_given_up_while_it_waits_never_runs(start_server: Start, tmp_path: Path) -> None:
+    gate, marker = tmp_path / "gate", tmp_path / "marker"
+    server = start_server("orc_feature_waits", max_concurrency=1).serving()
+    first = server.begin("until", str(gate))
+    second = server.begin("loop", str(marker))
+    third = server.begin("pid")
+    second.cancel()
+    gate.write_text("")
+    assert first.result(5) and third.result(5)
+    assert not marker.exists() or not (tmp_path / "marker.started").exists()

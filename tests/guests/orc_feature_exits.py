@@ -1,0 +1,5 @@
+"""Its import exits."""
+
+import sys
+
+sys.exit("enough")

@@ -1,0 +1,3 @@
+"""Its import raises."""
+
+raise LookupError("the price list is missing")

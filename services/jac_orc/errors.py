@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from google.protobuf import any_pb2
 from google.protobuf.message import Message
 from google.rpc import code_pb2, error_details_pb2, status_pb2
 
@@ -40,8 +39,12 @@ __all__ = [
 DOMAIN = "jac_orc"
 _REASON_PREFIX = "ERROR_REASON_"
 
-# Details travel in HTTP/2 headers, of which common peers take 8 KiB by default: what the user's code says is cut.
-MAX_MESSAGE_CHARS = 1500
+# A failure travels in HTTP/2 headers, of which common peers take 8 KiB in all. The message is there twice: in
+# `grpc-message`, percent-encoded, and with the details in a status written as base64.
+MAX_MESSAGE_BYTES = 1800
+MAX_STATUS_BYTES = 4200
+MAX_METADATA_CHARS = 300
+_ROOM_FOR_TYPE = 80
 
 
 class OrcError(Exception):
@@ -231,20 +234,46 @@ def exception_raised(mro: Sequence[str], info: errors_pb2.ExceptionInfo) -> OrcE
 
 
 def to_status(failure: OrcError) -> status_pb2.Status:
-    """The failure as it goes over the wire."""
-    message = failure.message
-    if len(message) > MAX_MESSAGE_CHARS:
-        message = message[: MAX_MESSAGE_CHARS // 2] + " … " + message[-MAX_MESSAGE_CHARS // 2 :]
-    status = status_pb2.Status(code=failure.code, message=_utf8(message))
-    metadata = {_utf8(key): _utf8(value) for key, value in failure.metadata.items()}
-    for detail in (
-        error_details_pb2.ErrorInfo(reason=failure.reason, domain=DOMAIN, metadata=metadata),
-        *failure.details,
-    ):
-        packed = any_pb2.Any()
-        packed.Pack(detail)
-        status.details.append(packed)
+    """The failure as it goes over the wire, cut to what the headers of a response may hold."""
+    status = status_pb2.Status(code=failure.code, message=_cut(_utf8(failure.message)))
+    metadata = {_utf8(key): _utf8(value)[:MAX_METADATA_CHARS] for key, value in failure.metadata.items()}
+    info = error_details_pb2.ErrorInfo(reason=failure.reason, domain=DOMAIN, metadata=metadata)
+    status.details.add().Pack(info)
+    for detail in failure.details:
+        room = MAX_STATUS_BYTES - status.ByteSize() - _ROOM_FOR_TYPE
+        fitting = _fitting(detail, room) if isinstance(detail, errors_pb2.ExceptionInfo) else detail
+        if fitting.ByteSize() <= room:
+            status.details.add().Pack(fitting)
     return status
+
+
+def _cut(text: str) -> str:
+    """The text without its middle where it would be long in `grpc-message`, which writes a byte as up to three."""
+
+    def cost(part: str) -> int:
+        return sum(1 if " " <= char <= "~" and char != "%" else 3 * len(char.encode()) for char in part)
+
+    if cost(text) <= MAX_MESSAGE_BYTES:
+        return text
+    half = len(text[:MAX_MESSAGE_BYTES]) // 2
+    while cost(text[:half] + text[-half:]) > MAX_MESSAGE_BYTES:
+        half = half * 3 // 4
+    return f"{text[:half]} … {text[-half:]}"
+
+
+def _fitting(info: errors_pb2.ExceptionInfo, room: int) -> errors_pb2.ExceptionInfo:
+    """The exception in so many bytes: what is least telling goes first, of texts the half that is."""
+    fitting = errors_pb2.ExceptionInfo()
+    fitting.CopyFrom(info)
+    for field in ("exceptions", "cause", "notes"):
+        if fitting.ByteSize() > room:
+            fitting.ClearField(field)
+    while fitting.ByteSize() > room and (fitting.traceback or fitting.message):
+        if len(fitting.traceback) > len(fitting.message):
+            fitting.traceback = fitting.traceback[len(fitting.traceback) // 2 + 1 :]
+        else:
+            fitting.message = fitting.message[: len(fitting.message) // 2]
+    return fitting
 
 
 def _utf8(text: str) -> str:

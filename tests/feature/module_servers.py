@@ -43,7 +43,7 @@ class Failure:
 
 def failure_of(error: grpc.RpcError) -> Failure:
     """What a failed call tells; it must have the details that the contract promises."""
-    metadata = dict(error.trailing_metadata() or ())
+    metadata: dict[str, Any] = dict(error.trailing_metadata() or ())  # type: ignore[arg-type]
     assert "grpc-status-details-bin" in metadata, f"no details: {error.code()} {error.details()}"
     status = status_pb2.Status.FromString(metadata["grpc-status-details-bin"])
     assert status.code == error.code().value[0] and status.message == error.details()
@@ -113,7 +113,9 @@ class ModuleServer:
         return module_pb2_grpc.ModuleServiceStub(self.channel)
 
     def health(self, service: str = "") -> str:
-        answer = health_pb2_grpc.HealthStub(self.channel).Check(health_pb2.HealthCheckRequest(service=service), timeout=5)
+        answer = health_pb2_grpc.HealthStub(self.channel).Check(
+            health_pb2.HealthCheckRequest(service=service), timeout=5
+        )
         return str(health_pb2.HealthCheckResponse.ServingStatus.Name(answer.status))
 
     def call(self, method: str, *args: Any, timeout: float = 10.0, **kwargs: Any) -> Any:

@@ -1,4 +1,4 @@
-"""Calls that take too long or are given up: the module's code is interrupted, else its guest is replaced; and the queue."""
+"""Calls that take too long or are given up: their code is interrupted, else the guest is replaced; and the queue."""
 
 from __future__ import annotations
 

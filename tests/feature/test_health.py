@@ -96,8 +96,10 @@ def test_a_call_that_outlasts_the_grace_ends_with_the_server(start_server: Start
 @pytest.mark.parametrize(
     ("module", "words"),
     [
-        ("orc_feature_nothing", "No module named 'orc_feature_nothing'"), ("orc_feature_raises", "the price list is missing"),
-        ("orc_feature_exits", "SystemExit"), ("orc_feature_dies", "exit code 7"), ("math.nothing", "'math' is not a package"),
+        ("orc_feature_nothing", "No module named 'orc_feature_nothing'"),
+        ("orc_feature_raises", "the price list is missing"),
+        ("orc_feature_exits", "SystemExit"), ("orc_feature_dies", "exit code 7"),
+        ("math.nothing", "'math' is not a package"),
     ],
 )  # fmt: skip
 def test_a_module_that_cannot_be_imported_ends_the_server(start_server: Start, module: str, words: str) -> None:

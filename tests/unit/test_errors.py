@@ -11,11 +11,11 @@ from jac_orc.errors import REASONS, OrcError, error, exception_raised, from_stat
 from jac_orc.v1 import errors_pb2
 
 CODES = [number for name, number in code_pb2.Code.items() if name != "OK"]
-CLASSES = [OrcError, *OrcError.__subclasses__()]
+CLASSES: list[type[OrcError]] = [OrcError, *OrcError.__subclasses__()]
 
 
 def test_every_reason_of_the_proto_has_a_class_and_no_other_has() -> None:
-    names = {name.removeprefix("ERROR_REASON_") for name in errors_pb2.ErrorReason.keys()}
+    names = {name.removeprefix("ERROR_REASON_") for name in list(errors_pb2.ErrorReason.keys())}
     assert set(REASONS) == names - {"UNSPECIFIED"}
     assert set(REASONS.values()) <= set(CLASSES)
 
@@ -80,8 +80,10 @@ def test_a_long_message_keeps_its_beginning_and_its_end() -> None:
         (["ValueError", "Exception"], code_pb2.INVALID_ARGUMENT), (["TypeError"], code_pb2.INVALID_ARGUMENT),
         (["ZeroDivisionError", "ArithmeticError"], code_pb2.INVALID_ARGUMENT),
         (["KeyError", "LookupError"], code_pb2.INVALID_ARGUMENT),
-        (["FileNotFoundError", "OSError"], code_pb2.NOT_FOUND), (["PermissionError", "OSError"], code_pb2.PERMISSION_DENIED),
-        (["NotImplementedError", "RuntimeError"], code_pb2.UNIMPLEMENTED), (["TimeoutError"], code_pb2.DEADLINE_EXCEEDED),
+        (["FileNotFoundError", "OSError"], code_pb2.NOT_FOUND),
+        (["PermissionError", "OSError"], code_pb2.PERMISSION_DENIED),
+        (["NotImplementedError", "RuntimeError"], code_pb2.UNIMPLEMENTED),
+        (["TimeoutError"], code_pb2.DEADLINE_EXCEEDED),
         (["MemoryError"], code_pb2.RESOURCE_EXHAUSTED), (["OSError"], code_pb2.UNKNOWN), ([], code_pb2.UNKNOWN),
         (["RuntimeError", "Exception", "BaseException"], code_pb2.UNKNOWN),
     ],

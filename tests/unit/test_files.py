@@ -32,7 +32,7 @@ def test_no_file_reads_as_none(tmp_path: Path) -> None:
 
 def test_a_file_that_is_no_json_is_told(tmp_path: Path) -> None:
     (tmp_path / "x.json").write_text("{")
-    with pytest.raises(ValueError):
+    with pytest.raises(ValueError, match="Expecting"):
         files.read_json(tmp_path / "x.json")
 
 
@@ -140,7 +140,8 @@ def root() -> Iterator[logging.Logger]:
 
 
 TEXTS = [
-    "plain", 'quotes " and \\', "é\u2028\u2029\x85 end", "\x0b\x0c\x1c\x1d\x1e tabs\t", "", "a\nb", "\ud800", "x" * 70_000,
+    "plain", 'quotes " and \\', "é\u2028\u2029\x85 end", "\x0b\x0c\x1c\x1d\x1e tabs\t", "", "a\nb", "\ud800",
+    "x" * 70_000,
 ]  # fmt: skip
 
 

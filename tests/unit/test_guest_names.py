@@ -53,14 +53,14 @@ def shop(tmp_path: Path) -> Iterator[Any]:
         (directory / name).write_text(text)
     sys.path.insert(0, str(tmp_path))
     importlib.invalidate_caches()
-    yield guest.Names(importlib.import_module("orc_unit_shop"), sorted(REFUSED))
+    yield guest.Names("orc_unit_shop", importlib.import_module("orc_unit_shop"), sorted(REFUSED))
     sys.path.remove(str(tmp_path))
     for name in [name for name in sys.modules if name.partition(".")[0] == "orc_unit_shop"]:
         del sys.modules[name]
 
 
 def names_of(module: str) -> Any:
-    return guest.Names(importlib.import_module(module), sorted(REFUSED))
+    return guest.Names(module, importlib.import_module(module), sorted(REFUSED))
 
 
 def refusal(names: Any, path: str) -> dict[str, Any]:
@@ -152,7 +152,7 @@ def test_walking_tells_what_resolves_and_nothing_else(shop: Any) -> None:
         assert shop.resolve(path) is value
 
 
-def plain(a, b, /, c, *rest, d, e=1, **more):  # type: ignore[no-untyped-def]
+def plain(a, b, /, c, *rest, d, e=1, **more):
     """Unused."""
 
 

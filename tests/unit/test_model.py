@@ -45,7 +45,8 @@ def test_a_plain_spec_has_no_fault() -> None:
     [
         ({"replicas": -1}, ["replicas"]), ({"replicas": 1001}, ["replicas"]), ({"replicas": 0}, []),
         ({"workers": 0}, ["workers"]), ({"workers": 129}, ["workers"]), ({"max_concurrency": 0}, ["max_concurrency"]),
-        ({"queue": -1}, ["queue"]), ({"queue": 0}, []), ({"timeout": 0.0}, ["timeout"]), ({"timeout": -1.0}, ["timeout"]),
+        ({"queue": -1}, ["queue"]), ({"queue": 0}, []), ({"timeout": 0.0}, ["timeout"]),
+        ({"timeout": -1.0}, ["timeout"]),
         ({"timeout": 86_400.0}, []), ({"timeout": 86_401.0}, ["timeout"]), ({"timeout": float("nan")}, ["timeout"]),
         ({"timeout": float("inf")}, ["timeout"]), ({"python_version": "3.12"}, []), ({"python_version": "3.12.1"}, []),
         ({"python_version": "2.7"}, ["python_version"]), ({"python_version": "3"}, ["python_version"]),
@@ -53,7 +54,8 @@ def test_a_plain_spec_has_no_fault() -> None:
         ({"env": {"A_1": "x=y\n"}}, []), ({"env": {"": "x"}}, ["env"]), ({"env": {"A=B": "x"}}, ["env"]),
         ({"env": {"1A": "x"}}, ["env"]), ({"env": {"A": "\0"}}, ["env"]), ({"env": {"A\n": "x"}}, ["env"]),
         ({"requirements": ("numpy>=2,<3", "pillow[x]; python_version>'3'", "a @ https://example.com/a.whl")}, []),
-        ({"requirements": ("--index-url=http://x",)}, ["requirements"]), ({"requirements": ("-r x",)}, ["requirements"]),
+        ({"requirements": ("--index-url=http://x",)}, ["requirements"]),
+        ({"requirements": ("-r x",)}, ["requirements"]),
         ({"requirements": ("",)}, ["requirements"]), ({"requirements": ("numpy==",)}, ["requirements"]),
         ({"requirements": ("numpy\n--pre",)}, ["requirements"]), ({"requirements": ("./local",)}, ["requirements"]),
         ({"requirements": ("a @ file:///etc/passwd",)}, ["requirements"]),
@@ -86,9 +88,10 @@ def test_pods_of_one_revision_are_alike() -> None:
 
 
 def test_a_module_is_settled_when_all_is_as_its_spec_says() -> None:
-    pods = tuple(Pod(f"p{n}", phase, "", 0, 1) for n, phase in enumerate((PodPhase.READY, PodPhase.STARTING)))
-    module = Module(ModuleSpec("math"), "u", 1, 0.0, 0.0, ModulePhase.READY, pods, observed_generation=1)
-    assert module.settled and module.ready == pods[:1]
+    ready, leaving = Pod("p0", PodPhase.READY, "", 0, 1), Pod("p1", PodPhase.DRAINING, "", 0, 1)
+    module = Module(ModuleSpec("math"), "u", 1, 0.0, 0.0, ModulePhase.READY, (ready,), observed_generation=1)
+    assert module.settled
+    assert not dataclasses.replace(module, pods=(ready, leaving)).settled
     assert not dataclasses.replace(module, generation=2).settled
     assert not dataclasses.replace(module, spec=ModuleSpec("math", replicas=2)).settled
     assert dataclasses.replace(module, pods=(), spec=ModuleSpec("math", replicas=0)).settled

@@ -70,7 +70,8 @@ def test_every_setting_is_of_a_kind_that_loads() -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["os", "subprocess", "shutil", "ctypes", "importlib", "builtins", "socket", "pty", "sys", "os.path", "runpy",
+    "name", ["os", "subprocess", "shutil", "ctypes", "importlib", "builtins", "socket", "pty", "sys", "os.path",
+    "runpy",
              "multiprocessing.pool", "concurrent.futures", "urllib.request", "pickle", "code", "pip", "tempfile", "io"],
 )  # fmt: skip
 def test_modules_that_hand_out_the_machine_are_refused(name: str) -> None:

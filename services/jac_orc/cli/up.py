@@ -69,7 +69,7 @@ async def run(options: Options) -> int:
     except config.ConfigurationError as failure:
         raise UsageError(" ".join(str(failure).split())) from None
     with _locked(options.state_dir):
-        ports = {name: _free_port(name, getattr(options, name)) for name in ("port", "pod_manager_port", "xds_port")}
+        ports = _free_ports({name: getattr(options, name) for name in ("port", "pod_manager_port", "xds_port")})
         return await System(options, ports, binary).run(begin)
 
 
@@ -97,18 +97,22 @@ def _locked(state_dir: Path) -> Iterator[None]:
         yield
 
 
-def _free_port(option: str, port: int) -> int:
-    """The port, or a free one for 0; raises UsageError where it is taken."""
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind(("127.0.0.1", port))
-            probe.listen()
-        except (OSError, OverflowError) as failure:
-            flag = "--" + option.replace("_", "-")
-            text = f"port {port} on 127.0.0.1 can't be used ({failure})"
-            raise UsageError(f"{text}; stop what listens there, or give another one with {flag}") from None
-        return int(probe.getsockname()[1])
+def _free_ports(wanted: dict[str, int]) -> dict[str, int]:
+    """The ports by option, free ones for 0; raises UsageError where one is taken."""
+    ports = {}
+    with contextlib.ExitStack() as probes:  # all held until all are chosen, so that no two are the same
+        for option, port in wanted.items():
+            probe = probes.enter_context(socket.socket())
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind(("127.0.0.1", port))
+                probe.listen()
+            except (OSError, OverflowError) as failure:
+                text = f"port {port} on 127.0.0.1 can't be used ({failure})"
+                flag = "--" + option.replace("_", "-")
+                raise UsageError(f"{text}; stop what listens there, or give another one with {flag}") from None
+            ports[option] = int(probe.getsockname()[1])
+    return ports
 
 
 class System:
@@ -234,11 +238,11 @@ class System:
     async def _stop(self) -> None:
         """Lets requests in flight end, then ends Envoy, the pod manager and the modules."""
         say("stopping")
+        self._other_end.close()
+        self._lifeline.shutdown(socket.SHUT_WR)  # modules let their calls end, the pod manager ends its streams
         if self._envoy.process is not None:
             await envoy.drain(self._admin, _DRAIN_SECONDS)
             await self._envoy.stop(2)
-        self._other_end.close()
-        self._lifeline.shutdown(socket.SHUT_WR)
         try:
             async with asyncio.timeout(_STOP_SECONDS):
                 await _end_of_file(self._lifeline)

@@ -113,7 +113,7 @@ def _handler(method: MethodDescriptor, behaviour: Callable[..., Any], request: t
     """The gRPC handler of one method, with errors translated, those of parsing the request included."""
     parse = _parser(request or message_factory.GetMessageClass(method.input_type))
     read = partial(_parsed, parse) if method.client_streaming else parse
-    translated = _translated_stream if inspect.isasyncgenfunction(behaviour) else _translated
+    translated = translated_stream if inspect.isasyncgenfunction(behaviour) else _translated
     kind = {
         (False, False): grpc.unary_unary_rpc_method_handler,
         (False, True): grpc.unary_stream_rpc_method_handler,
@@ -158,9 +158,11 @@ def _translated(
     return call
 
 
-def _translated_stream(
-    behaviour: Callable[[Any, Context], AsyncIterator[Any]], read: Callable[[Any], Any]
+def translated_stream(
+    behaviour: Callable[[Any, Context], AsyncIterator[Any]], read: Callable[[Any], Any] = lambda request: request
 ) -> Callable[[Any, Context], AsyncIterator[Any]]:
+    """The behaviour with its errors told as every method here tells them; `read` makes its request of the bytes."""
+
     async def call(request: Any, context: Context) -> AsyncIterator[Any]:
         try:
             async for response in behaviour(read(request), context):

@@ -88,12 +88,12 @@ class Calls:
 
     async def _pick(self) -> Guest:
         """The running guest with the fewest calls; waits for one that is being started again."""
-        while not self._guests:
+        while not (guests := [guest for guest in self._guests if guest.alive]):
             if self._last_failure is not None:
                 raise error("MODULE_UNAVAILABLE", f"the module can't be started again: {self._last_failure.message}")
             self._changed.clear()
             await self._changed.wait()
-        return self._guests[0] if len(self._guests) == 1 else min(self._guests, key=lambda guest: guest.load)
+        return guests[0] if len(guests) == 1 else min(guests, key=lambda guest: guest.load)
 
     def _add(self, guest: Guest) -> None:
         self._guests.append(guest)

@@ -7,7 +7,8 @@ are frames (both directions alike, all numbers big-endian):
     u32 length of the control document | u32 number of attachments | u64 length of each attachment
     control document (a JSON object)   | attachments (bytes)
 
-The server's first frame is `{"op": "load", "module": name, "threads": n, "refused": [top-level names]}`; the guest
+The server's first frame is `{"op": "load", "module": name, "threads": n, "refused": [top-level names],
+"max_answer": bytes}`; the guest
 answers `{"op": "loaded", …}` or `{"op": "failed", "error": {…}}`. Then calls, any number at a time:
 
     {"op": "call", "id": 7, "style": "call" | "pack" | "named", "method": "linalg.norm"} + [JSON body]
@@ -66,7 +67,7 @@ class Refusal(Exception):
 
     def __init__(self, reason: str, message: str, **metadata: str) -> None:
         super().__init__(message)
-        self.error = {"reason": reason, "message": message, "metadata": metadata}
+        self.error = {"reason": reason, "message": message[:MAX_MESSAGE_CHARS], "metadata": metadata}
 
 
 class Cancelled(BaseException):
@@ -83,6 +84,7 @@ class Wire:
         self._socket = sock
         self._file = sock.makefile("rb", buffering=1 << 18)
         self._lock = threading.Lock()
+        self._process = os.getpid()
 
     def receive(self) -> tuple[Document, list[bytes]]:
         """The next control document and its attachments; raises EOFError at the end."""
@@ -96,6 +98,8 @@ class Wire:
         document = json.dumps(control).encode()
         head = [_HEAD.pack(len(document), len(attachments)), *(_SIZE.pack(len(part)) for part in attachments)]
         frame = b"".join([*head, document, *attachments])
+        if os.getpid() != self._process:
+            os._exit(0)  # a fork of the module's code that went on: the answer is its parent's to give
         with self._lock:
             self._socket.sendall(frame)
 
@@ -112,9 +116,10 @@ class Wire:
 class Names:
     """Which names of the module may be reached, and what they stand for (contract: What is exposed)."""
 
-    def __init__(self, module: types.ModuleType, refused: list[str]) -> None:
+    def __init__(self, name: str, module: types.ModuleType, refused: list[str]) -> None:
+        self.name = name
         self.module = module
-        self._package = module.__name__.partition(".")[0]
+        self._package = name.partition(".")[0]
         self._refused = frozenset(refused) - {self._package}
 
     def resolve(self, path: str) -> Any:
@@ -137,7 +142,7 @@ class Names:
         except AttributeError:
             near = difflib.get_close_matches(segment, self.public(owner), n=3)
             hint = "; did you mean %s?" % ", ".join(near) if near else ""
-            message = "%s has no function %s%s" % (self.module.__name__, _quote(path), hint)
+            message = "%s has no function %s%s" % (self.name, _quote(path), hint)
             raise Refusal("FUNCTION_NOT_FOUND", message, method=path[:200], near=",".join(near)) from None
         if exported is not None and segment not in exported:
             message = "%s is not exported by %s (__all__)" % (_quote(path), owner.__name__)
@@ -467,7 +472,10 @@ def exception_data(failure: BaseException, depth: int = 0) -> Document:
 
 
 _IMPORT_FRAMES = frozenset(
-    ("import_module", "_gcd_import", "_find_and_load", "_find_and_load_unlocked", "_load_unlocked", "exec_module")
+    """
+    import_module _gcd_import _find_and_load _find_and_load_unlocked _load_unlocked exec_module
+    _call_with_frames_removed
+    """.split()
 )
 
 
@@ -489,15 +497,16 @@ def error_of(failure: BaseException) -> Document:
 class Calls:
     """Runs calls of the module's functions, each in a thread; coroutines on one loop of their own."""
 
-    def __init__(self, names: Names, wire: Wire, threads: int) -> None:
+    def __init__(self, names: Names, wire: Wire, threads: int, max_answer: int) -> None:
         self._names = names
         self._wire = wire
         self._max_threads = threads
+        self._max_answer = max_answer
         self._threads = 0
         self._idle = 0
         self._queue: queue.SimpleQueue[tuple[Document, list[bytes]]] = queue.SimpleQueue()
         self._lock = threading.Lock()
-        # Per call: None while it waits, its thread's id or its coroutine's future while it runs, "cancelled".
+        # Per call: None while it waits, its thread's id or its coroutine while it runs, "cancelled".
         self._running: dict[int, Any] = {}
         self._loop: asyncio.AbstractEventLoop | None = None
 
@@ -533,7 +542,7 @@ class Calls:
             answer: Document = {"id": call_id}
             parts = []
             try:
-                parts.append(self._interruptible(call_id, self._perform, control, attachments))
+                parts.append(self._limited(self._interruptible(call_id, self._perform, control, attachments)))
             except BaseException as failure:
                 answer["error"] = _told(failure)
             try:
@@ -542,6 +551,12 @@ class Calls:
                 os._exit(0)  # the server is gone
             with self._lock:
                 self._idle += 1
+
+    def _limited(self, body: bytes) -> bytes:
+        if len(body) > self._max_answer:
+            message = "the answer has %d bytes, and %d are allowed" % (len(body), self._max_answer)
+            raise Refusal("TOO_LARGE", message, limit=str(self._max_answer))
+        return body
 
     def _interruptible(self, call_id: int, function: Callable[..., bytes], *args: Any) -> bytes:
         """Calls the function so that `cancel` reaches it, and nothing that comes after it."""
@@ -564,7 +579,11 @@ class Calls:
         style = control["style"]
         body = parse_body(attachments[0])
         if style == "named":
-            method, args, kwargs = str(control["method"]), _NO_ARGUMENTS, decode(body)
+            method, args, kwargs = (
+                str(control["method"]),
+                _NO_ARGUMENTS,
+                {name: decode(value) for name, value in body.items()},
+            )
         else:
             method, args, kwargs = _arguments(body, control.get("method"))
         target = self._names.resolve(method)
@@ -597,17 +616,48 @@ class Calls:
             if self._loop is None:
                 self._loop = asyncio.new_event_loop()
                 threading.Thread(target=self._loop.run_forever, daemon=True, name="coroutines").start()
-            future = asyncio.run_coroutine_threadsafe(coroutine, self._loop)
+            running = Coroutine(self._loop, coroutine)
             if self._running.get(call_id) == "cancelled":
-                future.cancel()
+                running.cancel()
             else:
-                self._running[call_id] = future
+                self._running[call_id] = running
+        return running.result()
+
+
+class Coroutine:
+    """A coroutine that runs on a loop in another thread; its result is awaited until it has really ended."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, coroutine: Any) -> None:
+        self._loop = loop
+        self._task: asyncio.Task[Any] | None = None
+        self._failure: BaseException | None = None
+        self._value: Any = None
+        self._ended = threading.Event()
+        loop.call_soon_threadsafe(self._start, coroutine)
+
+    def cancel(self) -> None:
+        """Cancels it; it has ended when it yields to that."""
+        self._loop.call_soon_threadsafe(lambda: self._task and self._task.cancel())
+
+    def result(self) -> Any:
+        """Its result, or what it raised, once it has ended."""
+        self._ended.wait()
+        if self._failure is not None:
+            raise self._failure
+        return self._value
+
+    def _start(self, coroutine: Any) -> None:
+        self._task = self._loop.create_task(self._run(coroutine))
+
+    async def _run(self, coroutine: Any) -> None:
         try:
-            return future.result()
-        except BaseException:
-            if future.cancelled():
-                raise Cancelled from None
-            raise
+            self._value = await coroutine
+        except asyncio.CancelledError:
+            self._failure = Cancelled()
+        except BaseException as failure:  # kept from the loop, which SystemExit would end
+            self._failure = failure
+        finally:
+            self._ended.set()
 
 
 _NO_ARGUMENTS: list[Any] = []
@@ -739,7 +789,7 @@ def describe(names: Names) -> Document:
     module = names.module
     version = getattr(module, "__version__", "")
     return {
-        "module_name": module.__name__,
+        "module_name": names.name,
         "version": version if isinstance(version, str) else "",
         "documentation": _documentation(module),
         "members": sorted((_member(path, value) for path, value in names.walk()), key=lambda member: member["name"]),
@@ -805,9 +855,9 @@ def load(wire: Wire) -> Calls:
     except BaseException as failure:  # a module may well call sys.exit()
         wire.send({"op": "failed", "error": error_of(failure)})
         os._exit(1)
-    names = Names(module, control["refused"])
+    names = Names(control["module"], module, control["refused"])
     wire.send({"op": "loaded", "python": "%d.%d.%d" % sys.version_info[:3]})
-    return Calls(names, wire, control["threads"])
+    return Calls(names, wire, control["threads"], control["max_answer"])
 
 
 def _die_with(server: int) -> None:

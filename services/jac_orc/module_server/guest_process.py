@@ -22,7 +22,7 @@ from typing import Any, cast
 
 from jac_orc.core import config
 from jac_orc.core.server import MAX_MESSAGE_BYTES
-from jac_orc.errors import EXCEPTION_CODES, REASONS, OrcError, error, exception_raised
+from jac_orc.errors import REASONS, OrcError, error, exception_raised
 from jac_orc.v1 import errors_pb2
 
 logger = logging.getLogger(__name__)
@@ -36,6 +36,7 @@ _SIZE = struct.Struct("!Q")
 _MAX_CONTROL_BYTES = 1024 * 1024
 _MAX_ATTACHMENTS = 1024
 _MAX_LOG_LINE = 64 * 1024
+_MAX_CAUSES = 3
 
 
 class FrameError(Exception):
@@ -146,7 +147,7 @@ class Guest(asyncio.Protocol):
         }
         environment = {name.removeprefix(MODULE_ENV_PREFIX): value for name, value in environment.items()}
         with theirs:
-            process = await asyncio.create_subprocess_exec(
+            process = await _run(
                 settings.python, "-I", "-u", str(GUEST), str(theirs.fileno()), str(os.getpid()),
                 pass_fds=(theirs.fileno(),), env=environment, start_new_session=True,
                 stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
@@ -162,17 +163,19 @@ class Guest(asyncio.Protocol):
 
     async def _load(self) -> None:
         settings = self._settings
-        self._send({"op": "load", "module": settings.module_name, "threads": settings.threads,
-                    "refused": settings.refused})  # fmt: skip
+        load = {"op": "load", "module": settings.module_name, "threads": settings.threads,
+                "refused": settings.refused, "max_answer": MAX_MESSAGE_BYTES}  # fmt: skip
         try:
+            self._send(load)
             async with asyncio.timeout(settings.import_timeout):
                 answer = await self._loaded
         except TimeoutError:
             message = f"importing {settings.module_name} took longer than {settings.import_timeout:g} s"
             raise error("MODULE_IMPORT_FAILED", message) from None
         except OrcError as failure:
-            raise error("MODULE_IMPORT_FAILED", failure.message, failure.metadata) from None
-        if answer["op"] == "failed":
+            text = f"importing {settings.module_name} failed: {failure.message}"
+            raise error("MODULE_IMPORT_FAILED", text, failure.metadata) from None
+        if answer["op"] != "loaded":
             raise _import_failure(settings.module_name, answer.get("error"))
 
     @property
@@ -229,25 +232,28 @@ class Guest(asyncio.Protocol):
             self.kill()
 
     def _take(self, control: dict[str, Any], attachments: list[bytes]) -> None:
+        """Gives an answer to whoever awaits it; raises FrameError for what is none, which ends all that it owes."""
         if "op" in control:
             if not self._loaded.done():
                 self._loaded.set_result(control)
             return
-        timer = self._abandoned.pop(control.get("id"), None)  # type: ignore[arg-type]
+        call_id = control.get("id")
+        if type(call_id) is not int or not (call_id in self._calls or call_id in self._abandoned):
+            raise FrameError(f"an answer to no call: {str(call_id)[:50]}")
+        if len(attachments) != ("error" not in control):
+            raise FrameError(f"an answer with {len(attachments)} attachments")
+        failure = _guest_error(control["error"]) if "error" in control else None
+        timer = self._abandoned.pop(call_id, None)
         if timer is not None:
             timer.cancel()
             return
-        answer = self._calls.pop(control.get("id"), None)  # type: ignore[arg-type]
-        if answer is None:
-            raise FrameError(f"an answer to no call: {control.get('id')!r}")
+        answer = self._calls.pop(call_id)
         if answer.done():
             return
-        if "error" in control:
-            answer.set_exception(_guest_error(control["error"]))
-        elif len(attachments) == 1:
-            answer.set_result(attachments[0])
+        if failure is not None:
+            answer.set_exception(failure)
         else:
-            raise FrameError(f"an answer with {len(attachments)} attachments")
+            answer.set_result(attachments[0])
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.kill()  # the wire is closed but the process may live: such a guest is of no use
@@ -303,6 +309,14 @@ class Guest(asyncio.Protocol):
             logger.info("%s", rest.decode("utf-8", "backslashreplace"), extra={"stream": stream})
 
 
+async def _run(*command: str, **options: Any) -> asyncio.subprocess.Process:
+    """Starts a process; raises OrcError where its program isn't there."""
+    try:
+        return await asyncio.create_subprocess_exec(*command, **options)
+    except OSError as failure:
+        raise error("MODULE_IMPORT_FAILED", f"{command[0]} can't be started: {failure}") from failure
+
+
 MODULE_ENV_PREFIX = "MODULE_ENV_"
 """Before the names of the environment variables that a module's spec sets, in the server's own environment."""
 
@@ -319,26 +333,30 @@ def _describe_exit(code: int) -> tuple[str, dict[str, str]]:
 
 
 def _guest_error(document: Any) -> OrcError:
-    """The error that a guest tells of, believed only as far as it has the right shape."""
-    if not isinstance(document, dict) or document.get("reason") not in REASONS:
-        return error("INTERNAL", "the guest answered with a malformed error")
-    if document["reason"] == "EXCEPTION_RAISED":
-        mro = [name for name in document.get("mro", ()) if name in EXCEPTION_CODES]
-        return exception_raised(mro, _exception_info(document.get("exception")))
-    metadata = document.get("metadata")
-    pairs = metadata.items() if isinstance(metadata, dict) else ()
-    texts = {_text(key, 200): _text(value, 200) for key, value in pairs if value}
-    return error(document["reason"], _text(document.get("message"), 4000), texts)
+    """The error that a guest tells of; raises FrameError for what is not of that shape."""
+    if not isinstance(document, dict) or not isinstance(document.get("reason"), str):
+        raise FrameError("an error without a reason")
+    reason, metadata = document["reason"], document.get("metadata", {})
+    if reason not in REASONS or not isinstance(metadata, dict):
+        raise FrameError(f"an error of the reason {reason[:50]}")
+    if reason == "EXCEPTION_RAISED":
+        mro = document.get("mro")
+        if not isinstance(mro, list):
+            raise FrameError("an exception without classes")
+        return exception_raised([name for name in mro if isinstance(name, str)], _exception(document.get("exception")))
+    texts = {_text(key, 200): _text(value, 200) for key, value in metadata.items() if value}
+    return error(reason, _text(document.get("message"), 4000), texts)
 
 
-def _exception_info(data: Any, depth: int = 0) -> errors_pb2.ExceptionInfo:
-    data = data if isinstance(data, dict) else {}
+def _exception(data: Any, depth: int = 0) -> errors_pb2.ExceptionInfo:
+    if not isinstance(data, dict) or not isinstance(data.get("notes", []), list):
+        raise FrameError("an exception of another shape")
     info = errors_pb2.ExceptionInfo(
         type=_text(data.get("type"), 200), message=_text(data.get("message"), 1000),
-        traceback=_text(data.get("traceback"), 2500), notes=[_text(note, 200) for note in data.get("notes", ())][:5],
+        traceback=_text(data.get("traceback"), 2500), notes=[_text(note, 200) for note in data.get("notes", [])][:5],
     )  # fmt: skip
-    if data.get("cause") and depth < 3:
-        info.cause.CopyFrom(_exception_info(data["cause"], depth + 1))
+    if data.get("cause") and depth < _MAX_CAUSES:
+        info.cause.CopyFrom(_exception(data["cause"], depth + 1))
     return info
 
 
@@ -348,7 +366,10 @@ def _text(value: Any, limit: int) -> str:
 
 
 def _import_failure(module_name: str, document: Any) -> OrcError:
-    failure = _guest_error(document)
+    try:
+        failure = _guest_error(document)
+    except FrameError as fault:
+        return error("MODULE_IMPORT_FAILED", f"importing {module_name} failed: the guest sent {fault}")
     lines = [f"importing {module_name} failed: {failure.message}"]
     lines += [detail.traceback[-600:] for detail in failure.details if isinstance(detail, errors_pb2.ExceptionInfo)]
     metadata = {"type": failure.metadata.get("type", "")}

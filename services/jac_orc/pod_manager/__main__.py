@@ -90,6 +90,7 @@ async def serve(settings: Settings, allowed: policy.Policy) -> None:
     lifecycle.keep_private(settings.lifeline_fd, settings.notify_fd)
     stop = asyncio.create_task(lifecycle.stop_requested(settings.lifeline_fd))
     environments = Environments(settings.cache_dir / "environments")
+    await asyncio.to_thread(environments.remove_abandoned)
     backend = LocalBackend(settings.state_dir, environments, settings.run_id, settings.lifeline_fd, allowed.refused)
     manager = PodManager(settings, allowed, backend)
     await backend.start()

@@ -14,8 +14,8 @@ import grpc
 from google.protobuf import message_factory
 from google.protobuf.descriptor import ServiceDescriptor
 
-from jac_orc.core.server import SERVER_OPTIONS, Context, abort
-from jac_orc.errors import OrcError, error
+from jac_orc.core.server import SERVER_OPTIONS, Context, translated_stream
+from jac_orc.errors import error
 from jac_orc.pod_manager.modules import Modules
 
 # Headers of one connection that mean nothing on the next.
@@ -35,7 +35,8 @@ class Activator(grpc.GenericRpcHandler):
         service, _, method = handler_call_details.method.strip("/").rpartition("/")
         if service != self._service.full_name or method not in self._service.methods_by_name:
             return None
-        return grpc.stream_stream_rpc_method_handler(partial(self._forward, handler_call_details.method))
+        forward = partial(self._forward, handler_call_details.method)
+        return grpc.stream_stream_rpc_method_handler(translated_stream(forward))
 
     async def follow(self) -> None:
         """Closes the channels to pods that are gone."""
@@ -53,18 +54,23 @@ class Activator(grpc.GenericRpcHandler):
             await channel.close(None)
 
     async def _forward(self, method: str, requests: AsyncIterator[bytes], context: Context) -> AsyncIterator[bytes]:
-        try:
-            first = await anext(aiter(requests), b"")
-            call = await self._start(method, first, requests, context)
-        except OrcError as failure:
-            await abort(context, failure)
-            return
+        messages = aiter(requests)
+        first = await anext(messages, b"")
+        call = await self._start(method, first, messages, context)
+        begun = False
         try:
             async for response in call:
+                if not begun:
+                    await context.send_initial_metadata(await call.initial_metadata())
+                    begun = True
                 yield response
+            context.set_trailing_metadata(tuple(await call.trailing_metadata()))
         except grpc.aio.AioRpcError as failure:
-            trailing: Any = failure.trailing_metadata() or ()
-            await context.abort(failure.code(), failure.details() or "", tuple(trailing))
+            trailing: Any = tuple(failure.trailing_metadata() or ())
+            if failure.code() is grpc.StatusCode.UNAVAILABLE and not dict(trailing).get("grpc-status-details-bin"):
+                text = f"the pod can't be reached: {failure.details()}"
+                raise error("MODULE_UNAVAILABLE", text) from failure
+            await context.abort(failure.code(), failure.details() or "", trailing)
         finally:
             call.cancel()
 

@@ -14,6 +14,7 @@ from jac_orc.pod_manager.model import LogLine, Module, ModuleSpec, Pod, check_na
 from jac_orc.v1 import pod_manager_pb2 as pb
 
 # Fields of the wire that this version doesn't act on: asking for one is refused, never ignored.
+_MOST_FAULTS = 10  # more don't fit into a response's headers, and nobody mends more at a time
 _NOT_YET = ("source", "resources", "secrets", "autoscaling", "expose")
 
 
@@ -30,7 +31,7 @@ def spec_from(message: pb.ModuleSpec) -> ModuleSpec:
         if message.HasField(field)
     }
     if message.HasField("timeout"):
-        given["timeout"] = message.timeout.ToTimedelta().total_seconds()
+        given["timeout"] = message.timeout.seconds + message.timeout.nanos / 1e9
     spec = ModuleSpec(
         module_name=message.module_name,
         requirements=tuple(message.requirements) or default_requirements(message.module_name),
@@ -49,10 +50,11 @@ def check_spec(spec: ModuleSpec) -> None:
     if faults:
         details = error_details_pb2.BadRequest(
             field_violations=[
-                error_details_pb2.BadRequest.FieldViolation(field=field, description=text) for field, text in faults
+                error_details_pb2.BadRequest.FieldViolation(field=field, description=text)
+                for field, text in faults[:_MOST_FAULTS]
             ]
         )
-        text = "; ".join(f"{field}: {fault}" for field, fault in faults)
+        text = "; ".join(f"{field}: {fault}" for field, fault in faults[:_MOST_FAULTS])
         raise error("SPEC_INVALID", text, {"fields": ",".join(sorted({field for field, _ in faults}))}, [details])
 
 

@@ -11,6 +11,7 @@ import contextlib
 import hashlib
 import json
 import logging
+import os
 import platform
 import shutil
 import uuid
@@ -19,6 +20,7 @@ from pathlib import Path
 
 import uv
 
+from jac_orc.core.processes import start_time
 from jac_orc.errors import error
 
 logger = logging.getLogger(__name__)
@@ -53,6 +55,13 @@ class Environments:
             build.add_done_callback(lambda _: self._builds.pop(key, None))
         return await asyncio.shield(build)
 
+    def remove_abandoned(self) -> None:
+        """Removes what builders that were killed have left behind; their names tell whose it is."""
+        for aside in self._root.glob(f"{_BUILDING}*"):
+            pid, started, _ = aside.name.removeprefix(_BUILDING).split("-")
+            if str(start_time(int(pid))) != started:
+                shutil.rmtree(aside, ignore_errors=True)
+
     async def stop(self) -> None:
         """Ends the builds that are under way, and what they have made."""
         builds = list(self._builds.values())
@@ -61,7 +70,7 @@ class Environments:
         await asyncio.gather(*builds, return_exceptions=True)
 
     async def _build(self, key: str, requirements: Sequence[str], version: str) -> Path:
-        aside = self._root / f"{_BUILDING}{uuid.uuid4().hex}"
+        aside = self._root / f"{_BUILDING}{os.getpid()}-{start_time(os.getpid())}-{uuid.uuid4().hex}"
         await asyncio.to_thread(self._root.mkdir, parents=True, exist_ok=True)
         logger.info("building an environment: Python %s, %s", version, ", ".join(requirements) or "no requirements")
         try:

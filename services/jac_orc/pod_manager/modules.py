@@ -7,8 +7,9 @@ that fails cleans up after itself even if nobody waits for it.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine
-from typing import Any, TypeVar
+from collections.abc import Awaitable, Callable
+from functools import partial
+from typing import TypeVar
 
 from jac_orc.core.tasks import NamedLocks, Tasks
 from jac_orc.errors import OrcError, error
@@ -47,14 +48,18 @@ class Modules:
             raise error("MODULE_NOT_FOUND", f"no module {name} is deployed", {"module": name})
         return module
 
+    def check(self, name: str) -> None:
+        """Raises OrcError where the policy refuses the module."""
+        self._policy.check(name)
+
     async def create(self, spec: ModuleSpec, *, wait: bool = True) -> Module:
         """Deploys the module, or answers the one that is deployed with an equal spec.
 
         With `wait` it returns when the module can be called; if that fails nothing is left of it. Raises OrcError.
         """
-        self._policy.check(spec.module_name)
+        self.check(spec.module_name)
         if wait:
-            return await self._alone(spec.module_name, self._create(spec))
+            return await self._alone(spec.module_name, partial(self._create, spec))
         existing = self.backend.get(spec.module_name)
         if existing is not None:
             return _equal(existing, spec)
@@ -65,12 +70,12 @@ class Modules:
 
         With `wait` it returns when all pods are of that spec; if that fails the old spec is restored. Raises OrcError.
         """
-        return await self._alone(name, self._update(name, change, wait=wait))
+        return await self._alone(name, partial(self._update, name, change, wait=wait))
 
     async def delete(self, name: str) -> None:
         """Removes the module; raises OrcError if there is none."""
         self.get(name)
-        await self._alone(name, self.backend.delete(name))
+        await self._alone(name, partial(self.backend.delete, name))
 
     async def ready(self, name: str) -> Module:
         """The module once it can be called, deployed now if it isn't; raises OrcError if that can't be."""
@@ -81,8 +86,8 @@ class Modules:
         if module is None and not self._auto_deploy:
             raise error("MODULE_NOT_FOUND", f"no module {name} is deployed, and calls don't deploy", {"module": name})
         if module is None:
-            self._policy.check(name)
-        return await self._alone(name, self._ready(name))
+            self.check(name)
+        return await self._alone(name, partial(self._ready, name))
 
     async def _create(self, spec: ModuleSpec) -> Module:
         existing = self.backend.get(spec.module_name)
@@ -113,12 +118,12 @@ class Modules:
             raise error("MODULE_UNAVAILABLE", f"{name} is scaled to no pod; scale it up to call it", {"module": name})
         return await self._settling.wait(module, lambda now: bool(now.ready))
 
-    async def _alone(self, name: str, coroutine: Coroutine[Any, Any, T]) -> T:
+    async def _alone(self, name: str, action: Callable[[], Awaitable[T]]) -> T:
         """Runs it after what else is being done to the module, to its end even if the caller goes away."""
 
         async def run() -> T:
             async with self._locks[name]:
-                return await coroutine
+                return await action()
 
         task = self._tasks.start(run())
         try:

@@ -59,9 +59,11 @@ class RestServicer:
     async def RestUpdateModule(
         self, request: rest_pb2.RestUpdateModuleRequest, context: Context
     ) -> rest_pb2.RestUpdateModuleResponse:
-        spec = _parse(request.body, pb.ModuleSpec())
+        patch = _document(request.body)
+        before = await self._native.GetModule(pb.GetModuleRequest(module_name=request.module_name), context)
+        spec = _from_document(_merged(_to_document(before.module.spec), patch), pb.ModuleSpec())
         native = pb.UpdateModuleRequest(spec=_named(spec, request.module_name))
-        native.update_mask.paths.extend(_fields_of(request.body))
+        native.update_mask.paths.extend(patch)
         answer = await self._native.UpdateModule(_with_wait(native, request), context)
         return rest_pb2.RestUpdateModuleResponse(body=_body(answer.module))
 
@@ -69,7 +71,8 @@ class RestServicer:
         self, request: rest_pb2.RestScaleModuleRequest, context: Context
     ) -> rest_pb2.RestScaleModuleResponse:
         native = _parse(request.body, pb.ScaleModuleRequest())
-        if _fields_of(request.body) != ["replicas"]:
+        document = _document(request.body)
+        if list(document) != ["replicas"] or document["replicas"] is None:
             raise error("MALFORMED_REQUEST", 'the body must be {"replicas": N}', {"field": "replicas"})
         native.module_name = request.module_name
         answer = await self._native.ScaleModule(_with_wait(native, request), context)
@@ -86,7 +89,7 @@ class RestServicer:
     ) -> AsyncIterator[rest_pb2.RestWatchModulesResponse]:
         native = pb.WatchModulesRequest(module_name=request.module_name)
         yield rest_pb2.RestWatchModulesResponse(body=_BEGIN)
-        async for answer in self._native.WatchModules(native, context):
+        async for answer in self._native.watch(native):
             yield rest_pb2.RestWatchModulesResponse(body=_body(answer, end=b"\n"))
 
     async def RestReadLogs(
@@ -95,9 +98,9 @@ class RestServicer:
         native = pb.ReadLogsRequest(module_name=request.module_name, follow=request.follow)
         if request.HasField("tail"):
             native.tail = request.tail
-        self._native.check_logs(native)
+        answers = self._native.logs(native)
         yield rest_pb2.RestReadLogsResponse(body=_BEGIN)
-        async for answer in self._native.ReadLogs(native, context):
+        async for answer in answers:
             yield rest_pb2.RestReadLogsResponse(body=_body(answer, end=b"\n"))
 
     async def RestPlanModule(
@@ -110,7 +113,10 @@ class RestServicer:
 
 def _parse(body: httpbody_pb2.HttpBody, message: M) -> M:
     """The message of a JSON body, empty for an empty one; raises OrcError for anything that it isn't exactly."""
-    document = _document(body)
+    return _from_document(_document(body), message)
+
+
+def _from_document(document: dict[str, Any], message: M) -> M:
     known = {field.name for field in message.DESCRIPTOR.fields}
     unknown = [name for name in document if name not in known]
     if unknown:
@@ -124,7 +130,7 @@ def _parse(body: httpbody_pb2.HttpBody, message: M) -> M:
 
 def _document(body: httpbody_pb2.HttpBody) -> dict[str, Any]:
     try:
-        document = json.loads(body.data) if body.data.strip() else {}
+        document = json.loads(body.data, object_pairs_hook=_object) if body.data.strip() else {}
     except RecursionError:
         raise error("TOO_DEEP", "the body is nested too deep") from None
     except ValueError as failure:
@@ -134,8 +140,24 @@ def _document(body: httpbody_pb2.HttpBody) -> dict[str, Any]:
     return document
 
 
-def _fields_of(body: httpbody_pb2.HttpBody) -> list[str]:
-    return list(_document(body))
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    names = [name for name, _ in pairs]
+    if len(set(names)) < len(names):
+        raise ValueError("a key stands twice in one object")
+    return dict(pairs)
+
+
+def _merged(target: Any, patch: Any) -> Any:
+    """The target with a JSON merge patch applied (RFC 7396, section 2)."""
+    if not isinstance(patch, dict):
+        return patch
+    merged = dict(target) if isinstance(target, dict) else {}
+    for name, value in patch.items():
+        if value is None:
+            merged.pop(name, None)
+        else:
+            merged[name] = _merged(merged.get(name), value)
+    return merged
 
 
 def _named(spec: pb.ModuleSpec, name: str) -> pb.ModuleSpec:
@@ -153,9 +175,12 @@ def _with_wait(native: M, request: Any) -> M:
     return native
 
 
-def _body(message: Message, end: bytes = b"") -> httpbody_pb2.HttpBody:
-    document = json_format.MessageToDict(
+def _to_document(message: Message) -> dict[str, Any]:
+    return json_format.MessageToDict(
         message, preserving_proto_field_name=True, always_print_fields_with_no_presence=True
     )
-    data = json.dumps(document, ensure_ascii=False, separators=(",", ":")).encode() + end
+
+
+def _body(message: Message, end: bytes = b"") -> httpbody_pb2.HttpBody:
+    data = json.dumps(_to_document(message), ensure_ascii=False, separators=(",", ":")).encode() + end
     return httpbody_pb2.HttpBody(content_type="application/json", data=data)

@@ -65,25 +65,35 @@ class PodManagerServicer:
     async def WatchModules(
         self, request: pb.WatchModulesRequest, context: Context
     ) -> AsyncIterator[pb.WatchModulesResponse]:
+        await context.send_initial_metadata(())  # the caller knows that it watches, even while nothing happens
+        async for response in self.watch(request):
+            yield response
+
+    async def ReadLogs(self, request: pb.ReadLogsRequest, context: Context) -> AsyncIterator[pb.ReadLogsResponse]:
+        lines = self.logs(request)
+        await context.send_initial_metadata(())
+        async for response in lines:
+            yield response
+
+    async def watch(self, request: pb.WatchModulesRequest) -> AsyncIterator[pb.WatchModulesResponse]:
+        """The answers to a WatchModules."""
         async for module, gone in self._modules.backend.watch():
             if request.module_name in ("", module.name):
                 event = pb.WATCH_EVENT_DELETED if gone else pb.WATCH_EVENT_CHANGED
                 yield pb.WatchModulesResponse(event=event, module=convert.module_message(module))
 
-    async def ReadLogs(self, request: pb.ReadLogsRequest, context: Context) -> AsyncIterator[pb.ReadLogsResponse]:
-        self.check_logs(request)
+    def logs(self, request: pb.ReadLogsRequest) -> AsyncIterator[pb.ReadLogsResponse]:
+        """The answers to a ReadLogs; raises OrcError at once for a request that has none."""
+        name = self._modules.get(request.module_name).name
         tail = request.tail if request.HasField("tail") else _DEFAULT_TAIL
-        async for line in self._modules.backend.logs(request.module_name, follow=request.follow, tail=tail):
-            yield convert.log_message(line)
-
-    def check_logs(self, request: pb.ReadLogsRequest) -> None:
-        """Raises OrcError for a request that can't be answered, before anything of a stream is sent."""
-        self._modules.get(request.module_name)
-        if request.tail < 0:
+        if tail < 0:
             raise error("MALFORMED_REQUEST", "tail can't be negative", {"field": "tail"})
+        lines = self._modules.backend.logs(name, follow=request.follow, tail=tail)
+        return (convert.log_message(line) async for line in lines)
 
     async def PlanModule(self, request: pb.PlanModuleRequest, context: Context) -> pb.PlanModuleResponse:
         spec = convert.spec_from(request.spec)
+        self._modules.check(spec.module_name)
         return pb.PlanModuleResponse(spec=convert.spec_message(spec))
 
 

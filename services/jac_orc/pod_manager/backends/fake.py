@@ -57,9 +57,8 @@ class FakeBackend:
         if old.spec == spec:
             return old
         pods = old.pods if old.spec.revision() == spec.revision() else ()
-        return self._settle(
-            dataclasses.replace(old, spec=spec, generation=old.generation + 1, update_time=now), kept=pods
-        )
+        changed = dataclasses.replace(old, spec=spec, generation=old.generation + 1, update_time=now)
+        return self._settle(changed, kept=pods)
 
     async def delete(self, name: str) -> None:
         module = self._modules.pop(name, None)
@@ -107,9 +106,8 @@ class FakeBackend:
         for _ in range(module.spec.replicas - len(pods)):
             name = f"{module.name}-{uuid.uuid4().hex[:6]}"
             pods.append(Pod(name, PodPhase.READY, address, 0, module.generation))
-        return self._set(
-            dataclasses.replace(module, pods=tuple(pods), observed_generation=module.generation, error=None)
-        )
+        module = dataclasses.replace(module, pods=tuple(pods), error=None)
+        return self._set(dataclasses.replace(module, observed_generation=module.generation))
 
     def _set(self, module: Module) -> Module:
         phase = ModulePhase.READY if module.ready else ModulePhase.FAILED if module.error else ModulePhase.STARTING

@@ -1,0 +1,209 @@
+"""Calls that reach the pod manager: it deploys the module once, then passes the call on as it is."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Any
+
+import grpc
+import pytest
+from google.protobuf import struct_pb2
+
+from jac_orc.core.server import Server
+from jac_orc.errors import error
+from jac_orc.pod_manager.backends.fake import FakeBackend
+from jac_orc.pod_manager.model import Module, ModuleSpec
+from jac_orc.v1 import module_pb2
+from tests.feature.module_servers import http_body, value
+from tests.feature.pod_managers import MODULE_SERVICE, failure, running_pod_manager
+
+Code = grpc.StatusCode
+
+
+class Pod:
+    """A module server's stand-in: a real server whose answers tell what it was asked."""
+
+    def __init__(self) -> None:
+        self.metadata: dict[str, Any] = {}
+        self.remaining: float | None = None
+        self.calls = 0
+        self.cancelled = asyncio.Event()
+
+    async def Call(self, request: module_pb2.CallRequest, context: Any) -> module_pb2.CallResponse:
+        self.metadata, self.remaining = dict(context.invocation_metadata()), context.time_remaining()
+        self.calls += 1
+        if request.method == "wait":
+            try:
+                await asyncio.sleep(60)
+            except asyncio.CancelledError:
+                self.cancelled.set()
+                raise
+        if request.method == "fail":
+            raise error("FUNCTION_NOT_FOUND", "no such function: é", {"near": "fall"})
+        await context.send_initial_metadata((("x-first", "1"),))
+        context.set_trailing_metadata((("x-last", "2"), ("x-last-bin", b"\0\xff")))
+        return module_pb2.CallResponse(result=request.args[0] if request.args else value(None))
+
+    async def Stream(self, request: module_pb2.StreamRequest, context: Any) -> AsyncIterator[module_pb2.StreamResponse]:
+        for number in range(3):
+            yield module_pb2.StreamResponse(result=struct_pb2.Value(number_value=number))
+        if request.method == "fail":
+            raise error("EXCEPTION_RAISED", "in the middle")
+
+    async def Session(self, requests: Any, context: Any) -> AsyncIterator[module_pb2.SessionResponse]:
+        async for request in requests:
+            yield module_pb2.SessionResponse(result=module_pb2.SessionResult(call_id=request.call.call_id))
+
+    def __getattr__(self, name: str) -> Any:
+        async def unused(request: Any, context: Any) -> None:
+            raise error("NOT_IMPLEMENTED", name)
+
+        return unused
+
+
+@pytest.fixture
+async def pod() -> Pod:
+    return Pod()
+
+
+@pytest.fixture
+async def address(no_task_left: None, pod: Pod) -> AsyncIterator[str]:
+    server = Server()
+    server.register(MODULE_SERVICE, pod)
+    port = await server.start("127.0.0.1:0")
+    yield f"127.0.0.1:{port}"
+    await server.grpc.stop(0)
+
+
+class CountingBackend(FakeBackend):
+    """Counts what it is asked to do, and takes a moment for it."""
+
+    applied = 0
+
+    async def apply(self, spec: ModuleSpec) -> Module:
+        self.applied += 1
+        await asyncio.sleep(0.05)
+        return await super().apply(spec)
+
+
+def call(method: str = "f", *args: Any, module: str = "") -> module_pb2.CallRequest:
+    return module_pb2.CallRequest(module_name=module, method=method, args=[value(arg) for arg in args])
+
+
+async def test_a_module_is_deployed_once_however_many_wait(address: str, pod: Pod) -> None:
+    backend = CountingBackend(address)
+    async with running_pod_manager(backend) as manager:
+        metadata = (("x-module", "sklearn"),)
+        answers = await asyncio.gather(*(manager.module.Call(call("f", n), metadata=metadata) for n in range(20)))
+        assert [answer.result.number_value for answer in answers] == list(range(20))
+        assert (backend.applied, pod.calls) == (1, 20)
+        deployed = backend.get("sklearn")
+        assert deployed is not None and deployed.spec == ModuleSpec("sklearn", requirements=("scikit-learn",))
+
+
+async def test_the_module_is_named_by_metadata_or_field(address: str) -> None:
+    async with running_pod_manager(FakeBackend(address)) as manager:
+        assert await manager.module.Call(call(module="math"))
+        assert await manager.module.Call(call(module="math"), metadata=(("x-module", "string"),))
+        request = module_pb2.RunModuleRequest(module_name="json", method_name="dumps", body=http_body({}))
+        assert (await failure(manager.module.RunModule(request))).error.message == "RunModule"
+        assert [module.name for module in manager.modules.backend.modules()] == ["json", "math", "string"]
+        told = await failure(manager.module.Call(call()))
+        assert (told.code, told.error.reason) == (Code.INVALID_ARGUMENT, "MODULE_NAME_INVALID")
+
+
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [("../x", "MODULE_NAME_INVALID"), ("x" * 3000, "MODULE_NAME_INVALID"), ("_x", "NAME_NOT_EXPOSED"),
+    ("os", "MODULE_REFUSED"),
+     ("subprocess", "MODULE_REFUSED")],
+)  # fmt: skip
+async def test_bad_names_deploy_nothing(address: str, name: str, reason: str) -> None:
+    async with running_pod_manager(FakeBackend(address)) as manager:
+        assert (await failure(manager.module.Call(call(module=name)))).error.reason == reason
+        assert (await failure(manager.module.Call(call(), metadata=(("x-module", name),)))).error.reason == reason
+        assert manager.modules.backend.modules() == []
+
+
+async def test_without_auto_deploy_an_unknown_module_is_not_found(address: str) -> None:
+    async with running_pod_manager(FakeBackend(address), auto_deploy=False) as manager:
+        told = await failure(manager.module.Call(call(module="math")))
+        assert (told.code, told.error.reason) == (Code.NOT_FOUND, "MODULE_NOT_FOUND")
+        await manager.rest("CreatePod", module_name="math")
+        assert await manager.module.Call(call(module="math"))
+
+
+async def test_a_module_that_fails_fails_every_waiting_call_and_is_tried_again(address: str) -> None:
+    backend = FakeBackend(address)
+    backend.fail("math", error("MODULE_IMPORT_FAILED", "it broke", {"type": "x"}))
+    async with running_pod_manager(backend) as manager:
+        for told in await asyncio.gather(*(failure(manager.module.Call(call(module="math"))) for _ in range(3))):
+            assert (told.code, told.error.reason) == (Code.FAILED_PRECONDITION, "MODULE_IMPORT_FAILED")
+        assert backend.modules() == []
+        backend.fail("math", None)
+        assert await manager.module.Call(call(module="math"))
+
+
+async def test_a_module_without_pods_is_unavailable(address: str) -> None:
+    async with running_pod_manager(FakeBackend(address)) as manager:
+        await manager.rest("CreatePod", {"replicas": 0}, module_name="math")
+        assert (await failure(manager.module.Call(call(module="math")))).error.reason == "MODULE_UNAVAILABLE"
+
+
+async def test_failures_pass_with_all_their_details(address: str) -> None:
+    async with running_pod_manager(FakeBackend(address)) as manager:
+        told = await failure(manager.module.Call(call("fail", module="math")))
+        assert (told.code, told.error.reason, told.error.message) == (
+            Code.NOT_FOUND, "FUNCTION_NOT_FOUND", "no such function: é",
+        )  # fmt: skip
+        assert told.error.metadata == {"near": "fall"}
+
+
+async def test_metadata_and_the_deadline_pass(address: str, pod: Pod) -> None:
+    async with running_pod_manager(FakeBackend(address)) as manager:
+        sent = (("x-module", "math"), ("x-request-id", "7"), ("x-raw-bin", b"\0\xff"), ("authorization", "Bearer t"))
+        under_way = manager.module.Call(call(), metadata=sent, timeout=5)
+        await under_way
+        assert {name: pod.metadata.get(name) for name, _ in sent} == dict(sent)
+        assert pod.remaining is not None and 0 < pod.remaining <= 5.5
+        assert dict(await under_way.initial_metadata()).get("x-first") == "1"
+        trailing = dict(await under_way.trailing_metadata())
+        assert (trailing.get("x-last"), trailing.get("x-last-bin")) == ("2", b"\0\xff")
+
+
+async def test_giving_up_passes(address: str, pod: Pod) -> None:
+    async with running_pod_manager(FakeBackend(address)) as manager:
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await manager.module.Call(call("wait", module="math"), timeout=0.2)
+        assert caught.value.code() is Code.DEADLINE_EXCEEDED
+        await asyncio.wait_for(pod.cancelled.wait(), 5)
+
+
+async def test_streams_pass(address: str) -> None:
+    async with running_pod_manager(FakeBackend(address)) as manager:
+        stream = manager.module.Stream(module_pb2.StreamRequest(module_name="math"))
+        assert [item.result.number_value async for item in stream] == [0, 1, 2]
+        stream = manager.module.Stream(module_pb2.StreamRequest(module_name="math", method="fail"))
+        assert [(await stream.read()).result.number_value for _ in range(3)] == [0, 1, 2]
+        assert (await failure(stream.read())).error.message == "in the middle"
+        session = manager.module.Session(metadata=(("x-module", "math"),))
+        for number in (1, 2):
+            await session.write(module_pb2.SessionRequest(call=module_pb2.SessionCall(call_id=number)))
+            assert (await session.read()).result.call_id == number
+        await session.done_writing()
+        assert not isinstance(await session.read(), module_pb2.SessionResponse), "it has ended"
+
+
+async def test_a_request_that_cannot_be_parsed_is_refused(address: str) -> None:
+    async with running_pod_manager(FakeBackend(address)) as manager:
+        channel: Any = manager.channel
+        send = channel.unary_unary("/jac_orc.v1.ModuleService/Call")
+        told = await failure(send(b"\xff\xff\xff"))
+        assert (told.code, told.error.reason) == (Code.INVALID_ARGUMENT, "MALFORMED_REQUEST")
+
+
+async def test_a_pod_that_is_gone_is_told_with_a_reason(no_task_left: None) -> None:
+    async with running_pod_manager(FakeBackend("127.0.0.1:1")) as manager:
+        told = await failure(manager.module.Call(call(module="math"), timeout=5))
+        assert (told.code, told.error.reason) == (Code.UNAVAILABLE, "MODULE_UNAVAILABLE")

@@ -8,6 +8,7 @@ deployment, whose only task brings its pods to what its spec says, step by step,
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import dataclasses
 import logging
 import time
@@ -29,6 +30,9 @@ from jac_orc.pod_manager.model import LogLine, Module, ModulePhase, ModuleSpec, 
 logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
+
+_FIRST_PAUSE = 5.0
+_LONGEST_PAUSE = 300.0
 
 
 class LocalBackend:
@@ -179,9 +183,11 @@ class Deployment:
         await asyncio.gather(self._task, return_exceptions=True)
 
     async def _reconcile(self) -> None:
-        """The loop: look, act, wait for a change."""
+        """The loop: look, act, wait for a change, or after a failure for a pause that doubles."""
+        pause = _FIRST_PAUSE
         while True:
             self._changed.clear()
+            limit: float | None = None
             try:
                 interpreter = await self._environment()
                 self._adopt(interpreter)
@@ -189,21 +195,29 @@ class Deployment:
                 self._retire()
                 failed = [pod.failure for pod in self._current() if pod.failure is not None]
                 self._set(error=failed[0] if failed else None)
+                pause = _FIRST_PAUSE
             except OrcError as failure:
                 self._set(error=failure)
+                limit, pause = pause, min(pause * 2, _LONGEST_PAUSE)
             except Exception:
                 logger.exception("deploying %s failed; trying again", self.module.name)
-                await asyncio.sleep(1)
-                continue
-            await self._changed.wait()
+                limit, pause = pause, min(pause * 2, _LONGEST_PAUSE)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(limit):
+                    await self._changed.wait()
 
     async def _environment(self) -> Path:
-        spec = self.module.spec
-        try:
-            return await self._environments.ensure(spec.requirements, spec.python_version)
-        finally:
-            if spec is not self.module.spec:  # it changed meanwhile: what was made is not what is wanted
-                self._changed.set()
+        """The interpreter for the spec as it is when this returns; raises OrcError where there can't be one."""
+        while True:
+            spec = self.module.spec
+            try:
+                interpreter = await self._environments.ensure(spec.requirements, spec.python_version)
+            except OrcError:
+                if spec is self.module.spec:
+                    raise
+            else:
+                if spec is self.module.spec:
+                    return interpreter
 
     def _current(self) -> list[LocalPod]:
         """The pods of the spec as it is, those that are leaving left out."""
@@ -266,15 +280,18 @@ class Deployment:
     def _set(self, **changes: Any) -> None:
         if any(getattr(self.module, name) != value for name, value in changes.items()):
             self.module = dataclasses.replace(self.module, **changes)
-            self._publish()
+            self._tell()
 
     def _publish(self) -> None:
         """Tells of the pods as they are, and has the loop look again."""
+        self._tell()
+        self._changed.set()
+
+    def _tell(self) -> None:
         pods = tuple(pod.state for pod in self._pods)
         module = dataclasses.replace(self.module, pods=pods)
         self.module = dataclasses.replace(module, phase=self._phase(module))
         self._watchers.publish(self.module)
-        self._changed.set()
 
     def _phase(self, module: Module) -> ModulePhase:
         if module.phase is ModulePhase.DELETING:

@@ -1,0 +1,42 @@
+"""What the backend of one machine does about a module that can't be deployed."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from pathlib import Path
+
+import pytest
+
+from jac_orc.pod_manager.model import ModulePhase, ModuleSpec
+from tests.contract.subjects import Local
+from tests.support import eventually
+
+UNINSTALLABLE = "jac-x @ file:///nowhere/jac_x-1-py3-none-any.whl"
+
+
+async def test_a_failing_installation_is_not_tried_again_at_once(
+    tmp_path: Path, environments: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    local = Local(tmp_path / "state", environments)
+    await local.backend.start()
+    await local.backend.apply(ModuleSpec("jac_x", requirements=(UNINSTALLABLE,)))
+    await eventually(lambda: [m.phase for m in local.backend.modules()] == [ModulePhase.FAILED])
+    await asyncio.sleep(1)
+    assert sum("building an environment" in message for message in caplog.messages) == 1
+    await local.close()
+
+
+async def test_a_change_while_an_environment_is_built_is_not_deployed_with_it(
+    tmp_path: Path, environments: Path
+) -> None:
+    local = Local(tmp_path / "state", environments)
+    await local.backend.start()
+    await local.backend.apply(ModuleSpec("math", requirements=(UNINSTALLABLE,)))
+    await local.backend.apply(ModuleSpec("math"))
+    await eventually(lambda: [m.settled for m in local.backend.modules()] == [True])
+    module = local.backend.get("math")
+    assert module is not None
+    assert (module.error, module.generation) == (None, 2)
+    await local.close()

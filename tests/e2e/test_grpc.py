@@ -73,6 +73,8 @@ def test_python_stubs(system: System) -> None:
     with grpc.insecure_channel(f"127.0.0.1:{system.port}") as channel:
         health = health_pb2_grpc.HealthStub(channel)
         serving = health_pb2.HealthCheckResponse.SERVING
+        nowhere = health.Check(health_pb2.HealthCheckRequest(), metadata=(("x-module", "not_deployed"),))
+        assert nowhere.status == health_pb2.HealthCheckResponse.SERVICE_UNKNOWN
         service = health_pb2.HealthCheckRequest(service="jac_orc.v1.PodManagerService")
         assert health.Check(service).status == serving
         modules = pod_manager_pb2_grpc.PodManagerServiceStub(channel)

@@ -12,6 +12,7 @@ import contextlib
 import datetime
 import fcntl
 import os
+import random
 import signal
 import socket
 import sys
@@ -30,6 +31,7 @@ from jac_orc.core import config, logs
 from jac_orc.core.log_files import LogFile
 from jac_orc.pod_manager import policy
 
+_FREE_PORTS = range(20000, 32000)
 _START_SECONDS = 60.0
 _DRAIN_SECONDS = 10.0
 _STOP_SECONDS = 20.0
@@ -98,14 +100,17 @@ def _locked(state_dir: Path) -> Iterator[None]:
 
 
 def _free_ports(wanted: dict[str, int]) -> dict[str, int]:
-    """The ports by option, free ones for 0; raises UsageError where one is taken."""
+    """The ports by option, free ones for 0; raises UsageError where one is taken.
+
+    Free ones are taken from below the range from which the kernel gives ports to others meanwhile.
+    """
     ports = {}
     with contextlib.ExitStack() as probes:  # all held until all are chosen, so that no two are the same
         for option, port in wanted.items():
             probe = probes.enter_context(socket.socket())
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             try:
-                probe.bind(("127.0.0.1", port))
+                _bind(probe, port)
                 probe.listen()
             except (OSError, OverflowError) as failure:
                 text = f"port {port} on 127.0.0.1 can't be used ({failure})"
@@ -113,6 +118,13 @@ def _free_ports(wanted: dict[str, int]) -> dict[str, int]:
                 raise UsageError(f"{text}; stop what listens there, or give another one with {flag}") from None
             ports[option] = int(probe.getsockname()[1])
     return ports
+
+
+def _bind(probe: socket.socket, port: int) -> None:
+    for candidate in () if port else random.sample(_FREE_PORTS, 100):
+        with contextlib.suppress(OSError):
+            return probe.bind(("127.0.0.1", candidate))
+    return probe.bind(("127.0.0.1", port))
 
 
 class System:

@@ -42,9 +42,9 @@ SERVER_OPTIONS: Sequence[tuple[str, Any]] = (
 class Server:
     """A grpc.aio server with health and reflection for all that is registered on it."""
 
-    def __init__(self) -> None:
+    def __init__(self, health_servicer: health.aio.HealthServicer | None = None) -> None:
         self.grpc = grpc.aio.server(options=SERVER_OPTIONS)
-        self.health = health.aio.HealthServicer()
+        self.health = health_servicer or health.aio.HealthServicer()
         self._services: list[str] = []
 
     def register(self, service: ServiceDescriptor, servicer: object) -> None:

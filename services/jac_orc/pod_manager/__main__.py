@@ -18,6 +18,7 @@ from jac_orc.pod_manager.activator import Activator
 from jac_orc.pod_manager.backends.base import Backend
 from jac_orc.pod_manager.backends.local import LocalBackend
 from jac_orc.pod_manager.environments import Environments
+from jac_orc.pod_manager.health import HealthServicer
 from jac_orc.pod_manager.modules import Modules
 from jac_orc.pod_manager.publisher import Publisher
 from jac_orc.pod_manager.rest import RestServicer
@@ -46,7 +47,7 @@ class PodManager:
         self._modules = Modules(backend, allowed, auto_deploy=settings.auto_deploy)
         module_service = module_pb2.DESCRIPTOR.services_by_name["ModuleService"]
         self._activator = Activator(module_service, self._modules)
-        self._server = Server()
+        self._server = Server(HealthServicer(backend))
         native = PodManagerServicer(self._modules)
         self._server.register(pod_manager_pb2.DESCRIPTOR.services_by_name["PodManagerService"], native)
         rest = rest_pb2.DESCRIPTOR.services_by_name["PodManagerRestService"]

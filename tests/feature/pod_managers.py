@@ -55,7 +55,7 @@ async def running_pod_manager(backend: Backend, *, auto_deploy: bool = True) -> 
     server = Server()
     native = PodManagerServicer(modules)
     server.register(NATIVE, native)
-    server.register(REST, RestServicer(native))
+    server.register(REST, RestServicer(native, modules))
     server.add_handler(MODULE_SERVICE, activator)
     port = await server.start("127.0.0.1:0")
     await modules.start()

@@ -31,7 +31,7 @@ async def end(stream: AsyncIterator[Change]) -> None:
 
 async def test_what_is_there_comes_first_then_changes() -> None:
     watchers = Watchers()
-    stream = watchers.watch([module("a"), module("b")])
+    stream = watchers.watch(lambda: [module("a"), module("b")])
     assert await take(stream, 2) == [("a", 1, False), ("b", 1, False)]
     watchers.publish(module("a", 2))
     watchers.publish(module("b", 1), gone=True)
@@ -41,7 +41,7 @@ async def test_what_is_there_comes_first_then_changes() -> None:
 
 async def test_a_slow_watcher_gets_the_latest_of_each() -> None:
     watchers = Watchers()
-    stream = watchers.watch([module("a")])
+    stream = watchers.watch(lambda: [module("a")])
     await take(stream, 1)
     for generation in range(100):
         watchers.publish(module("a", generation))
@@ -53,7 +53,7 @@ async def test_a_slow_watcher_gets_the_latest_of_each() -> None:
 
 async def test_gone_and_new_again_is_new() -> None:
     watchers = Watchers()
-    stream = watchers.watch([module("a")])
+    stream = watchers.watch(lambda: [module("a")])
     await take(stream, 1)
     watchers.publish(module("a"), gone=True)
     watchers.publish(dataclasses.replace(module("a"), uid="other"))
@@ -64,7 +64,7 @@ async def test_gone_and_new_again_is_new() -> None:
 
 async def test_watchers_do_not_wait_for_each_other() -> None:
     watchers = Watchers()
-    slow, quick = watchers.watch([module("a")]), watchers.watch([module("a")])
+    slow, quick = watchers.watch(lambda: [module("a")]), watchers.watch(lambda: [module("a")])
     await take(slow, 1)
     await take(quick, 1)
     for generation in range(2, 5):
@@ -77,7 +77,7 @@ async def test_watchers_do_not_wait_for_each_other() -> None:
 
 async def test_a_change_wakes_a_waiting_watcher() -> None:
     watchers = Watchers()
-    stream = watchers.watch([])
+    stream = watchers.watch(list)
     waiting = asyncio.create_task(take(stream, 1))
     await asyncio.sleep(0.01)
     watchers.publish(module("a"))
@@ -87,7 +87,7 @@ async def test_a_change_wakes_a_waiting_watcher() -> None:
 
 async def test_a_watcher_that_has_ended_is_forgotten() -> None:
     watchers = Watchers()
-    streams = [watchers.watch([module("a")]) for _ in range(3)]
+    streams = [watchers.watch(lambda: [module("a")]) for _ in range(3)]
     for stream in streams:
         await take(stream, 1)
         await end(stream)

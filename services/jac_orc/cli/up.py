@@ -169,8 +169,7 @@ class System:
             "LOG_LEVEL": options.log_level,
             "LIFELINE_FD": str(self._other_end.fileno()),
         }
-        names = {f"POD_MANAGER_{name}": value for name, value in settings.items()}
-        return {**names, "GRPC_ENABLE_FORK_SUPPORT": "0"}
+        return {f"POD_MANAGER_{name}": value for name, value in settings.items()}
 
     async def run(self, begin: float) -> int:
         """Starts all, says so, waits for a signal, stops all; returns the exit code."""

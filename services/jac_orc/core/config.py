@@ -19,6 +19,15 @@ class ConfigurationError(Exception):
     """A setting is missing or faulty; the message names the variable."""
 
 
+def without_fork_handlers() -> None:
+    """Has gRPC leave forks alone; called before it is imported.
+
+    Its handlers serve children that go on without exec, which there are none of here, and while calls are in flight
+    they make a child that does exec fail now and then.
+    """
+    os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")
+
+
 def environment() -> dict[str, str]:
     """A copy of this process's environment, for the processes that it starts."""
     return dict(os.environ)
@@ -40,17 +49,6 @@ def load(settings: type[T], environ: Mapping[str, str] | None = None, prefix: st
         elif field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING:
             raise ConfigurationError(f"the environment variable {variable} is not set")
     return settings(**values)
-
-
-def dump(settings: object, prefix: str = "") -> dict[str, str]:
-    """The environment variables from which `load` makes these settings again."""
-    variables = {}
-    for field in dataclasses.fields(settings):  # type: ignore[arg-type]
-        value = getattr(settings, field.name)
-        if value is not None:
-            text = ",".join(value) if isinstance(value, tuple) else str(value)
-            variables[prefix + field.name.upper()] = text
-    return variables
 
 
 def _convert(variable: str, text: str, hint: Any) -> Any:

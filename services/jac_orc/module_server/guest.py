@@ -327,7 +327,7 @@ def _encode_scalar(value: Any) -> tuple[Any] | None:
         return (base64.b64encode(bytes(value)).decode(),)
     if isinstance(value, complex) and _numpy_kind(value) is None:
         return ([_encode_float(value.real), _encode_float(value.imag)],)
-    if isinstance(value, datetime.timedelta) and _numpy_kind(value) is None:
+    if type(value) is datetime.timedelta:  # a subclass may be finer than this can tell
         return (_encode_duration(value),)
     if isinstance(value, (datetime.date, datetime.time)):
         return (value.isoformat(),)
@@ -432,7 +432,7 @@ def _numpy_kind(value: Any) -> str | None:
 def _encode_numpy(value: Any, depth: int, parents: set[int]) -> Any:
     kind, size = value.dtype.kind, value.dtype.itemsize
     exact = kind in "biuSUO" or (kind == "f" and size <= 8) or (kind == "c" and size <= 16)
-    if not exact or type(value).__name__ == "MaskedArray":
+    if not exact or isinstance(value, getattr(sys.modules.get("numpy.ma"), "MaskedArray", ())):
         raise NoJsonForm("a NumPy value of dtype %s" % value.dtype)
     plain = value.tolist()
     # tolist gives Python's own ints, bools and strings, which need no further look.

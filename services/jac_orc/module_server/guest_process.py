@@ -229,6 +229,8 @@ class Guest(asyncio.Protocol):
                 self._take(control, attachments)
         except FrameError as failure:
             logger.error("the guest sent %s: killing it", failure)
+            if self._transport is not None:
+                self._transport.abort()  # nothing more is read from it
             self.kill()
 
     def _take(self, control: dict[str, Any], attachments: list[bytes]) -> None:

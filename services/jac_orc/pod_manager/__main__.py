@@ -51,7 +51,7 @@ class PodManager:
         native = PodManagerServicer(self._modules)
         self._server.register(pod_manager_pb2.DESCRIPTOR.services_by_name["PodManagerService"], native)
         rest = rest_pb2.DESCRIPTOR.services_by_name["PodManagerRestService"]
-        self._server.register(rest, RestServicer(native))
+        self._server.register(rest, RestServicer(native, self._modules))
         self._server.add_handler(module_service, self._activator)
         self._snapshot = Snapshot()
         self._xds = grpc.aio.server(options=_XDS_OPTIONS)

@@ -12,6 +12,9 @@ from google.protobuf.message import Message
 
 from jac_orc.core.server import Context
 from jac_orc.errors import error
+from jac_orc.pod_manager import convert
+from jac_orc.pod_manager.model import Module, ModuleSpec
+from jac_orc.pod_manager.modules import Modules
 from jac_orc.pod_manager.servicer import PodManagerServicer
 from jac_orc.v1 import pod_manager_pb2 as pb
 from jac_orc.v1 import rest_pb2
@@ -25,8 +28,9 @@ _BEGIN = httpbody_pb2.HttpBody(content_type="application/json")
 class RestServicer:
     """The REST faces of a PodManagerServicer."""
 
-    def __init__(self, native: PodManagerServicer) -> None:
+    def __init__(self, native: PodManagerServicer, modules: Modules) -> None:
         self._native = native
+        self._modules = modules
 
     async def CreatePod(self, request: rest_pb2.CreatePodRequest, context: Context) -> rest_pb2.CreatePodResponse:
         spec = _named(_parse(request.body, pb.ModuleSpec()), request.module_name)
@@ -60,12 +64,14 @@ class RestServicer:
         self, request: rest_pb2.RestUpdateModuleRequest, context: Context
     ) -> rest_pb2.RestUpdateModuleResponse:
         patch = _document(request.body)
-        before = await self._native.GetModule(pb.GetModuleRequest(module_name=request.module_name), context)
-        spec = _from_document(_merged(_to_document(before.module.spec), patch), pb.ModuleSpec())
-        native = pb.UpdateModuleRequest(spec=_named(spec, request.module_name))
-        native.update_mask.paths.extend(patch)
-        answer = await self._native.UpdateModule(_with_wait(native, request), context)
-        return rest_pb2.RestUpdateModuleResponse(body=_body(answer.module))
+
+        def change(module: Module) -> ModuleSpec:
+            document = _merged(_to_document(convert.spec_message(module.spec)), patch)
+            return convert.merged(module, _named(_from_document(document, pb.ModuleSpec()), module.name), patch)
+
+        wait = request.wait if request.HasField("wait") else True
+        changed = await self._modules.update(request.module_name, change, wait=wait)
+        return rest_pb2.RestUpdateModuleResponse(body=_body(convert.module_message(changed)))
 
     async def RestScaleModule(
         self, request: rest_pb2.RestScaleModuleRequest, context: Context

@@ -10,7 +10,7 @@ import asyncio
 import dataclasses
 import time
 import uuid
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable
 
 from jac_orc.errors import OrcError
 from jac_orc.pod_manager.backends.watchers import Watchers
@@ -74,7 +74,7 @@ class FakeBackend:
         return [self._modules[name] for name in sorted(self._modules)]
 
     def watch(self) -> AsyncIterator[tuple[Module, bool]]:
-        return self._watchers.watch(self._deployed())
+        return self._watchers.watch(self.modules)
 
     async def logs(self, name: str, *, follow: bool, tail: int) -> AsyncIterator[LogLine]:
         last: list[LogLine] = []
@@ -91,10 +91,6 @@ class FakeBackend:
                 yield line
             logged, seen = self._logged, len(own)
             await logged.wait()
-
-    def _deployed(self) -> Iterator[Module]:
-        """The modules at the time of the watcher's first look and not of its making, so that it misses none."""
-        yield from self.modules()
 
     def _settle(self, module: Module, kept: tuple[Pod, ...] | None = None) -> Module:
         """Makes of the module what its spec says, or has it fail: then the pods that there were go on."""

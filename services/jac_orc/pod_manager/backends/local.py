@@ -97,7 +97,7 @@ class LocalBackend:
         return [self._deployments[name].module for name in sorted(self._deployments)]
 
     def watch(self) -> AsyncIterator[tuple[Module, bool]]:
-        return self._watchers.watch(self.modules())
+        return self._watchers.watch(self.modules)
 
     def logs(self, name: str, *, follow: bool, tail: int) -> AsyncIterator[LogLine]:
         def files_of_pods() -> dict[str, Path]:

@@ -179,7 +179,6 @@ class LocalPod:
             "LOG_FILE": str(self._host.logs / f"{self.record.name}.log"),
             "NOTIFY_FD": str(notify_fd),
             "LIFELINE_FD": "" if lifeline is None else str(lifeline),
-            "GRPC_ENABLE_FORK_SUPPORT": "0",
         }
 
     def _update(self, **changes: Any) -> None:

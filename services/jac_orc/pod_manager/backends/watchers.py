@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable
 
 from jac_orc.pod_manager.model import Module
 
@@ -21,12 +21,12 @@ class Watchers:
         for waiting in self._waiting:
             waiting.put(module, gone)
 
-    async def watch(self, modules: Iterable[Module]) -> AsyncIterator[Change]:
-        """The given modules, then every change, until the caller stops."""
+    async def watch(self, modules: Callable[[], Iterable[Module]]) -> AsyncIterator[Change]:
+        """The modules that there are when it begins, then every change, until the caller stops."""
         waiting = _Waiting()
         self._waiting.add(waiting)
         try:
-            for module in modules:
+            for module in modules():
                 waiting.put(module, False)
             while True:
                 yield await waiting.get()

@@ -172,9 +172,7 @@ def test_several_guests_share_the_calls(start_server: Start) -> None:
     assert first.result().result.number_value != second.result().result.number_value
 
 
-@pytest.mark.parametrize(
-    "method", ["Stream", "Session", "StreamJson", "ReleaseObject", "RenewObject", "GetOpenApi", "GetProto"]
-)
+@pytest.mark.parametrize("method", ["Session", "ReleaseObject", "RenewObject", "GetOpenApi", "GetProto"])
 def test_what_is_to_come_says_so(plain: ModuleServer, method: str) -> None:
     descriptor = module_pb2.DESCRIPTOR.services_by_name["ModuleService"].methods_by_name[method]
     request = getattr(module_pb2, descriptor.input_type.name)()

@@ -8,8 +8,9 @@ the guest with the fewest calls.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
-from collections.abc import Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from typing import Any
 
 from jac_orc.core.tasks import Tasks
@@ -62,18 +63,40 @@ class Calls:
 
         Without a `timeout` in seconds, the caller's own deadline, the settings' one holds.
         """
-        limit = self._settings.timeout if timeout is None else timeout
+        async with self._limited(self._settings.timeout if timeout is None else timeout):
+            await self._enter()
+            try:
+                guest = await self._pick()
+                return await guest.call(control, *attachments)
+            finally:
+                self._places.release()
+
+    async def stream(self, control: dict[str, Any], *attachments: bytes) -> AsyncGenerator[bytes]:
+        """The bodies of the items of a generator; closing this closes it. Raises OrcError.
+
+        Each item may take as long as the settings let a call take; the caller's deadline ends the whole.
+        """
+        await self._enter()
         try:
-            async with asyncio.timeout(limit):
-                await self._enter()
-                try:
-                    guest = await self._pick()
-                    return await guest.call(control, *attachments)
-                finally:
-                    self._places.release()
+            guest = await self._pick()
+            async with contextlib.aclosing(guest.stream(control, *attachments)) as items:
+                while True:
+                    async with self._limited(self._settings.timeout):
+                        item = await anext(items, None)
+                    if item is None:
+                        return
+                    yield item
+        finally:
+            self._places.release()
+
+    @contextlib.asynccontextmanager
+    async def _limited(self, seconds: float) -> AsyncIterator[None]:
+        try:
+            async with asyncio.timeout(seconds):
+                yield
         except TimeoutError:
-            text = f"the call took longer than {limit:g} s"
-            raise error("DEADLINE_EXCEEDED", text, {"timeout": f"{limit:g}s"}) from None
+            text = f"the call took longer than {seconds:g} s"
+            raise error("DEADLINE_EXCEEDED", text, {"timeout": f"{seconds:g}s"}) from None
 
     async def _enter(self) -> None:
         if self._places.locked() and self._waiting >= self._settings.queue:

@@ -12,9 +12,11 @@ The server's first frame is `{"op": "load", "module": name, "threads": n, "refus
 answers `{"op": "loaded", …}` or `{"op": "failed", "error": {…}}`. Then calls, any number at a time:
 
     {"op": "call", "id": 7, "style": "call" | "pack" | "named", "method": "linalg.norm"} + [JSON body]
-    {"op": "describe", "id": 8}        {"op": "cancel", "id": 7}
+    {"op": "stream", …as a call…, "credit": 16}        {"op": "credit", "id": 7, "items": 8}
+    {"op": "describe", "id": 8}                        {"op": "cancel", "id": 7}
 
-each answered once, in any order, by `{"id": 7}` + [JSON body] or `{"id": 7, "error": {…}}`. An error is
+each answered once, in any order, by `{"id": 7}` + [JSON body] or `{"id": 7, "error": {…}}`. A stream sends its items
+before that, each as `{"id": 7, "item": true}` + [JSON body], as many as it has credit for. An error is
 `{"reason", "message", "metadata"}`, for an exception of the module's code with `"exception"` (type, message,
 traceback, notes, cause) and `"mro"`. End of file ends the guest.
 """
@@ -508,18 +510,27 @@ class Calls:
         self._lock = threading.Lock()
         # Per call: None while it waits, its thread's id or its coroutine while it runs, "cancelled".
         self._running: dict[int, Any] = {}
+        self._credits: dict[int, threading.Semaphore] = {}
         self._loop: asyncio.AbstractEventLoop | None = None
 
     def start(self, control: Document, attachments: list[bytes]) -> None:
         """Lets a thread run the call."""
         with self._lock:
             self._running[control["id"]] = None
+            if control["op"] == "stream":
+                self._credits[control["id"]] = threading.Semaphore(control["credit"])
             if self._idle:
                 self._idle -= 1
             elif self._threads < self._max_threads:
                 self._threads += 1
                 threading.Thread(target=self._work, daemon=True, name="call-%d" % self._threads).start()
         self._queue.put((control, attachments))
+
+    def add_credit(self, call_id: int, items: int) -> None:
+        """Lets a stream send so many items more."""
+        credit = self._credits.get(call_id)
+        if credit is not None:
+            credit.release(items)
 
     def cancel(self, call_id: int) -> None:
         """Interrupts the call: a coroutine is cancelled, a thread has Cancelled raised in it at its next step."""
@@ -532,6 +543,7 @@ class Calls:
             elif isinstance(running, int):
                 self._running[call_id] = "cancelled"
                 ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(running), ctypes.py_object(Cancelled))
+                self.add_credit(call_id, 1)  # a stream that waits for credit takes no step: wake it
             elif running != "cancelled":
                 running.cancel()
 
@@ -563,6 +575,7 @@ class Calls:
         with self._lock:
             if self._running[call_id] == "cancelled":
                 del self._running[call_id]
+                self._credits.pop(call_id, None)
                 raise Cancelled
             self._running[call_id] = threading.get_ident()
         try:
@@ -570,6 +583,7 @@ class Calls:
         finally:
             with self._lock:
                 interrupted = self._running.pop(call_id, None) == "cancelled"
+                self._credits.pop(call_id, None)
             if interrupted:
                 _meet_interrupt()
 
@@ -592,12 +606,27 @@ class Calls:
         if not callable(target):
             if args or kwargs:
                 raise Refusal("NOT_CALLABLE", "%s is a constant; it takes no arguments" % _quote(method), method=method)
-            return encode_result(target)
+            return self._sent(control, target)
         if style == "named":
             args, kwargs = _positional_only(target, kwargs)
         if style == "pack" and not kwargs and len(args) > 1 and _binds_as_one_list(target, args):
             args = [args]
-        return encode_result(self._call(control["id"], target, method, args, kwargs))
+        return self._sent(control, self._call(control["id"], target, method, args, kwargs))
+
+    def _sent(self, control: Document, result: Any) -> bytes:
+        """The answer's body: the result, or nothing after the items of a stream."""
+        if control["op"] != "stream":
+            return encode_result(result)
+        call_id = control["id"]
+        items = _Items(result, lambda awaitable: self._await(call_id, awaitable), self._coroutine)
+        credit = self._credits[call_id]
+        try:
+            for item in items:
+                credit.acquire()
+                self._wire.send({"id": call_id, "item": True}, self._limited(encode_result(item)))
+        finally:
+            items.close()
+        return b""
 
     def _call(self, call_id: int, target: Any, method: str, args: list[Any], kwargs: Document) -> Any:
         try:
@@ -612,16 +641,60 @@ class Calls:
         return self._await(call_id, result) if inspect.iscoroutine(result) else result
 
     def _await(self, call_id: int, coroutine: Any) -> Any:
+        running = self._coroutine(coroutine)
         with self._lock:
-            if self._loop is None:
-                self._loop = asyncio.new_event_loop()
-                threading.Thread(target=self._loop.run_forever, daemon=True, name="coroutines").start()
-            running = Coroutine(self._loop, coroutine)
             if self._running.get(call_id) == "cancelled":
                 running.cancel()
             else:
                 self._running[call_id] = running
-        return running.result()
+        value = running.result()
+        with self._lock:
+            if running.is_cancelled:
+                raise Cancelled
+            if self._running.get(call_id) is running:
+                self._running[call_id] = threading.get_ident()
+        return value
+
+    def _coroutine(self, awaitable: Any) -> Coroutine:
+        with self._lock:
+            if self._loop is None:
+                self._loop = asyncio.new_event_loop()
+                threading.Thread(target=self._loop.run_forever, daemon=True, name="coroutines").start()
+            return Coroutine(self._loop, awaitable)
+
+
+class _Items:
+    """The items of a generator, an async generator or any other iterable, one after the other."""
+
+    def __init__(self, result: Any, await_: Callable[[Any], Any], coroutine: Callable[[Any], Coroutine]) -> None:
+        self._await = await_
+        self._coroutine = coroutine
+        self._async = hasattr(result, "__aiter__")
+        if self._async:
+            self._iterator = result.__aiter__()
+        elif hasattr(result, "__iter__") and not isinstance(result, (str, bytes, bytearray, dict)):
+            self._iterator = iter(result)
+        else:
+            name = qualified_name(type(result))
+            raise Refusal("VALUE_NOT_REPRESENTABLE", "the result is no stream of items but a %s" % name, type=name)
+
+    def __iter__(self) -> _Items:
+        return self
+
+    def __next__(self) -> Any:
+        if not self._async:
+            return next(self._iterator)
+        try:
+            return self._await(self._iterator.__anext__())
+        except StopAsyncIteration:
+            raise StopIteration from None
+
+    def close(self) -> None:
+        """Has the generator clean up, wherever it stands."""
+        if self._async and hasattr(self._iterator, "aclose"):
+            self._coroutine(self._iterator.aclose()).result()
+        elif hasattr(self._iterator, "close"):
+            self._iterator.close()
 
 
 class Coroutine:
@@ -633,10 +706,12 @@ class Coroutine:
         self._failure: BaseException | None = None
         self._value: Any = None
         self._ended = threading.Event()
+        self.is_cancelled = False
         loop.call_soon_threadsafe(self._start, coroutine)
 
     def cancel(self) -> None:
         """Cancels it; it has ended when it yields to that."""
+        self.is_cancelled = True
         self._loop.call_soon_threadsafe(lambda: self._task and self._task.cancel())
 
     def result(self) -> Any:
@@ -880,6 +955,8 @@ def main() -> None:
             control, attachments = wire.receive()
             if control["op"] == "cancel":
                 calls.cancel(control["id"])
+            elif control["op"] == "credit":
+                calls.add_credit(control["id"], control["items"])
             else:
                 calls.start(control, attachments)
     except (EOFError, OSError):

@@ -15,7 +15,8 @@ import os
 import signal
 import socket
 import struct
-from collections.abc import Mapping, Sequence
+from collections import deque
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -37,6 +38,8 @@ _MAX_CONTROL_BYTES = 1024 * 1024
 _MAX_ATTACHMENTS = 1024
 _MAX_LOG_LINE = 64 * 1024
 _MAX_CAUSES = 3
+_CREDIT = 32
+_CREDIT_STEP = 16
 
 
 class FrameError(Exception):
@@ -116,6 +119,51 @@ class GuestSettings:
     cancel_grace: float
 
 
+class Items:
+    """The items of a stream that have come and are not yet taken; ended like a future, by a result or an exception."""
+
+    def __init__(self) -> None:
+        self._items: deque[bytes] = deque()
+        self._end: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
+        self._come = asyncio.Event()
+
+    def add(self, body: bytes) -> None:
+        """Takes an item; raises FrameError for one that there was no credit for."""
+        if len(self._items) >= _CREDIT:
+            raise FrameError("more items than it has credit for")
+        self._items.append(body)
+        self._come.set()
+
+    def done(self) -> bool:
+        """Whether no more items come."""
+        return self._end.done()
+
+    def set_result(self, body: bytes) -> None:
+        """No more items come."""
+        self._end.set_result(body)
+        self._come.set()
+
+    def set_exception(self, failure: BaseException) -> None:
+        """No more items come, for this reason."""
+        self._end.set_exception(failure)
+        self._end.exception()  # known here, also if nobody reads on
+        self._come.set()
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        while True:
+            while self._items:
+                yield self._items.popleft()
+            if self._end.done():
+                self._end.result()
+                return
+            self._come.clear()
+            await self._come.wait()
+
+
+Answer = asyncio.Future[bytes] | Items
+"""What awaits the end of a call."""
+
+
 class Guest(asyncio.Protocol):
     """A running guest; `start` makes one."""
 
@@ -125,7 +173,7 @@ class Guest(asyncio.Protocol):
         self._parser = FrameParser()
         self._transport: asyncio.Transport | None = None
         self._loaded: asyncio.Future[dict[str, Any]] = asyncio.get_running_loop().create_future()
-        self._calls: dict[int, asyncio.Future[bytes]] = {}
+        self._calls: dict[int, Answer] = {}
         self._abandoned: dict[int, asyncio.TimerHandle] = {}
         self._last_id = 0
         self._tasks = [
@@ -193,15 +241,36 @@ class Guest(asyncio.Protocol):
 
         Raises OrcError as the guest tells it, or with the reason GUEST_DIED.
         """
-        self._last_id += 1
-        call_id = self._last_id
-        answer = self._calls[call_id] = asyncio.get_running_loop().create_future()
-        self._send({**control, "id": call_id}, attachments)
+        answer = asyncio.get_running_loop().create_future()
+        call_id = self._begin(answer, control, attachments)
         try:
             return cast(bytes, await answer)
         except asyncio.CancelledError:
             self._abandon(call_id)
             raise
+
+    async def stream(self, control: dict[str, Any], *attachments: bytes) -> AsyncGenerator[bytes]:
+        """Sends a call of a generator and yields its items' bodies; closing this closes the generator.
+
+        The guest is at most `_CREDIT` items ahead of who reads this. Raises OrcError as `call` does.
+        """
+        items = Items()
+        call_id = self._begin(items, {**control, "credit": _CREDIT}, attachments)
+        taken = 0
+        try:
+            async for body in items:
+                yield body
+                taken += 1
+                if taken % _CREDIT_STEP == 0 and call_id in self._calls:
+                    self._send({"op": "credit", "id": call_id, "items": _CREDIT_STEP})
+        finally:
+            self._abandon(call_id)
+
+    def _begin(self, answer: Answer, control: dict[str, Any], attachments: Sequence[bytes]) -> int:
+        self._last_id += 1
+        self._send({**control, "id": self._last_id}, attachments)
+        self._calls[self._last_id] = answer
+        return self._last_id
 
     def _send(self, control: Mapping[str, Any], attachments: Sequence[bytes] = ()) -> None:
         if self._transport is None or self._transport.is_closing():
@@ -244,6 +313,9 @@ class Guest(asyncio.Protocol):
             raise FrameError(f"an answer to no call: {str(call_id)[:50]}")
         if len(attachments) != ("error" not in control):
             raise FrameError(f"an answer with {len(attachments)} attachments")
+        if control.get("item") is True and attachments:
+            self._take_item(call_id, attachments[0])
+            return
         failure = _guest_error(control["error"]) if "error" in control else None
         timer = self._abandoned.pop(call_id, None)
         if timer is not None:
@@ -256,6 +328,13 @@ class Guest(asyncio.Protocol):
             answer.set_exception(failure)
         else:
             answer.set_result(attachments[0])
+
+    def _take_item(self, call_id: int, body: bytes) -> None:
+        items = self._calls.get(call_id)
+        if isinstance(items, Items):
+            items.add(body)
+        elif call_id not in self._abandoned:
+            raise FrameError("an item of no stream")
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.kill()  # the wire is closed but the process may live: such a guest is of no use
@@ -271,11 +350,12 @@ class Guest(asyncio.Protocol):
         self._abandoned.clear()
         how, metadata = _describe_exit(code)
         failure = error("GUEST_DIED", f"the process that runs the module {how}", metadata)
-        owed: list[asyncio.Future[Any]] = [*self._calls.values(), self._loaded]
-        for waiting in owed:
-            if not waiting.done():
-                waiting.set_exception(failure)
-                waiting.exception()  # whoever still awaits it gets it; nobody need
+        for answer in self._calls.values():
+            if not answer.done():
+                answer.set_exception(failure)
+        if not self._loaded.done():
+            self._loaded.set_exception(failure)
+            self._loaded.exception()  # whoever awaits it gets it; nobody need
         self._calls.clear()
         _, pending = await asyncio.wait(self._tasks, timeout=1)  # what it still wrote; a child of its may hold the pipe
         for task in pending:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+from collections.abc import AsyncGenerator, AsyncIterator
 from typing import Any
 
 from google.api import httpbody_pb2
 from google.protobuf import json_format
 
 from jac_orc.core.server import Context
-from jac_orc.errors import error
+from jac_orc.errors import OrcError, error, to_status
 from jac_orc.module_server.calls import Calls
 from jac_orc.module_server.codecs import value
 from jac_orc.v1 import module_pb2
@@ -46,14 +48,24 @@ class ModuleServicer:
         answer = await self._calls.call({"op": "describe"}, timeout=context.time_remaining())
         return json_format.ParseDict(json.loads(answer), module_pb2.DescribeResponse())
 
-    async def Stream(self, request: module_pb2.StreamRequest, context: Context) -> None:
-        raise _not_implemented("Stream")
+    async def Stream(
+        self, request: module_pb2.StreamRequest, context: Context
+    ) -> AsyncIterator[module_pb2.StreamResponse]:
+        self._refuse_objects(request.obj_id)
+        body = value.body(request.args, request.kwargs)
+        async with contextlib.aclosing(self._items(request, request.method, body)) as items:
+            async for item in items:
+                yield module_pb2.StreamResponse(result=value.result(item))
 
     async def Session(self, request: Any, context: Context) -> None:
         raise _not_implemented("Session")
 
-    async def StreamJson(self, request: module_pb2.StreamJsonRequest, context: Context) -> None:
-        raise _not_implemented("StreamJson")
+    async def StreamJson(
+        self, request: module_pb2.StreamJsonRequest, context: Context
+    ) -> AsyncIterator[module_pb2.StreamJsonResponse]:
+        async with contextlib.aclosing(self._lines(self._items(request, None, request.body.data))) as lines:
+            async for line in lines:
+                yield module_pb2.StreamJsonResponse(body=_json(line))
 
     async def ReleaseObject(self, request: module_pb2.ReleaseObjectRequest, context: Context) -> None:
         raise _not_implemented("ReleaseObject")
@@ -68,11 +80,32 @@ class ModuleServicer:
         raise _not_implemented("GetProto")
 
     async def _run(self, request: Any, context: Context, style: str, method: str | None, body: bytes) -> bytes:
+        self._check_call(request, method)
+        control = {"op": "call", "style": style, "method": method}
+        return await self._calls.call(control, body, timeout=context.time_remaining())
+
+    def _items(self, request: Any, method: str | None, body: bytes) -> AsyncGenerator[bytes]:
+        self._check_call(request, method)
+        return self._calls.stream({"op": "stream", "style": "call", "method": method}, body)
+
+    async def _lines(self, items: AsyncGenerator[bytes]) -> AsyncGenerator[bytes]:
+        """The items as lines; a failure after the first is the last line, as the status has been sent by then."""
+        begun = False
+        async with contextlib.aclosing(items):
+            try:
+                async for item in items:
+                    begun = True
+                    yield item + b"\n"
+            except OrcError as failure:
+                if not begun:
+                    raise
+                status = json_format.MessageToDict(to_status(failure), preserving_proto_field_name=True)
+                yield json.dumps({"error": status}, ensure_ascii=False, separators=(",", ":")).encode() + b"\n"
+
+    def _check_call(self, request: Any, method: str | None) -> None:
         self._check_module(request.module_name)
         if method == "":
             raise error("MALFORMED_REQUEST", "no method is named", {"field": "method"})
-        control = {"op": "call", "style": style, "method": method}
-        return await self._calls.call(control, body, timeout=context.time_remaining())
 
     def _check_module(self, named: str) -> None:
         if named and named != self._module_name:

@@ -1,0 +1,31 @@
+"""A generator's items through Envoy: a line each, as they are made."""
+
+from __future__ import annotations
+
+import json
+
+from tests.e2e.system import System
+
+
+def test_a_stream_is_newline_delimited_json(system: System) -> None:
+    body = {"method": "permutations", "args": ["abc", 2]}
+    with system.http.stream("POST", "/v1/modules/itertools:stream", json=body, timeout=60) as response:
+        assert response.status_code == 200
+        assert response.headers["content-type"] == "application/json"
+        lines = [json.loads(line) for line in response.iter_lines()]
+    assert lines == [{"result": [a, b]} for a in "abc" for b in "abc" if a != b]
+
+
+def test_an_endless_stream_ends_with_its_reader(system: System) -> None:
+    body = {"method": "count"}
+    with system.http.stream("POST", "/v1/modules/itertools:stream", json=body, timeout=60) as response:
+        lines = response.iter_lines()
+        assert [json.loads(next(lines))["result"] for _ in range(5)] == [0, 1, 2, 3, 4]
+    response = system.http.post("/v1/modules/itertools:call", json=body)
+    assert response.json()["details"][0]["reason"] == "VALUE_NOT_REPRESENTABLE"
+
+
+def test_a_failure_before_the_first_item_is_the_answer(system: System) -> None:
+    response = system.http.post("/v1/modules/itertools:stream", json={"method": "counts"}, timeout=60)
+    assert response.status_code == 404
+    assert response.json()["details"][0]["reason"] == "FUNCTION_NOT_FOUND"

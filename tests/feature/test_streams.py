@@ -1,0 +1,120 @@
+"""Generators: their items come as they are made, no faster than they are read, and a reader that leaves closes them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import grpc
+import pytest
+from google.protobuf import json_format
+
+from jac_orc.v1 import module_pb2
+from tests.feature.conftest import Start
+from tests.feature.module_servers import ModuleServer, failure, http_body, value, wait_until
+
+Code = grpc.StatusCode
+
+
+@pytest.fixture
+def server(start_server: Start) -> ModuleServer:
+    return start_server("orc_feature_streams").serving()
+
+
+def stream(server: ModuleServer, method: str, *args: Any, timeout: float = 10.0) -> Any:
+    request = module_pb2.StreamRequest(method=method, args=[value(arg) for arg in args])
+    return server.stub.Stream(request, timeout=timeout)
+
+
+def results(answers: Any) -> Iterator[Any]:
+    return (json_format.MessageToDict(answer.result) for answer in answers)
+
+
+def lines(server: ModuleServer, method: str, *args: Any) -> list[Any]:
+    request = module_pb2.StreamJsonRequest(body=http_body({"method": method, "args": list(args)}))
+    data = b"".join(answer.body.data for answer in server.stub.StreamJson(request, timeout=10))
+    assert data.endswith(b"\n")
+    return [json.loads(line) for line in data.split(b"\n")[:-1]]
+
+
+@pytest.mark.parametrize(
+    ("method", "args", "items"),
+    [
+        ("count", [0], []),
+        ("count", [3], [0, 1, 2]),
+        ("count", [1000], list(range(1000))),
+        ("ticks", [100], list(range(100))),
+        ("plain", [], [1, 2]),
+    ],
+)
+def test_the_items_of_what_can_be_iterated(server: ModuleServer, method: str, args: Any, items: Any) -> None:
+    assert list(results(stream(server, method, *args))) == items
+    if items:
+        assert lines(server, method, *args) == [{"result": item} for item in items]
+    assert server.call("state")
+
+
+def test_items_come_as_they_are_made(server: ModuleServer) -> None:
+    answers = results(stream(server, "slow", 60))
+    assert next(answers) == 0
+
+
+@pytest.mark.parametrize("method", ["fails_after", "odd"])
+def test_a_failure_after_items(server: ModuleServer, method: str) -> None:
+    args = [2] if method == "fails_after" else []
+    *items, last = lines(server, method, *args)
+    assert items == [{"result": number} for number in ([0, 1] if args else [1])]
+    reason = "EXCEPTION_RAISED" if args else "VALUE_NOT_REPRESENTABLE"
+    assert last["error"]["details"][0]["reason"] == reason
+    told = failure(lambda: list(stream(server, method, *args)))
+    assert told.error.reason == reason
+
+
+@pytest.mark.parametrize(
+    ("method", "args", "reason"),
+    [
+        ("fails_after", [0], "EXCEPTION_RAISED"),
+        ("text", [], "VALUE_NOT_REPRESENTABLE"),
+        ("nothing", [], "FUNCTION_NOT_FOUND"),
+        ("count", [], "ARGUMENTS_DO_NOT_BIND"),
+    ],
+)
+def test_a_failure_before_the_first_item_is_the_calls_own(
+    server: ModuleServer, method: str, args: Any, reason: str
+) -> None:
+    assert failure(lambda: list(stream(server, method, *args))).error.reason == reason
+    assert failure(lambda: lines(server, method, *args)).error.reason == reason
+
+
+def test_a_slow_reader_holds_the_generator_back(server: ModuleServer) -> None:
+    answers = stream(server, "large", 10_000, 200_000)
+    next(answers)
+    produced = wait_until(lambda: (server.call("state")["produced"] > 30) and server.call("state")["produced"])
+    assert produced < 200, "the credit, and what the connection holds"
+    answers.cancel()
+    wait_until(lambda: server.call("state")["closed"] == 1)
+
+
+@pytest.mark.parametrize(("method", "args"), [("large", [10**9, 10]), ("ticks", [10**9, 0.01]), ("slow", [0.1])])
+def test_a_reader_that_leaves_closes_the_generator(server: ModuleServer, method: str, args: Any) -> None:
+    guest = server.guests()
+    answers = stream(server, method, *args)
+    next(answers)
+    answers.cancel()
+    wait_until(lambda: server.call("state")["closed"] == 1)
+    assert server.guests() == guest, "the guest was not killed"
+
+
+def test_a_deadline_ends_a_stream(server: ModuleServer) -> None:
+    answers = stream(server, "ticks", 10**9, 0.01, timeout=0.5)
+    with pytest.raises(grpc.RpcError) as caught:
+        list(answers)
+    assert caught.value.code() is Code.DEADLINE_EXCEEDED
+    wait_until(lambda: server.call("state")["closed"] == 1)
+
+
+def test_many_streams_at_a_time(server: ModuleServer) -> None:
+    answers = [results(stream(server, "count", 200)) for _ in range(8)]
+    for numbers in zip(*answers, strict=True):
+        assert len(set(numbers)) == 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 import grpc
@@ -117,3 +118,14 @@ def test_a_call_that_is_given_up_while_it_waits_never_runs(start_server: Start, 
     gate.write_text("")
     assert first.result(5) and third.result(5)
     assert not marker.exists() or not (tmp_path / "marker.started").exists()
+
+
+def test_slow_calls_hold_no_quick_one_up(start_server: Start) -> None:
+    server = start_server("orc_feature_waits", max_concurrency=8).serving()
+    for _ in range(3):  # the threads of slow calls are used again
+        slow = [server.begin("pid_after", 0.5) for _ in range(6)]
+        begin = time.monotonic()
+        for _ in range(20):
+            server.call("pid")
+        assert time.monotonic() - begin < 0.4
+        assert len({call.result().result.number_value for call in slow}) == 1

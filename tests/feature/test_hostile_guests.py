@@ -37,7 +37,7 @@ def behaving(hostile: str, behaviour: str) -> str:
 
 @pytest.mark.parametrize("answer", ANSWERS)
 async def test_a_call_fails_promptly(no_child_left: None, no_task_left: None, hostile: str, answer: str) -> None:
-    settings = GuestSettings(behaving(hostile, answer), "any", 4, (), import_timeout=5, cancel_grace=1)
+    settings = GuestSettings(behaving(hostile, answer), "any", (), import_timeout=5, cancel_grace=1)
     guest = await Guest.start(settings)
     try:
         async with asyncio.timeout(3):

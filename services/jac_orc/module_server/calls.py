@@ -34,7 +34,6 @@ class Calls:
         self._guest_settings = GuestSettings(
             python=settings.guest_python,
             module_name=settings.module_name,
-            threads=settings.max_concurrency,
             refused=settings.refused,
             import_timeout=settings.import_timeout,
             cancel_grace=settings.cancel_grace,

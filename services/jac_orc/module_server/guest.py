@@ -7,9 +7,8 @@ are frames (both directions alike, all numbers big-endian):
     u32 length of the control document | u32 number of attachments | u64 length of each attachment
     control document (a JSON object)   | attachments (bytes)
 
-The server's first frame is `{"op": "load", "module": name, "threads": n, "refused": [top-level names],
-"max_answer": bytes}`; the guest
-answers `{"op": "loaded", …}` or `{"op": "failed", "error": {…}}`. Then calls, any number at a time:
+The server's first frame is `{"op": "load", "module": name, "refused": [top-level names], "max_answer": bytes}`; the
+guest answers `{"op": "loaded", …}` or `{"op": "failed", "error": {…}}`. Then calls, any number at a time:
 
     {"op": "call", "id": 7, "style": "call" | "pack" | "named", "method": "linalg.norm"} + [JSON body]
     {"op": "stream", …as a call…, "credit": 16}        {"op": "credit", "id": 7, "items": 8}
@@ -39,7 +38,6 @@ import json
 import keyword
 import math
 import os
-import queue
 import re
 import signal
 import socket
@@ -60,6 +58,8 @@ MAX_DEPTH = 100
 MAX_MESSAGE_CHARS = 1000
 MAX_TRACEBACK_CHARS = 2500
 MAX_DOCUMENTATION_CHARS = 20000
+_QUICK = 0.002
+_IDLE_LOOKS = 25
 _HEAD = struct.Struct("!II")
 _SIZE = struct.Struct("!Q")
 
@@ -497,34 +497,94 @@ def error_of(failure: BaseException) -> Document:
 
 
 class Calls:
-    """Runs calls of the module's functions, each in a thread; coroutines on one loop of their own."""
+    """Runs calls of the module's functions; coroutines on one loop of their own.
 
-    def __init__(self, names: Names, wire: Wire, threads: int, max_answer: int) -> None:
+    One thread leads: it reads a frame and runs the call in it at once, so that a quick call costs no change of
+    threads. A monitor that wakes only while calls run gives the lead to another thread when one call has lasted for
+    `_QUICK` seconds; the thread of the slow call answers it when it is done, and then waits to lead again.
+    """
+
+    def __init__(self, names: Names, wire: Wire, max_answer: int) -> None:
         self._names = names
         self._wire = wire
-        self._max_threads = threads
         self._max_answer = max_answer
-        self._threads = 0
-        self._idle = 0
-        self._queue: queue.SimpleQueue[tuple[Document, list[bytes]]] = queue.SimpleQueue()
         self._lock = threading.Lock()
-        # Per call: None while it waits, its thread's id or its coroutine while it runs, "cancelled".
+        # Per call: its thread's id or its coroutine while it runs, "cancelled".
         self._running: dict[int, Any] = {}
         self._credits: dict[int, threading.Semaphore] = {}
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._leader: object = None
+        self._started = 0  # how many calls leaders have started, by which the monitor tells one from the next
+        self._is_calling = False  # whether the leader is in a call
+        self._followers: list[Follower] = []
+        self._watched = threading.Event()  # set while the monitor looks
 
-    def start(self, control: Document, attachments: list[bytes]) -> None:
-        """Lets a thread run the call."""
+    def serve(self) -> None:
+        """Leads in this thread; never returns, the end of the wire ends the process."""
+        threading.Thread(target=self._monitor, daemon=True, name="monitor").start()
+        self._follow(lead=True)
+
+    def _follow(self, lead: bool = False) -> None:
+        """The life of a thread: leads until it is in a slow call, then waits to be given the lead again."""
+        me = Follower()
+        if lead:
+            self._leader = me
+        try:
+            while True:
+                while self._leader is me:
+                    self._take(me)
+                with self._lock:
+                    self._followers.append(me)
+                me.turn.acquire()
+        except (EOFError, OSError):
+            os._exit(0)  # the server is gone
+        except BaseException:
+            traceback.print_exc()
+            os._exit(1)  # without a leader nothing would be answered any more
+
+    def _take(self, me: Follower) -> None:
+        """Reads one frame and does what it says."""
+        control, attachments = self._wire.receive()
+        if control["op"] == "cancel":
+            self.cancel(control["id"])
+        elif control["op"] == "credit":
+            self.add_credit(control["id"], control["items"])
+        else:
+            self._started += 1
+            self._is_calling = True
+            if not self._watched.is_set():
+                self._watched.set()
+            self._answer(control, attachments)
+            with self._lock:
+                if self._leader is me:
+                    self._is_calling = False
+
+    def _monitor(self) -> None:
+        idle = 0
+        while True:
+            seen = self._started
+            time.sleep(_QUICK)
+            if self._is_calling and self._started == seen:
+                self._hand_over(seen)
+            idle = 0 if self._started != seen or self._is_calling else idle + 1
+            if idle > _IDLE_LOOKS:
+                self._watched.clear()
+                if self._started == seen:  # else a call began just now and saw the event set
+                    self._watched.wait()
+                idle = 0
+
+    def _hand_over(self, started: int) -> None:
+        """Gives the lead to another thread, unless the slow call has ended just now."""
         with self._lock:
-            self._running[control["id"]] = None
-            if control["op"] == "stream":
-                self._credits[control["id"]] = threading.Semaphore(control["credit"])
-            if self._idle:
-                self._idle -= 1
-            elif self._threads < self._max_threads:
-                self._threads += 1
-                threading.Thread(target=self._work, daemon=True, name="call-%d" % self._threads).start()
-        self._queue.put((control, attachments))
+            if not self._is_calling or self._started != started:
+                return
+            self._is_calling = False
+            if self._followers:
+                self._leader = self._followers.pop()
+                self._leader.turn.release()
+            else:
+                self._leader = None
+                threading.Thread(target=self._follow, args=(True,), daemon=True, name="calls").start()
 
     def add_credit(self, call_id: int, items: int) -> None:
         """Lets a stream send so many items more."""
@@ -538,31 +598,22 @@ class Calls:
             if call_id not in self._running:
                 return
             running = self._running[call_id]
-            if running is None:  # it still waits for a thread, or runs where it can't be interrupted
-                self._running[call_id] = "cancelled"
-            elif isinstance(running, int):
+            if isinstance(running, int):
                 self._running[call_id] = "cancelled"
                 ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(running), ctypes.py_object(Cancelled))
                 self.add_credit(call_id, 1)  # a stream that waits for credit takes no step: wake it
             elif running != "cancelled":
                 running.cancel()
 
-    def _work(self) -> None:
-        while True:
-            control, attachments = self._queue.get()
-            call_id = control["id"]
-            answer: Document = {"id": call_id}
-            parts = []
-            try:
-                parts.append(self._limited(self._interruptible(call_id, self._perform, control, attachments)))
-            except BaseException as failure:
-                answer["error"] = _told(failure)
-            try:
-                self._wire.send(answer, *parts)
-            except OSError:
-                os._exit(0)  # the server is gone
-            with self._lock:
-                self._idle += 1
+    def _answer(self, control: Document, attachments: list[bytes]) -> None:
+        """Runs the call and sends its answer."""
+        answer: Document = {"id": control["id"]}
+        parts = []
+        try:
+            parts.append(self._limited(self._interruptible(self._perform, control, attachments)))
+        except BaseException as failure:
+            answer["error"] = _told(failure)
+        self._wire.send(answer, *parts)
 
     def _limited(self, body: bytes) -> bytes:
         if len(body) > self._max_answer:
@@ -570,16 +621,17 @@ class Calls:
             raise Refusal("TOO_LARGE", message, limit=str(self._max_answer))
         return body
 
-    def _interruptible(self, call_id: int, function: Callable[..., bytes], *args: Any) -> bytes:
-        """Calls the function so that `cancel` reaches it, and nothing that comes after it."""
+    def _interruptible(
+        self, function: Callable[[Document, list[bytes]], bytes], control: Document, attachments: list[bytes]
+    ) -> bytes:
+        """Performs the call so that `cancel` reaches it, and nothing that comes after it."""
+        call_id = control["id"]
         with self._lock:
-            if self._running[call_id] == "cancelled":
-                del self._running[call_id]
-                self._credits.pop(call_id, None)
-                raise Cancelled
             self._running[call_id] = threading.get_ident()
+            if control["op"] == "stream":
+                self._credits[call_id] = threading.Semaphore(control["credit"])
         try:
-            return function(*args)
+            return function(control, attachments)
         finally:
             with self._lock:
                 interrupted = self._running.pop(call_id, None) == "cancelled"
@@ -661,6 +713,13 @@ class Calls:
                 self._loop = asyncio.new_event_loop()
                 threading.Thread(target=self._loop.run_forever, daemon=True, name="coroutines").start()
             return Coroutine(self._loop, awaitable)
+
+
+class Follower:
+    """A thread that can be given the lead."""
+
+    def __init__(self) -> None:
+        self.turn = threading.Semaphore(0)
 
 
 class _Items:
@@ -932,7 +991,7 @@ def load(wire: Wire) -> Calls:
         os._exit(1)
     names = Names(control["module"], module, control["refused"])
     wire.send({"op": "loaded", "python": "%d.%d.%d" % sys.version_info[:3]})
-    return Calls(names, wire, control["threads"], control["max_answer"])
+    return Calls(names, wire, control["max_answer"])
 
 
 def _die_with(server: int) -> None:
@@ -951,16 +1010,9 @@ def main() -> None:
     sys.argv = [""]
     try:
         calls = load(wire)
-        while True:
-            control, attachments = wire.receive()
-            if control["op"] == "cancel":
-                calls.cancel(control["id"])
-            elif control["op"] == "credit":
-                calls.add_credit(control["id"], control["items"])
-            else:
-                calls.start(control, attachments)
     except (EOFError, OSError):
-        os._exit(0)
+        os._exit(0)  # the server is gone
+    calls.serve()
 
 
 if __name__ == "__main__":

@@ -109,11 +109,10 @@ def frame(control: Mapping[str, Any], attachments: Sequence[bytes] = ()) -> byte
 
 @dataclass(frozen=True)
 class GuestSettings:
-    """What a guest is started with: interpreter, module, threads, and names it must not hand out."""
+    """What a guest is started with: interpreter, module, names it must not hand out, and limits in seconds."""
 
     python: str
     module_name: str
-    threads: int
     refused: tuple[str, ...]
     import_timeout: float
     cancel_grace: float
@@ -211,7 +210,7 @@ class Guest(asyncio.Protocol):
 
     async def _load(self) -> None:
         settings = self._settings
-        load = {"op": "load", "module": settings.module_name, "threads": settings.threads,
+        load = {"op": "load", "module": settings.module_name,
                 "refused": settings.refused, "max_answer": MAX_MESSAGE_BYTES}  # fmt: skip
         try:
             self._send(load)

@@ -89,6 +89,7 @@ $(MADE):
 	@touch $@
 
 $(LOCAL): requirements/local.txt pyproject.toml $(MADE)
+	@echo 'Setting up $(VENV); this takes a minute the first time.'
 	$(BIN)/pip install --quiet --require-hashes --requirement requirements/local.txt
 	$(BIN)/pip install --quiet --no-index --no-deps --no-build-isolation --editable .
 	@touch $@

@@ -99,7 +99,7 @@ def test_a_result_that_a_value_cannot_hold_is_refused(system: System) -> None:
 
 
 def test_what_is_not_implemented_says_so(system: System) -> None:
-    answer = grpcurl(system, "jac_orc.v1.ModuleService/Stream", head=("-H", "x-module: math", "-d", "{}"))
+    answer = grpcurl(system, "jac_orc.v1.ModuleService/Session", head=("-H", "x-module: math", "-d", "{}"))
     assert "Unimplemented" in answer.stderr
     assert "NOT_IMPLEMENTED" in answer.stderr
 

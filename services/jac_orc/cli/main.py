@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import enum
 import importlib.metadata
 import sys
 from pathlib import Path
@@ -13,6 +14,16 @@ import typer
 
 _STATE_DIR = platformdirs.user_state_path("jac-orc")
 _CACHE_DIR = platformdirs.user_cache_path("jac-orc")
+
+
+class LogLevel(enum.StrEnum):
+    """The levels of the log."""
+
+    DEBUG = "debug"
+    INFO = "info"
+    WARNING = "warning"
+    ERROR = "error"
+
 
 app = typer.Typer(
     name="jac-orc",
@@ -30,9 +41,15 @@ def _root() -> None:
 
 @app.command()
 def up(
-    port: Annotated[int, typer.Option(help="Port of the front proxy on 127.0.0.1 (REST and gRPC). 0: any.")] = 8080,
-    pod_manager_port: Annotated[int, typer.Option(help="Port of the pod manager on 127.0.0.1. 0: any.")] = 50050,
-    xds_port: Annotated[int, typer.Option(help="Port of the xDS server on 127.0.0.1. 0: any.")] = 18000,
+    port: Annotated[
+        int, typer.Option(help="Port of the front proxy on 127.0.0.1 (REST and gRPC). 0: any.", min=0, max=65535)
+    ] = 8080,
+    pod_manager_port: Annotated[
+        int, typer.Option(help="Port of the pod manager on 127.0.0.1. 0: any.", min=0, max=65535)
+    ] = 50050,
+    xds_port: Annotated[
+        int, typer.Option(help="Port of the xDS server on 127.0.0.1. 0: any.", min=0, max=65535)
+    ] = 18000,
     state_dir: Annotated[
         Path, typer.Option(help="Where modules, pods and logs are kept.", file_okay=False)
     ] = _STATE_DIR,
@@ -43,13 +60,20 @@ def up(
     policy: Annotated[
         Path | None, typer.Option(help="A YAML file with the lists `allow` and `refuse` of modules.", dir_okay=False)
     ] = None,
-    log_level: Annotated[str, typer.Option(help="debug, info, warning or error.")] = "info",
+    log_level: Annotated[LogLevel, typer.Option(help="The least level that is logged.")] = LogLevel.INFO,
 ) -> None:
     """Run everything on this machine: pod manager, Envoy, and modules as child processes. Ctrl-C stops it all."""
     from jac_orc.cli.up import Options, UsageError, run
 
     options = Options(
-        port, pod_manager_port, xds_port, state_dir.absolute(), cache_dir.absolute(), auto_deploy, policy, log_level
+        port,
+        pod_manager_port,
+        xds_port,
+        state_dir.absolute(),
+        cache_dir.absolute(),
+        auto_deploy,
+        policy,
+        log_level.value,
     )
     try:
         sys.exit(asyncio.run(run(options)))

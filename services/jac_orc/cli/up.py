@@ -16,6 +16,7 @@ import random
 import signal
 import socket
 import sys
+import tempfile
 import time
 import urllib.error
 import urllib.request
@@ -23,7 +24,6 @@ import uuid
 from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
 
 from jac_orc.cli import envoy
 from jac_orc.cli.supervisor import Child, describe
@@ -70,6 +70,11 @@ async def run(options: Options) -> int:
         policy.load(options.policy)
     except config.ConfigurationError as failure:
         raise UsageError(" ".join(str(failure).split())) from None
+    try:
+        options.cache_dir.mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=options.cache_dir).close()
+    except OSError as failure:
+        raise UsageError(f"the cache directory can't be used: {failure}; give another --cache-dir") from None
     with _locked(options.state_dir):
         ports = _free_ports({name: getattr(options, name) for name in ("port", "pod_manager_port", "xds_port")})
         return await System(options, ports, binary).run(begin)
@@ -243,12 +248,12 @@ class System:
 
     def _say_ready(self, seconds: float) -> None:
         say(f"ready in {seconds:.1f} s: http://127.0.0.1:{self._port}")
-        print(f"\nA first call to try:\n\n  {_FIRST_CALL.format(port=self._port)}\n", flush=True)
-        print("Ctrl-C stops everything. Logs:", flush=True)
+        emit(f"\nA first call to try:\n\n  {_FIRST_CALL.format(port=self._port)}\n")
+        emit("Ctrl-C stops everything. Logs:")
 
     async def _stop(self) -> None:
         """Lets requests in flight end, then ends Envoy, the pod manager and the modules."""
-        say("stopping")
+        say("stopping: calls under way may end; Ctrl-C again stops at once")
         self._other_end.close()
         self._lifeline.shutdown(socket.SHUT_WR)  # modules let their calls end, the pod manager ends its streams
         if self._envoy.process is not None:
@@ -288,15 +293,23 @@ def _last_lines(file: Path) -> str:
 
 def say(text: str) -> None:
     """Tells the person at the terminal."""
-    print(f"jac-orc: {text}", flush=True)
+    emit(f"jac-orc: {text}")
+
+
+def emit(text: str) -> None:
+    """Prints; if nobody reads any more, what is printed from then on is lost and everything else goes on."""
+    try:
+        print(text, flush=True)
+    except OSError:
+        with open(os.devnull, "w") as nowhere:
+            os.dup2(nowhere.fileno(), sys.stdout.fileno())
 
 
 class LogFollower:
     """Prints what is added to the log files. Files, not pipes: a stopped terminal blocks nobody but its own reader."""
 
-    def __init__(self, directory: Path, output: IO[str] = sys.stdout) -> None:
+    def __init__(self, directory: Path) -> None:
         self._directory = directory
-        self._output = output
         self._files: dict[str, LogFile] = {}
         for path in directory.glob("*.log"):  # what is there already is not news
             self._file(path).new_lines()
@@ -306,8 +319,7 @@ class LogFollower:
         while True:
             for path in sorted(self._directory.glob("*.log")):
                 for line in self._file(path).new_lines():
-                    print(render(path.stem, line), file=self._output)
-            self._output.flush()
+                    emit(render(path.stem, line))
             await asyncio.sleep(0.2)
 
     def _file(self, path: Path) -> LogFile:
@@ -322,5 +334,6 @@ def render(source: str, line: str) -> str:
     except ValueError:
         moment = "        "
     level = "" if fields.get("level", "info") == "info" else f"{fields['level'].upper()}: "
-    indented = fields["text"].replace("\n", "\n" + " " * 11)
+    text = "".join(char if char.isprintable() or char in "\n\t" else repr(char)[1:-1] for char in fields["text"])
+    indented = text.replace("\n", "\n" + " " * 11)
     return f"{moment} {source} | {level}{indented}"

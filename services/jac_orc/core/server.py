@@ -110,16 +110,15 @@ def _reflection_v1_file(alpha: ServiceDescriptor) -> bytes:
 
 
 def _handler(method: MethodDescriptor, behaviour: Callable[..., Any], request: type[Message] | None = None) -> Any:
-    """The gRPC handler of one method, with errors translated, those of parsing the request included."""
+    """The gRPC handler of one method, with errors translated, those of reading the request included.
+
+    A method that takes one message is registered as if it took a stream: on the wire they are alike, and grpc.aio never
+    answers a unary call that comes without its message.
+    """
     parse = _parser(request or message_factory.GetMessageClass(method.input_type))
-    read = partial(_parsed, parse) if method.client_streaming else parse
+    read = partial(_all if method.client_streaming else _one, parse)
     translated = translated_stream if inspect.isasyncgenfunction(behaviour) else _translated
-    kind = {
-        (False, False): grpc.unary_unary_rpc_method_handler,
-        (False, True): grpc.unary_stream_rpc_method_handler,
-        (True, False): grpc.stream_unary_rpc_method_handler,
-        (True, True): grpc.stream_stream_rpc_method_handler,
-    }[bool(method.client_streaming), bool(method.server_streaming)]
+    kind = grpc.stream_stream_rpc_method_handler if method.server_streaming else grpc.stream_unary_rpc_method_handler
     return kind(translated(behaviour, read), response_serializer=_serialize)
 
 
@@ -133,9 +132,22 @@ def _parser(kind: type[Message]) -> Callable[[bytes], Message]:
     return parse
 
 
-async def _parsed(parse: Callable[[bytes], Message], requests: AsyncIterator[bytes]) -> AsyncIterator[Message]:
+async def _one(parse: Callable[[bytes], Message], requests: AsyncIterator[bytes]) -> Message:
     async for data in requests:
-        yield parse(data)
+        return parse(data)
+    raise error("MALFORMED_REQUEST", "the call came without a message")
+
+
+async def _all(parse: Callable[[bytes], Message], requests: AsyncIterator[bytes]) -> AsyncIterator[Message]:
+    async def messages() -> AsyncIterator[Message]:
+        async for data in requests:
+            yield parse(data)
+
+    return messages()
+
+
+async def _as_it_is(request: Any) -> Any:
+    return request
 
 
 def _serialize(message: Message) -> bytes:
@@ -143,11 +155,11 @@ def _serialize(message: Message) -> bytes:
 
 
 def _translated(
-    behaviour: Callable[[Any, Context], Awaitable[Any]], read: Callable[[Any], Any]
+    behaviour: Callable[[Any, Context], Awaitable[Any]], read: Callable[[Any], Awaitable[Any]]
 ) -> Callable[[Any, Context], Awaitable[Any]]:
     async def call(request: Any, context: Context) -> Any:
         try:
-            return await behaviour(read(request), context)
+            return await behaviour(await read(request), context)
         except OrcError as failure:
             await abort(context, failure)
         except grpc.aio.AbortError:
@@ -159,13 +171,13 @@ def _translated(
 
 
 def translated_stream(
-    behaviour: Callable[[Any, Context], AsyncIterator[Any]], read: Callable[[Any], Any] = lambda request: request
+    behaviour: Callable[[Any, Context], AsyncIterator[Any]], read: Callable[[Any], Awaitable[Any]] = _as_it_is
 ) -> Callable[[Any, Context], AsyncIterator[Any]]:
     """The behaviour with its errors told as every method here tells them; `read` makes its request of the bytes."""
 
     async def call(request: Any, context: Context) -> AsyncIterator[Any]:
         try:
-            async for response in behaviour(read(request), context):
+            async for response in behaviour(await read(request), context):
                 yield response
         except OrcError as failure:
             await abort(context, failure)

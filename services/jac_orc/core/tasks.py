@@ -8,6 +8,8 @@ from collections.abc import Coroutine
 from typing import Any
 from weakref import WeakValueDictionary
 
+from jac_orc.errors import OrcError
+
 logger = logging.getLogger(__name__)
 
 
@@ -36,8 +38,11 @@ class Tasks:
 
     def _done(self, task: asyncio.Task[Any]) -> None:
         self._tasks.discard(task)
-        if not task.cancelled() and task.exception() is not None:
-            logger.error("a background task failed", exc_info=task.exception())
+        failure = None if task.cancelled() else task.exception()
+        if isinstance(failure, OrcError):  # told to whoever asked for it
+            logger.info("%s: %s", failure.reason, failure.message)
+        elif failure is not None:
+            logger.error("a background task failed", exc_info=failure)
 
     async def cancel(self) -> None:
         """Cancels the tasks and awaits their end."""

@@ -11,6 +11,7 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from functools import partial
 from typing import Any
 
 from jac_orc.core.tasks import Tasks
@@ -41,6 +42,7 @@ class Calls:
         self._places = asyncio.Semaphore(settings.max_concurrency)
         self._waiting = 0
         self._guests: list[Guest] = []
+        self._retired: set[Guest] = set()
         self._last_failure: OrcError | None = None
         self._changed = asyncio.Event()
         self._tasks = Tasks()
@@ -55,7 +57,7 @@ class Calls:
     async def stop(self) -> None:
         """Ends the guests."""
         await self._tasks.cancel()
-        await asyncio.gather(*(guest.stop() for guest in self._guests))
+        await asyncio.gather(*(guest.stop() for guest in [*self._guests, *self._retired]))
 
     async def call(self, control: dict[str, Any], *attachments: bytes, timeout: float | None = None) -> bytes:
         """The body of the guest's answer; raises OrcError.
@@ -129,13 +131,18 @@ class Calls:
         pause = 0.0
         while True:
             started = loop.time()
-            await asyncio.shield(guest.ended)
+            await guest.retired.wait()
             self._guests.remove(guest)
+            self._retired.add(guest)
+            guest.ended.add_done_callback(partial(self._forget, guest))
             self._on_serving(bool(self._guests))
-            logger.warning("a guest has ended; starting it again")
+            logger.warning("a guest takes no more calls; starting another")
             pause = 0.0 if loop.time() - started > _STABLE_AFTER else pause
             guest, pause = await self._restart(pause)
             self._add(guest)
+
+    def _forget(self, guest: Guest, _: object) -> None:
+        self._retired.discard(guest)
 
     async def _restart(self, pause: float) -> tuple[Guest, float]:
         """A new guest, and the pause before the next one should it end soon."""

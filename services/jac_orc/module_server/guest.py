@@ -50,11 +50,12 @@ import types
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Collection, Iterator
 
     Document = dict[str, Any]
 
 MAX_DEPTH = 100
+MAX_DIGITS = 100_000  # of an int: the time for more grows with their square, and nothing else runs meanwhile
 MAX_MESSAGE_CHARS = 1000
 MAX_TRACEBACK_CHARS = 2500
 MAX_DOCUMENTATION_CHARS = 20000
@@ -216,14 +217,20 @@ def parse_body(data: bytes) -> Document:
     except RecursionError:
         raise _too_deep() from None
     except ValueError as failure:
+        if _DIGITS_FAULT in str(failure):
+            raise Refusal("TOO_LARGE", _TOO_MANY_DIGITS, limit=str(MAX_DIGITS)) from None
         raise Refusal("MALFORMED_REQUEST", "the body is not JSON: %s" % str(failure)[:300]) from None
     if not isinstance(body, dict):
         raise Refusal("MALFORMED_REQUEST", "the body must be a JSON object, not %s" % _json_kind(body))
     return body
 
 
+_DIGITS_FAULT = "integer string conversion"
+_TOO_MANY_DIGITS = "an int has more than the %d digits that are allowed" % MAX_DIGITS
+
+
 def _no_constant(name: str) -> None:
-    raise ValueError('%s is not JSON; send the string "%s"' % (name, name))
+    raise ValueError("%s is no JSON number" % name)
 
 
 def _object(pairs: list[tuple[str, Any]]) -> Document:
@@ -250,6 +257,8 @@ def decode(value: Any, depth: int = 0) -> Any:
         if depth >= MAX_DEPTH:
             raise _too_deep()
         return [decode(item, depth + 1) for item in value]
+    if kind is float and math.isinf(value):
+        raise Refusal("MALFORMED_REQUEST", "a number is larger than a float can be")
     if kind is not dict:
         return value
     if depth >= MAX_DEPTH:
@@ -271,29 +280,53 @@ def _decode_bytes(text: Any) -> bytes:
         raise Refusal("MALFORMED_REQUEST", 'the value of "$bytes" is not base64') from None
 
 
+class Walk:
+    """What one walk through a value knows: the containers that it is in, and how many more items fit."""
+
+    def __init__(self, max_bytes: int) -> None:
+        self.parents: set[int] = set()
+        self._max_bytes = max_bytes
+        self._room = max_bytes // 2  # an item has at least a character and a comma
+
+    def take(self, items: int) -> None:
+        """Counts items before they are looked at; raises Refusal where they can't fit."""
+        self._room -= items
+        if self._room < 0:
+            raise _too_large("the answer", self._max_bytes)
+
+
+def _too_large(what: str, limit: int) -> Refusal:
+    return Refusal("TOO_LARGE", "%s has more than the %d bytes that are allowed" % (what, limit), limit=str(limit))
+
+
 class NoJsonForm(Exception):
     """A value that has no exact JSON form."""
 
 
-def encode_result(value: Any) -> bytes:
-    """`{"result":…}` as bytes; raises Refusal for a value without an exact JSON form."""
+def encode_result(value: Any, max_bytes: int = 1 << 26) -> bytes:
+    """`{"result":…}` as bytes; raises Refusal for a value without an exact JSON form, or a larger one."""
     try:
-        plain = encode(value, 0, set())
+        plain = {"result": encode(value, 0, Walk(max_bytes))}
+        text = json.dumps(plain, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+    except Refusal:
+        raise
     except NoJsonForm as failure:
-        what = str(failure)
-        message = "the result has no exact JSON form (%s), and objects are not implemented yet" % what
+        message = "the result has no exact JSON form (%s), and objects are not implemented yet" % failure
         raise Refusal("VALUE_NOT_REPRESENTABLE", message, type=qualified_name(type(value))) from None
     except Exception as failure:
+        if _DIGITS_FAULT in str(failure):
+            raise Refusal("TOO_LARGE", _TOO_MANY_DIGITS, limit=str(MAX_DIGITS)) from None
         message = "the result could not be read: its own code raised %s" % qualified_name(type(failure))
         raise Refusal("VALUE_NOT_REPRESENTABLE", message, type=qualified_name(type(value))) from failure
-    text = json.dumps({"result": plain}, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+    if len(text) > max_bytes:
+        raise _too_large("the answer", max_bytes)
     try:
         return text.encode()
     except UnicodeEncodeError:  # a lone surrogate: JSON can escape it, UTF-8 can't hold it
-        return json.dumps({"result": plain}, allow_nan=False, separators=(",", ":")).encode()
+        return json.dumps(plain, allow_nan=False, separators=(",", ":")).encode()
 
 
-def encode(value: Any, depth: int, parents: set[int]) -> Any:
+def encode(value: Any, depth: int, walk: Walk) -> Any:
     """The value as what `json.dumps` writes exactly (contract: JSON values); raises NoJsonForm."""
     kind = type(value)
     if value is None or kind in (str, int, bool):
@@ -302,19 +335,19 @@ def encode(value: Any, depth: int, parents: set[int]) -> Any:
         return _encode_float(value)
     if depth >= MAX_DEPTH:
         raise NoJsonForm("nested deeper than %d levels" % MAX_DEPTH)
-    if id(value) in parents:
+    if id(value) in walk.parents:
         raise NoJsonForm("it contains itself")
     if kind not in (list, tuple, dict):
         if isinstance(value, enum.Enum):
-            return encode(value.value, depth + 1, parents)
+            return encode(value.value, depth + 1, walk)
         scalar = _encode_scalar(value)
         if scalar is not None:
             return scalar[0]
-    parents.add(id(value))
+    walk.parents.add(id(value))
     try:
-        return _encode_container(value, depth + 1, parents)
+        return _encode_container(value, depth + 1, walk)
     finally:
-        parents.discard(id(value))
+        walk.parents.discard(id(value))
 
 
 def _encode_float(value: float) -> float | str:
@@ -370,22 +403,22 @@ def _encode_duration(value: datetime.timedelta) -> str:
     return "%s%d%ss" % (sign, micros // 1000000, "." + fraction if fraction else "")
 
 
-def _encode_container(value: Any, depth: int, parents: set[int]) -> Any:
+def _encode_container(value: Any, depth: int, walk: Walk) -> Any:
     if isinstance(value, dict):
-        return _encode_dict(value, depth, parents)
+        return _encode_dict(value, depth, walk)
     if isinstance(value, tuple) and hasattr(value, "_fields"):
-        return {name: encode(item, depth, parents) for name, item in zip(value._fields, value)}
+        return {name: encode(item, depth, walk) for name, item in zip(value._fields, value)}
     if hasattr(type(value), "__dataclass_fields__"):
         fields = dataclasses.fields(value)
-        return {field.name: encode(getattr(value, field.name), depth, parents) for field in fields}
+        return {field.name: encode(getattr(value, field.name), depth, walk) for field in fields}
     if isinstance(value, (set, frozenset)):
-        return _encode_items(_sorted(value), depth, parents)
+        return _encode_items(_sorted(value), depth, walk)
     if isinstance(value, _SEQUENCES):
-        return _encode_items(value, depth, parents)
+        return _encode_items(value, depth, walk)
     if _numpy_kind(value) is not None:
-        return _encode_numpy(value, depth, parents)
+        return _encode_numpy(value, depth, walk)
     if hasattr(type(value), "model_dump") and hasattr(type(value), "model_fields"):
-        return encode(value.model_dump(), depth, parents)
+        return encode(value.model_dump(), depth, walk)
     raise NoJsonForm("a %s" % qualified_name(type(value)))
 
 
@@ -393,24 +426,26 @@ _DICT_VIEWS = (type({}.keys()), type({}.values()), type({}.items()))  # type: ig
 _SEQUENCES: Any = (list, tuple, range, collections.deque, *_DICT_VIEWS)
 
 
-def _encode_items(items: Iterable[Any], depth: int, parents: set[int]) -> list[Any]:
-    return [item if item is None or type(item) in (str, int, bool) else encode(item, depth, parents) for item in items]
+def _encode_items(items: Collection[Any], depth: int, walk: Walk) -> list[Any]:
+    walk.take(len(items))
+    return [item if item is None or type(item) in (str, int, bool) else encode(item, depth, walk) for item in items]
 
 
-def _sorted(items: Iterable[Any]) -> Iterable[Any]:
+def _sorted(items: Collection[Any]) -> Collection[Any]:
     try:
         return sorted(items)
     except Exception:  # no order among them, or comparing them is code that fails
         return items
 
 
-def _encode_dict(value: dict[Any, Any], depth: int, parents: set[int]) -> Any:
+def _encode_dict(value: dict[Any, Any], depth: int, walk: Walk) -> Any:
     """An object where the keys are scalars that JSON writes differently, else an array of pairs."""
+    walk.take(2 * len(value))
     keys = [_encode_key(key) for key in value]
     if None in keys or len(set(keys)) < len(keys):
-        pairs = [(encode(key, depth, parents), encode(item, depth, parents)) for key, item in value.items()]
+        pairs = [(encode(key, depth, walk), encode(item, depth, walk)) for key, item in value.items()]
         return [list(pair) for pair in pairs]
-    return {key: encode(item, depth, parents) for key, item in zip(keys, value.values())}
+    return {key: encode(item, depth, walk) for key, item in zip(keys, value.values())}
 
 
 def _encode_key(key: Any) -> str | None:
@@ -431,14 +466,15 @@ def _numpy_kind(value: Any) -> str | None:
     return str(value.dtype.kind) if isinstance(value, classes) else None
 
 
-def _encode_numpy(value: Any, depth: int, parents: set[int]) -> Any:
+def _encode_numpy(value: Any, depth: int, walk: Walk) -> Any:
     kind, size = value.dtype.kind, value.dtype.itemsize
     exact = kind in "biuSUO" or (kind == "f" and size <= 8) or (kind == "c" and size <= 16)
     if not exact or isinstance(value, getattr(sys.modules.get("numpy.ma"), "MaskedArray", ())):
         raise NoJsonForm("a NumPy value of dtype %s" % value.dtype)
+    walk.take(value.size)
     plain = value.tolist()
     # tolist gives Python's own ints, bools and strings, which need no further look.
-    return plain if kind in "biuU" else encode(plain, depth, parents)
+    return plain if kind in "biuU" else encode(plain, depth, walk)
 
 
 # --- errors -----------------------------------------------------------------------------------------------------------
@@ -668,14 +704,14 @@ class Calls:
     def _sent(self, control: Document, result: Any) -> bytes:
         """The answer's body: the result, or nothing after the items of a stream."""
         if control["op"] != "stream":
-            return encode_result(result)
+            return encode_result(result, self._max_answer)
         call_id = control["id"]
         items = _Items(result, lambda awaitable: self._await(call_id, awaitable), self._coroutine)
         credit = self._credits[call_id]
         try:
             for item in items:
                 credit.acquire()
-                self._wire.send({"id": call_id, "item": True}, self._limited(encode_result(item)))
+                self._wire.send({"id": call_id, "item": True}, encode_result(item, self._max_answer))
         finally:
             items.close()
         return b""
@@ -1004,7 +1040,7 @@ def _die_with(server: int) -> None:
 
 def main() -> None:
     if hasattr(sys, "set_int_max_str_digits"):
-        sys.set_int_max_str_digits(0)  # ints of any size are exact on this wire
+        sys.set_int_max_str_digits(MAX_DIGITS)
     wire = Wire(socket.socket(fileno=int(sys.argv[1])))
     _die_with(int(sys.argv[2]))
     sys.argv = [""]

@@ -179,6 +179,8 @@ class Guest(asyncio.Protocol):
             asyncio.create_task(self._copy_output(process.stdout, "stdout")),
             asyncio.create_task(self._copy_output(process.stderr, "stderr")),
         ]
+        self.retired = asyncio.Event()
+        """Set when it takes no more calls: it has ended, or shall as soon as its last call has."""
         self.ended = asyncio.create_task(self._wait())
         """Done when the process has ended."""
 
@@ -233,7 +235,7 @@ class Guest(asyncio.Protocol):
     @property
     def alive(self) -> bool:
         """Whether it takes calls."""
-        return self._transport is not None and not self._transport.is_closing()
+        return self._transport is not None and not self._transport.is_closing() and not self.retired.is_set()
 
     async def call(self, control: dict[str, Any], *attachments: bytes) -> bytes:
         """Sends a call and awaits its answer's body; cancelling this cancels the call in the guest.
@@ -277,16 +279,23 @@ class Guest(asyncio.Protocol):
         self._transport.write(frame(control, attachments))
 
     def _abandon(self, call_id: int) -> None:
-        """Cancels the call in the guest; a guest that goes on with it for longer than the grace is killed."""
-        if self._calls.pop(call_id, None) is None or not self.alive:
+        """Cancels the call in the guest; a guest that goes on with it for longer than the grace is replaced."""
+        if self._calls.pop(call_id, None) is None or self._transport is None or self._transport.is_closing():
             return
         self._send({"op": "cancel", "id": call_id})
         loop = asyncio.get_running_loop()
-        self._abandoned[call_id] = loop.call_later(self._settings.cancel_grace, self._kill_stuck)
+        self._abandoned[call_id] = loop.call_later(self._settings.cancel_grace, self._retire)
+        self._kill_if_stuck()
 
-    def _kill_stuck(self) -> None:
-        logger.warning("a cancelled call has not ended in %g s: killing its guest", self._settings.cancel_grace)
-        self.kill()
+    def _retire(self) -> None:
+        """Takes no more calls, since a cancelled one has not ended; the other calls may end first."""
+        logger.warning("a cancelled call has not ended in %g s: replacing its guest", self._settings.cancel_grace)
+        self.retired.set()
+        self._kill_if_stuck()
+
+    def _kill_if_stuck(self) -> None:
+        if self.retired.is_set() and not self._calls:
+            self.kill()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)
@@ -321,6 +330,7 @@ class Guest(asyncio.Protocol):
             timer.cancel()
             return
         answer = self._calls.pop(call_id)
+        self._kill_if_stuck()
         if answer.done():
             return
         if failure is not None:
@@ -341,6 +351,7 @@ class Guest(asyncio.Protocol):
     async def _wait(self) -> None:
         """Awaits the process's end, then fails what it owes."""
         code = await self._process.wait()
+        self.retired.set()
         self._kill_group()
         if self._transport is not None:
             self._transport.close()
@@ -362,6 +373,7 @@ class Guest(asyncio.Protocol):
 
     def kill(self) -> None:
         """Ends the process at once."""
+        self.retired.set()
         if self._process.returncode is None:
             with contextlib.suppress(ProcessLookupError):
                 self._process.kill()

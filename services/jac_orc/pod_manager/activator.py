@@ -11,6 +11,7 @@ from functools import partial
 from typing import Any
 
 import grpc
+from google.api import annotations_pb2
 from google.protobuf import message_factory
 from google.protobuf.descriptor import ServiceDescriptor
 
@@ -77,9 +78,16 @@ class Activator(grpc.GenericRpcHandler):
     async def _start(self, method: str, first: bytes, rest: AsyncIterator[bytes], context: Context) -> Any:
         """The call to a ready pod of the module; raises OrcError where there can't be one."""
         metadata = [(key, value) for key, value in context.invocation_metadata() or () if _is_forwarded(key)]
-        module = await self._modules.ready(str(dict(metadata).get("x-module") or self._named_in(method, first)))
+        name = str(dict(metadata).get("x-module") or self._named_in(method, first))
+        module = await self._modules.ready(name, deploy=not self._is_safe(method))
         multi_callable: Any = self._channel(module.ready[0].address).stream_stream(method)
         return multi_callable(_chained(first, rest), metadata=metadata, timeout=context.time_remaining())
+
+    def _is_safe(self, method: str) -> bool:
+        """Whether the method is a GET over REST, which is to change nothing (RFC 9110, section 9.2.1)."""
+        options = self._service.methods_by_name[method.rpartition("/")[2]].GetOptions()
+        rule: Any = options.Extensions[annotations_pb2.http]  # type: ignore[index]
+        return bool(rule.get)
 
     def _named_in(self, method: str, first: bytes) -> str:
         """The module that the first message names; raises OrcError if it names none."""

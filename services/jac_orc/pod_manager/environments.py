@@ -71,15 +71,18 @@ class Environments:
 
     async def _build(self, key: str, requirements: Sequence[str], version: str) -> Path:
         aside = self._root / f"{_BUILDING}{os.getpid()}-{start_time(os.getpid())}-{uuid.uuid4().hex}"
-        await asyncio.to_thread(self._root.mkdir, parents=True, exist_ok=True)
         logger.info("building an environment: Python %s, %s", version, ", ".join(requirements) or "no requirements")
         try:
+            await asyncio.to_thread(self._root.mkdir, parents=True, exist_ok=True)
             await _uv("venv", "--quiet", "--no-project", "--relocatable", "--python", version, str(aside))
             if requirements:
                 python = str(aside / "bin" / "python")
                 await _uv("pip", "install", "--quiet", "--no-progress", "--python", python, "--", *requirements)
             with contextlib.suppress(OSError):  # another process was first: its environment is as good
                 await asyncio.to_thread(aside.rename, self._root / key)
+        except OSError as failure:
+            text = f"the environment can't be built below {self._root}: {failure}"
+            raise error("ENVIRONMENT_FAILED", text) from failure
         finally:
             await asyncio.to_thread(shutil.rmtree, aside, ignore_errors=True)
         return self._root / key / "bin" / "python"

@@ -77,14 +77,15 @@ class Modules:
         self.get(name)
         await self._alone(name, partial(self.backend.delete, name))
 
-    async def ready(self, name: str) -> Module:
-        """The module once it can be called, deployed now if it isn't; raises OrcError if that can't be."""
+    async def ready(self, name: str, *, deploy: bool = True) -> Module:
+        """The module once it can be called, with `deploy` deployed now if need be; raises OrcError where that fails."""
         check_name(name)
         module = self.backend.get(name)
         if module is not None and module.ready:
             return module
-        if module is None and not self._auto_deploy:
-            raise error("MODULE_NOT_FOUND", f"no module {name} is deployed, and calls don't deploy", {"module": name})
+        if module is None and not (deploy and self._auto_deploy):
+            text = f"no module {name} is deployed; deploy it with POST /create_pod/{name}"
+            raise error("MODULE_NOT_FOUND", text, {"module": name})
         if module is None:
             self.check(name)
         return await self._alone(name, partial(self._ready, name))

@@ -13,14 +13,15 @@ from jac_orc.errors import error
 # Standard-library modules whose functions run programs or code, reach memory, files, sockets or this very interpreter.
 REFUSED = frozenset(
     """
-    aifc asyncio bdb builtins bz2 cgi cgitb code codecs codeop compileall concurrent cProfile ctypes dbm distutils
-    doctest ensurepip faulthandler fcntl filecmp fileinput ftplib gc genericpath glob gzip http idlelib imaplib
-    imp importlib inspect io lib2to3 linecache logging lzma mailbox marshal mmap modulefinder msvcrt
-    multiprocessing netrc nntplib nt ntpath os pathlib pdb pickle pickletools pip pipes pkgutil poplib posix
-    posixpath profile pstats pty pwd py_compile pyclbr pydoc readline resource rlcompleter runpy select selectors
-    shelve shutil signal site smtpd smtplib socket socketserver spwd sqlite3 ssl subprocess sunau symtable sys
-    sysconfig syslog tarfile telnetlib tempfile termios test threading timeit tkinter tokenize trace tracemalloc
-    tty types unittest urllib uu venv wave webbrowser winreg wsgiref xmlrpc zipapp zipfile zipimport
+    aifc antigravity asyncio atexit bdb builtins bz2 cgi cgitb code codecs codeop compileall concurrent cProfile
+    ctypes dbm distutils doctest ensurepip faulthandler fcntl filecmp fileinput ftplib gc genericpath glob grp
+    gzip http idlelib imaplib imp importlib inspect io lib2to3 linecache logging lzma mailbox marshal mmap
+    modulefinder msvcrt multiprocessing netrc nis nntplib nt ntpath os pathlib pdb pickle pickletools pip pipes
+    pkgutil poplib posix posixpath profile pstats pty pwd py_compile pyclbr pydoc readline resource rlcompleter
+    runpy select selectors shelve shutil signal site smtpd smtplib socket socketserver spwd sqlite3 ssl subprocess
+    sunau symtable sys sysconfig syslog tarfile telnetlib tempfile termios test threading timeit tkinter tokenize
+    trace tracemalloc tty types unittest urllib uu venv wave webbrowser winreg wsgiref xmlrpc zipapp zipfile
+    zipimport
     """.split()
 )
 

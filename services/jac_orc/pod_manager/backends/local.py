@@ -22,7 +22,7 @@ from jac_orc.core.config import ConfigurationError
 from jac_orc.core.tasks import NamedLocks
 from jac_orc.errors import OrcError
 from jac_orc.pod_manager.backends.local_logs import read_logs
-from jac_orc.pod_manager.backends.local_pod import Host, LocalPod, PodRecord, adoptable
+from jac_orc.pod_manager.backends.local_pod import Host, LocalPod, PodRecord, adoptable, forget
 from jac_orc.pod_manager.backends.watchers import Watchers
 from jac_orc.pod_manager.environments import Environments
 from jac_orc.pod_manager.model import LogLine, Module, ModulePhase, ModuleSpec, PodPhase
@@ -58,7 +58,7 @@ class LocalBackend:
         for record in records:
             if record.module_name not in self._deployments:
                 adoptable(record, run_id="")
-                (self._host.pods / f"{record.name}.json").unlink()
+                forget(self._host, record.name)
 
     async def stop(self) -> None:
         """Lets go of everything; the pods go on."""
@@ -155,7 +155,7 @@ class Deployment:
         self._pods: list[LocalPod] = []
         self._drains: set[asyncio.Task[None]] = set()
         self._changed = asyncio.Event()
-        self.module = module
+        self.module = dataclasses.replace(module, phase=self._phase(module))
         self._task = asyncio.create_task(self._reconcile())
 
     def change(self, **changes: Any) -> None:
@@ -231,7 +231,7 @@ class Deployment:
             wanted = record.revision == self.module.spec.revision()
             process = adoptable(record, self._host.run_id if wanted else "")
             if process is None:
-                (self._host.pods / f"{record.name}.json").unlink(missing_ok=True)
+                forget(self._host, record.name)
                 continue
             pod = LocalPod(self._host, self.module.spec, record, self._publish)
             self._pods.append(pod)

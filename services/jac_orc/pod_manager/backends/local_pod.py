@@ -97,9 +97,7 @@ class LocalPod:
         await self.detach(release=False)
         if self._process is not None:
             await self._process.stop(_STOP_GRACE)
-        self._file.unlink(missing_ok=True)
-        for file in self._host.logs.glob(f"{self.record.name}.log*"):
-            file.unlink(missing_ok=True)
+        forget(self._host, self.record.name)
 
     async def detach(self, *, release: bool = True) -> None:
         """Stops keeping the process running, which goes on."""
@@ -188,6 +186,13 @@ class LocalPod:
     def _set_phase(self, phase: PodPhase) -> None:
         self.phase = phase
         self._on_change()
+
+
+def forget(host: Host, name: str) -> None:
+    """Removes what is left of a pod that has ended."""
+    (host.pods / f"{name}.json").unlink(missing_ok=True)
+    for file in host.logs.glob(f"{name}.log*"):
+        file.unlink(missing_ok=True)
 
 
 def adoptable(record: PodRecord, run_id: str) -> ManagedProcess | None:

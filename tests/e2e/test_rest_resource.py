@@ -145,6 +145,7 @@ def test_logs_give_as_many_last_lines_as_asked_for(deploy: Callable[..., Any], s
 
 
 def test_describe_lists_functions_with_signatures(system: System) -> None:
+    system.http.post("/create_pod/statistics")
     described = system.http.get("/v1/modules/statistics:describe").json()
     members = {member["name"]: member for member in described["members"]}
     assert described["module_name"] == "statistics"
@@ -160,3 +161,10 @@ def test_a_plan_makes_nothing(system: System) -> None:
     response = system.post("/v1/modules:plan", {"module_name": "tabnanny"})
     assert response.status_code == 200, response.text
     assert system.traces("tabnanny") == []
+
+
+def test_a_get_deploys_nothing(system: System) -> None:
+    response = system.http.get("/v1/modules/colorsys:describe")
+    assert (response.status_code, reason(response)) == (404, "MODULE_NOT_FOUND")
+    assert "/create_pod/colorsys" in response.json()["message"]
+    assert system.http.get("/v1/modules/colorsys").status_code == 404

@@ -145,3 +145,12 @@ def test_a_signal_while_starting(new_system: Callable[..., System]) -> None:
 def test_logs_of_modules_are_shown(system: System) -> None:
     system.call("orc_guest_crashing", "say", "to be seen in the terminal")
     wait_until(lambda: re.search(r"orc_guest_crashing-\w+ \| to be seen in the terminal", system.output))
+
+
+def test_a_cache_directory_that_cannot_be_made(new_system: Callable[..., System]) -> None:
+    assert "--cache-dir" in refusal(new_system(), "--cache-dir", "/dev/null/cache")
+
+
+def test_a_log_level_that_is_none(new_system: Callable[..., System]) -> None:
+    process = new_system().launch("--log-level", "bogus")
+    assert process.wait(30) == 2

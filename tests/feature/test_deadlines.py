@@ -129,3 +129,14 @@ def test_slow_calls_hold_no_quick_one_up(start_server: Start) -> None:
             server.call("pid")
         assert time.monotonic() - begin < 0.4
         assert len({call.result().result.number_value for call in slow}) == 1
+
+
+def test_a_stuck_call_lets_the_others_of_its_guest_end(start_server: Start, tmp_path: Path) -> None:
+    server = start_server("orc_feature_waits").serving()
+    old = server.call("pid")
+    others = [server.begin("pid_after", 2) for _ in range(3)]
+    with pytest.raises(grpc.RpcError):
+        server.call("stubborn", str(tmp_path / "marker"), timeout=0.2)
+    wait_until(lambda: server.call("pid") != old)
+    assert {call.result().result.number_value for call in others} == {old}
+    wait_until(lambda: not running(int(old)))

@@ -197,3 +197,15 @@ def test_no_test_patches_our_own_code() -> None:
         if "unittest.mock" in imported or any(node.endswith(patches) for node in nodes):
             found.append(file.name)
     assert found == []
+
+
+@pytest.mark.parametrize(("servicer", "method"), METHODS, ids=name_of)
+async def test_a_call_without_a_message_is_refused(servicer: type, method: MethodDescriptor) -> None:
+    if method.client_streaming:
+        return
+    async with running_pod_manager(FakeBackend()) as manager:
+        path = f"/{method.containing_service.full_name}/{method.name}"
+        call: Any = manager.channel.stream_stream(path)(iter(()), timeout=5)
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            _ = [answer async for answer in call]
+        assert failure_of(caught.value).error.reason == "MALFORMED_REQUEST"

@@ -74,10 +74,10 @@ class Bag(list[Any]):
 
 
 @pytest.fixture(autouse=True)
-def ints_of_any_size() -> Iterator[None]:
-    """As the guest's process has it."""
+def digits_as_in_the_guest() -> Iterator[None]:
+    """The limit that the guest's process sets."""
     limit = sys.get_int_max_str_digits()
-    sys.set_int_max_str_digits(0)
+    sys.set_int_max_str_digits(guest.MAX_DIGITS)
     yield
     sys.set_int_max_str_digits(limit)
 
@@ -348,3 +348,28 @@ def test_calls_of_the_wrong_shape_are_refused(body: Any, reason: str, field: str
         guest._arguments(body, None)
     assert caught.value.error["reason"] == reason
     assert caught.value.error["metadata"]["field"] == field
+
+
+@pytest.mark.parametrize(
+    "value", [range(10**12), [0] * 1000, ["x" * 1000], {str(i): i for i in range(1000)}, "x" * 1001], ids=type
+)
+def test_an_answer_that_cannot_fit_is_refused_before_it_is_made(value: Any) -> None:
+    with pytest.raises(guest.Refusal) as caught:
+        guest.encode_result(value, 1000)
+    assert caught.value.error["reason"] == "TOO_LARGE"
+    assert caught.value.error["metadata"]["limit"] == "1000"
+
+
+def test_ints_have_a_limit_of_digits_both_ways() -> None:
+    digits = "9" * guest.MAX_DIGITS
+    assert guest.parse_body(b'{"args":[%s]}' % digits.encode())["args"] == [int(digits)]
+    assert result(int(digits)) == int(digits)
+    with pytest.raises(guest.Refusal) as caught:
+        guest.parse_body(b'{"args":[%s9]}' % digits.encode())
+    assert caught.value.error["reason"] == "TOO_LARGE"
+    assert reason(10**guest.MAX_DIGITS) == "TOO_LARGE"
+
+
+def test_a_number_that_no_float_holds_is_no_argument() -> None:
+    with pytest.raises(guest.Refusal, match="larger than a float"):
+        guest.decode(guest.parse_body(b'{"args":[[1e400]]}')["args"])

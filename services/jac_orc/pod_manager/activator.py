@@ -56,7 +56,9 @@ class Activator(grpc.GenericRpcHandler):
 
     async def _forward(self, method: str, requests: AsyncIterator[bytes], context: Context) -> AsyncIterator[bytes]:
         messages = aiter(requests)
-        first = await anext(messages, b"")
+        first = await anext(messages, None)
+        if first is None:
+            raise error("MALFORMED_REQUEST", "the call came without a message")
         call = await self._start(method, first, messages, context)
         begun = False
         try:

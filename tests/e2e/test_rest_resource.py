@@ -164,7 +164,7 @@ def test_a_plan_makes_nothing(system: System) -> None:
 
 
 def test_a_get_deploys_nothing(system: System) -> None:
-    response = system.http.get("/v1/modules/colorsys:describe")
+    response = system.http.get("/v1/modules/quopri:describe")
     assert (response.status_code, reason(response)) == (404, "MODULE_NOT_FOUND")
-    assert "/create_pod/colorsys" in response.json()["message"]
-    assert system.http.get("/v1/modules/colorsys").status_code == 404
+    assert "/create_pod/quopri" in response.json()["message"]
+    assert system.http.get("/v1/modules/quopri").status_code == 404

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from jac_orc.core.server import MAX_MESSAGE_BYTES
-from jac_orc.module_server.guest_process import FrameError, FrameParser, frame
+from jac_orc.module_server.frames import FrameError, FrameParser, frame
 
 Frames = list[tuple[dict[str, Any], list[bytes]]]
 

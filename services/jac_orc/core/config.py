@@ -14,6 +14,9 @@ from typing import Any, TypeVar
 
 T = TypeVar("T")
 
+MODULE_ENV_PREFIX = "MODULE_ENV_"
+"""Before the names of a module's own environment variables, in the environment of its server."""
+
 
 class ConfigurationError(Exception):
     """A setting is missing or faulty; the message names the variable."""

@@ -9,12 +9,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
 import logging
 import os
 import signal
 import socket
-import struct
 from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -24,6 +22,7 @@ from typing import Any, cast
 from jac_orc.core import config
 from jac_orc.core.server import MAX_MESSAGE_BYTES
 from jac_orc.errors import REASONS, OrcError, error, exception_raised
+from jac_orc.module_server.frames import FrameError, FrameParser, frame
 from jac_orc.v1 import errors_pb2
 
 logger = logging.getLogger(__name__)
@@ -32,79 +31,10 @@ GUEST = Path(__file__).with_name("guest.py")
 # Of this process's environment only what any program needs reaches the user's code, so that no setting leaks.
 _INHERITED = ("PATH", "HOME", "LANG", "LC_ALL", "LC_CTYPE", "TZ", "TMPDIR", "LD_LIBRARY_PATH", "SSL_CERT_FILE")
 _INHERITED_PREFIXES = ("OPENBLAS_", "OMP_", "MKL_", "CUDA_", "NVIDIA_")
-_HEAD = struct.Struct("!II")
-_SIZE = struct.Struct("!Q")
-_MAX_CONTROL_BYTES = 1024 * 1024
-_MAX_ATTACHMENTS = 1024
 _MAX_LOG_LINE = 64 * 1024
 _MAX_CAUSES = 3
 _CREDIT = 32
 _CREDIT_STEP = 16
-
-
-class FrameError(Exception):
-    """The guest sent something that is no frame."""
-
-
-class FrameParser:
-    """Cuts a stream of bytes into frames; raises FrameError at the first byte that can't be of one."""
-
-    def __init__(self, max_bytes: int = MAX_MESSAGE_BYTES) -> None:
-        self._buffer = bytearray()
-        self._max_bytes = max_bytes
-        self._needed = _HEAD.size
-
-    def feed(self, data: bytes) -> list[tuple[dict[str, Any], list[bytes]]]:
-        """The frames that are complete now, as control document and attachments."""
-        self._buffer += data
-        frames = []
-        while len(self._buffer) >= self._needed:
-            frame = self._next()
-            if frame is not None:
-                frames.append(frame)
-        return frames
-
-    def _next(self) -> tuple[dict[str, Any], list[bytes]] | None:
-        """The first frame, or None and how many bytes are needed to say more in `_needed`."""
-        length, count = _HEAD.unpack_from(self._buffer)
-        if length > _MAX_CONTROL_BYTES or count > _MAX_ATTACHMENTS:
-            raise FrameError(f"a frame of {length} bytes and {count} attachments")
-        start = _HEAD.size + count * _SIZE.size
-        if len(self._buffer) < start:
-            self._needed = start
-            return None
-        sizes = [_SIZE.unpack_from(self._buffer, _HEAD.size + i * _SIZE.size)[0] for i in range(count)]
-        if sum(sizes) > self._max_bytes:
-            raise FrameError(f"attachments of {sum(sizes)} bytes")
-        self._needed = start + length + sum(sizes)
-        if len(self._buffer) < self._needed:
-            return None
-        end = start + length
-        control = _control(bytes(self._buffer[start:end]))
-        attachments = []
-        for size in sizes:
-            attachments.append(bytes(self._buffer[end : end + size]))
-            end += size
-        del self._buffer[:end]
-        self._needed = _HEAD.size
-        return control, attachments
-
-
-def _control(document: bytes) -> dict[str, Any]:
-    try:
-        control = json.loads(document)
-    except (ValueError, RecursionError) as failure:
-        raise FrameError("a control document that is no JSON") from failure
-    if not isinstance(control, dict):
-        raise FrameError("a control document that is no object")
-    return control
-
-
-def frame(control: Mapping[str, Any], attachments: Sequence[bytes] = ()) -> bytes:
-    """The frame of a control document and its attachments."""
-    document = json.dumps(control, separators=(",", ":")).encode()
-    sizes = b"".join(_SIZE.pack(len(part)) for part in attachments)
-    return b"".join([_HEAD.pack(len(document), len(attachments)), sizes, document, *attachments])
 
 
 @dataclass(frozen=True)
@@ -192,9 +122,9 @@ class Guest(asyncio.Protocol):
         environment = {
             name: value
             for name, value in config.environment().items()
-            if name in _INHERITED or name.startswith(_INHERITED_PREFIXES) or name.startswith(MODULE_ENV_PREFIX)
+            if name in _INHERITED or name.startswith(_INHERITED_PREFIXES) or name.startswith(config.MODULE_ENV_PREFIX)
         }
-        environment = {name.removeprefix(MODULE_ENV_PREFIX): value for name, value in environment.items()}
+        environment = {name.removeprefix(config.MODULE_ENV_PREFIX): value for name, value in environment.items()}
         with theirs:
             process = await _run(
                 settings.python, "-I", "-u", str(GUEST), str(theirs.fileno()), str(os.getpid()),
@@ -408,10 +338,6 @@ async def _run(*command: str, **options: Any) -> asyncio.subprocess.Process:
         return await asyncio.create_subprocess_exec(*command, **options)
     except OSError as failure:
         raise error("MODULE_IMPORT_FAILED", f"{command[0]} can't be started: {failure}") from failure
-
-
-MODULE_ENV_PREFIX = "MODULE_ENV_"
-"""Before the names of the environment variables that a module's spec sets, in the server's own environment."""
 
 
 def _describe_exit(code: int) -> tuple[str, dict[str, str]]:

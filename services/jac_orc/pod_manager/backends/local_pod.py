@@ -33,7 +33,6 @@ _FIRST_PAUSE = 0.1
 _LONGEST_PAUSE = 30.0
 _STABLE_AFTER = 30.0
 _STOP_GRACE = 15.0
-_MODULE_ENV_PREFIX = "MODULE_ENV_"
 
 
 @dataclass(frozen=True)
@@ -164,7 +163,7 @@ class LocalPod:
         spec, lifeline = self._spec, self._host.lifeline_fd
         return {
             **config.environment(),
-            **{_MODULE_ENV_PREFIX + name: value for name, value in spec.env.items()},
+            **{config.MODULE_ENV_PREFIX + name: value for name, value in spec.env.items()},
             "MODULE_NAME": spec.module_name,
             "HOST": "127.0.0.1",
             "PORT": "0",

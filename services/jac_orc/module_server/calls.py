@@ -1,8 +1,8 @@
 """Admission of calls, and the guests that run them.
 
-A pod has `workers` guests. Each is kept running: one that ends is started again, at once or, when it keeps crashing,
-after a pause that doubles. A call waits for one of `max_concurrency` places, in a queue of bounded length, then goes to
-the guest with the fewest calls.
+A pod has `workers` guests. Each is kept running: one that ends or is stuck is replaced, at once or, when it keeps
+crashing, after a pause that doubles. A call waits for one of `max_concurrency` places, in a queue of bounded length,
+then goes to the guest with the fewest calls.
 """
 
 from __future__ import annotations
@@ -126,7 +126,7 @@ class Calls:
         self._on_serving(True)
 
     async def _keep(self, guest: Guest) -> None:
-        """Starts the guest again whenever it has ended."""
+        """Starts another guest whenever this one takes no more calls."""
         loop = asyncio.get_running_loop()
         pause = 0.0
         while True:

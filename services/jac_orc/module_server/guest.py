@@ -646,7 +646,7 @@ class Calls:
         answer: Document = {"id": control["id"]}
         parts = []
         try:
-            parts.append(self._limited(self._interruptible(self._perform, control, attachments)))
+            parts.append(self._limited(self._interruptible(control, attachments)))
         except BaseException as failure:
             answer["error"] = _told(failure)
         self._wire.send(answer, *parts)
@@ -657,9 +657,7 @@ class Calls:
             raise Refusal("TOO_LARGE", message, limit=str(self._max_answer))
         return body
 
-    def _interruptible(
-        self, function: Callable[[Document, list[bytes]], bytes], control: Document, attachments: list[bytes]
-    ) -> bytes:
+    def _interruptible(self, control: Document, attachments: list[bytes]) -> bytes:
         """Performs the call so that `cancel` reaches it, and nothing that comes after it."""
         call_id = control["id"]
         with self._lock:
@@ -667,7 +665,7 @@ class Calls:
             if control["op"] == "stream":
                 self._credits[call_id] = threading.Semaphore(control["credit"])
         try:
-            return function(control, attachments)
+            return self._perform(control, attachments)
         finally:
             with self._lock:
                 interrupted = self._running.pop(call_id, None) == "cancelled"
@@ -681,11 +679,8 @@ class Calls:
         style = control["style"]
         body = parse_body(attachments[0])
         if style == "named":
-            method, args, kwargs = (
-                str(control["method"]),
-                _NO_ARGUMENTS,
-                {name: decode(value) for name, value in body.items()},
-            )
+            method, args = str(control["method"]), _NO_ARGUMENTS
+            kwargs = {name: decode(value) for name, value in body.items()}
         else:
             method, args, kwargs = _arguments(body, control.get("method"))
         target = self._names.resolve(method)

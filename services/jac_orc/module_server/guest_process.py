@@ -125,15 +125,17 @@ class Guest(asyncio.Protocol):
             if name in _INHERITED or name.startswith(_INHERITED_PREFIXES) or name.startswith(config.MODULE_ENV_PREFIX)
         }
         environment = {name.removeprefix(config.MODULE_ENV_PREFIX): value for name, value in environment.items()}
-        with theirs:
+        with contextlib.ExitStack() as unless_started, theirs:
+            unless_started.enter_context(ours)
             process = await _run(
                 settings.python, "-I", "-u", str(GUEST), str(theirs.fileno()), str(os.getpid()),
                 pass_fds=(theirs.fileno(),), env=environment, start_new_session=True,
                 stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
             )  # fmt: skip
+            unless_started.pop_all()
         guest = cls(process, settings)
-        await asyncio.get_running_loop().create_connection(lambda: guest, sock=ours)
         try:
+            await asyncio.get_running_loop().create_connection(lambda: guest, sock=ours)
             await guest._load()
         except BaseException:
             await guest.stop()

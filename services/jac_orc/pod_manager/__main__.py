@@ -102,8 +102,7 @@ async def serve(settings: Settings, allowed: policy.Policy) -> None:
     logger.info("listening on %s:%d, xDS on 127.0.0.1:%d", settings.host, settings.port, settings.xds_port)
     lifecycle.notify(settings.notify_fd, {"ready": True})
     logger.info("stopping: %s", await stop)
-    await manager.stop()
-    await backend.stop()
+    await asyncio.gather(manager.stop(), backend.stop())  # at once: a pod that ends now is not started again
 
 
 def main() -> None:

@@ -49,8 +49,7 @@ def test_a_cancelled_coroutine_is_told(start_server: Start, tmp_path: Path) -> N
     marker = tmp_path / "marker"
     with pytest.raises(grpc.RpcError):
         server.call("patient_coroutine", str(marker), timeout=0.5)
-    wait_until(marker.exists)
-    assert marker.read_text() == "cancelled"
+    assert wait_until(lambda: marker.exists() and marker.read_text()) == "cancelled"
     assert server.call("async_add", 1, 2) == 3
 
 

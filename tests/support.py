@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import time
 from collections.abc import AsyncIterator, Callable
@@ -37,7 +38,8 @@ def children(pid: int) -> set[int]:
     """The process ids of a process's children."""
     found: set[int] = set()
     for file in Path(f"/proc/{pid}/task").glob("*/children"):
-        found |= {int(child) for child in file.read_text().split()}
+        with contextlib.suppress(FileNotFoundError):  # of a thread that has just ended
+            found |= {int(child) for child in file.read_text().split()}
     return found
 
 

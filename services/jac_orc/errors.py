@@ -198,6 +198,9 @@ REASONS: Mapping[str, type[OrcError]] = {
     "UNAUTHENTICATED": UnauthenticatedError,
     "INTERNAL": InternalError,
     "INTERFACE_INCOMPATIBLE": FailedPreconditionError,
+    "ARGUMENT_NOT_CONVERTIBLE": InvalidArgumentError,
+    "OBJECTS_APART": FailedPreconditionError,
+    "CANCELLED": CancelledError,
 }
 
 _BY_CODE: Mapping[int, type[OrcError]] = {cls.code: cls for cls in OrcError.__subclasses__()}

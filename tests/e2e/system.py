@@ -26,7 +26,7 @@ _READY = re.compile(r"ready in .*: (http://127\.0\.0\.1:(\d+))$", re.MULTILINE)
 _ROLES = {
     "pod_manager": "jac_orc.pod_manager",
     "server": "jac_orc.module_server",
-    "guest": "guest.py",
+    "guest": "guest/start.py",
     "envoy": "envoy.json",
 }
 

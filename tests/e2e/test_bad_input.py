@@ -25,7 +25,7 @@ CALLS = [
     ("unknown in a submodule", "numpy", "linalg.nrom", [], 404, "FUNCTION_NOT_FOUND"),
     ("empty segment", "math", "a..b", [], 404, "FUNCTION_NOT_FOUND"),
     ("keyword", "math", "class", [], 404, "FUNCTION_NOT_FOUND"),
-    ("empty function", "math", "", [], 404, "FUNCTION_NOT_FOUND"),
+    ("empty function", "math", "", [], 400, "MALFORMED_REQUEST"),
     ("private", "statistics", "_sum", [[1]], 403, "NAME_NOT_EXPOSED"),
     ("dunder", "math", "sqrt.__class__", [], 403, "NAME_NOT_EXPOSED"),
     ("private foreign module", "random", "_os.getcwd", [], 403, "NAME_NOT_EXPOSED"),
@@ -200,13 +200,19 @@ def test_every_fault_of_a_spec_is_a_field_violation(system: System) -> None:
 
 
 def test_what_is_not_implemented_says_so(system: System) -> None:
+    response = system.post("/v1/modules", {"module_name": "textwrap", "secrets": ["a"]})
+    assert (response.status_code, reason(response)) == (501, "NOT_IMPLEMENTED"), response.text
+
+
+def test_objects_that_nobody_made_are_lost(system: System) -> None:
     for path, body in (
-        ("/v1/modules", {"module_name": "textwrap", "secrets": ["a"]}),
         ("/run_module?module_name=math&method_name=sqrt&obj_id=x", {}),
+        ("/run_module?module_name=math&obj_id=math-127.0.0.1-1-1-0", {}),
         ("/v1/modules/math:call", {"method": "sqrt", "args": [{"obj_id": "x"}]}),
+        ("/v1/objects/math-127.0.0.1-1-1-0:renew", {}),
     ):
         response = system.post(path, body)
-        assert (response.status_code, reason(response)) == (501, "NOT_IMPLEMENTED"), response.text
+        assert (response.status_code, reason(response)) == (404, "OBJECT_LOST"), response.text
 
 
 def test_a_requirement_that_does_not_exist_leaves_nothing(system: System) -> None:

@@ -127,7 +127,8 @@ def test_what_a_module_prints_is_in_its_logs_and_never_in_an_answer(deploy: Call
                 break
     assert set(printed) == {"stdout", "stderr"}
     assert printed["stdout"]["pod"] == system.module("orc_guest_crashing")["status"]["pods"][0]["name"]
-    assert set(printed["stdout"]) == {"time", "pod", "stream", "text"}
+    assert set(printed["stdout"]) == {"time", "pod", "stream", "text", "call_id"}
+    assert printed["stdout"]["call_id"] == printed["stderr"]["call_id"] != ""
 
 
 def test_logs_give_as_many_last_lines_as_asked_for(deploy: Callable[..., Any], system: System) -> None:

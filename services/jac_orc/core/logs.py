@@ -29,6 +29,8 @@ class JsonFormatter(logging.Formatter):
             "stream": getattr(record, "stream", "server"),
             "text": text,
         }
+        if call_id := getattr(record, "call_id", ""):
+            line["call_id"] = call_id
         return json.dumps(line, ensure_ascii=False)
 
 

@@ -6,10 +6,11 @@ translated: an OrcError becomes a rich status, anything else INTERNAL with an id
 
 from __future__ import annotations
 
+import contextlib
 import inspect
 import logging
 import uuid
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
 from functools import partial
 from typing import Any
 
@@ -36,6 +37,10 @@ SERVER_OPTIONS: Sequence[tuple[str, Any]] = (
     ("grpc.max_metadata_size", 64 * 1024),
     ("grpc.absolute_max_metadata_size", 96 * 1024),
     ("grpc.so_reuseport", 0),
+    # It pings the peer at each burst of data to learn how much may be in flight: on one machine that is time lost.
+    ("grpc.http2.bdp_probe", 0),
+    # What it would have learnt: how much may be in flight on one stream.
+    ("grpc.http2.lookahead_bytes", 4 * 1024 * 1024),
 )
 
 
@@ -47,9 +52,14 @@ class Server:
         self.health = health_servicer or health.aio.HealthServicer()
         self._services: list[str] = []
 
-    def register(self, service: ServiceDescriptor, servicer: object) -> None:
-        """Registers every method of the service; the servicer has one coroutine or async generator for each."""
-        handlers = {method.name: _handler(method, getattr(servicer, method.name)) for method in service.methods}
+    def register(self, service: ServiceDescriptor, servicer: object, *, raw: bool = False) -> None:
+        """Registers every method of the service; the servicer has one coroutine or async generator for each.
+
+        With `raw` these take and give the messages' bytes.
+        """
+        handlers = {
+            method.name: _handler(method, getattr(servicer, method.name), raw=raw) for method in service.methods
+        }
         self.add_handler(service, grpc.method_handlers_generic_handler(service.full_name, handlers))
 
     def add_handler(self, service: ServiceDescriptor, handler: grpc.GenericRpcHandler) -> None:
@@ -109,17 +119,19 @@ def _reflection_v1_file(alpha: ServiceDescriptor) -> bytes:
     return file.SerializeToString()
 
 
-def _handler(method: MethodDescriptor, behaviour: Callable[..., Any], request: type[Message] | None = None) -> Any:
+def _handler(
+    method: MethodDescriptor, behaviour: Callable[..., Any], request: type[Message] | None = None, *, raw: bool = False
+) -> Any:
     """The gRPC handler of one method, with errors translated, those of reading the request included.
 
     A method that takes one message is registered as if it took a stream: on the wire they are alike, and grpc.aio never
     answers a unary call that comes without its message.
     """
-    parse = _parser(request or message_factory.GetMessageClass(method.input_type))
+    parse = _as_it_is if raw else _parser(request or message_factory.GetMessageClass(method.input_type))
     read = partial(_all if method.client_streaming else _one, parse)
     translated = translated_stream if inspect.isasyncgenfunction(behaviour) else _translated
     kind = grpc.stream_stream_rpc_method_handler if method.server_streaming else grpc.stream_unary_rpc_method_handler
-    return kind(translated(behaviour, read), response_serializer=_serialize)
+    return kind(translated(behaviour, read), response_serializer=None if raw else _serialize)
 
 
 def _parser(kind: type[Message]) -> Callable[[bytes], Message]:
@@ -132,22 +144,27 @@ def _parser(kind: type[Message]) -> Callable[[bytes], Message]:
     return parse
 
 
-async def _one(parse: Callable[[bytes], Message], requests: AsyncIterator[bytes]) -> Message:
-    async for data in requests:
-        return parse(data)
-    raise error("MALFORMED_REQUEST", "the call came without a message")
+def _as_it_is(request: Any) -> Any:
+    return request
 
 
-async def _all(parse: Callable[[bytes], Message], requests: AsyncIterator[bytes]) -> AsyncIterator[Message]:
-    async def messages() -> AsyncIterator[Message]:
+async def _one(parse: Callable[[bytes], Any], requests: AsyncIterator[bytes], context: Context) -> Any:
+    data = await context.read()  # cheaper than to begin an iteration that is never ended
+    if data is grpc.aio.EOF:
+        raise error("MALFORMED_REQUEST", "the call came without a message")
+    return parse(data)
+
+
+async def _all(parse: Callable[[bytes], Any], requests: AsyncIterator[bytes], context: Context) -> AsyncIterator[Any]:
+    async def messages() -> AsyncIterator[Any]:
         async for data in requests:
             yield parse(data)
 
     return messages()
 
 
-async def _as_it_is(request: Any) -> Any:
-    return request
+async def _the_iterator(requests: Any, context: Context) -> Any:
+    return requests
 
 
 def _serialize(message: Message) -> bytes:
@@ -155,11 +172,11 @@ def _serialize(message: Message) -> bytes:
 
 
 def _translated(
-    behaviour: Callable[[Any, Context], Awaitable[Any]], read: Callable[[Any], Awaitable[Any]]
+    behaviour: Callable[[Any, Context], Awaitable[Any]], read: Callable[[Any, Context], Awaitable[Any]]
 ) -> Callable[[Any, Context], Awaitable[Any]]:
     async def call(request: Any, context: Context) -> Any:
         try:
-            return await behaviour(await read(request), context)
+            return await behaviour(await read(request, context), context)
         except OrcError as failure:
             await abort(context, failure)
         except grpc.aio.AbortError:
@@ -171,14 +188,16 @@ def _translated(
 
 
 def translated_stream(
-    behaviour: Callable[[Any, Context], AsyncIterator[Any]], read: Callable[[Any], Awaitable[Any]] = _as_it_is
+    behaviour: Callable[[Any, Context], AsyncGenerator[Any]],
+    read: Callable[[Any, Context], Awaitable[Any]] = _the_iterator,
 ) -> Callable[[Any, Context], AsyncIterator[Any]]:
     """The behaviour with its errors told as every method here tells them; `read` makes its request of the bytes."""
 
     async def call(request: Any, context: Context) -> AsyncIterator[Any]:
         try:
-            async for response in behaviour(await read(request), context):
-                yield response
+            async with contextlib.aclosing(behaviour(await read(request, context), context)) as responses:
+                async for response in responses:
+                    yield response
         except OrcError as failure:
             await abort(context, failure)
         except grpc.aio.AbortError:

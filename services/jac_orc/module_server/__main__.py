@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import socket
 import sys
 from pathlib import Path
 
@@ -15,9 +16,9 @@ from jac_orc.core.server import Server
 from jac_orc.core.tasks import Tasks
 from jac_orc.errors import OrcError, to_status
 from jac_orc.module_server.calls import Calls
-from jac_orc.module_server.servicer import ModuleServicer
+from jac_orc.module_server.peers import Peers, place_of
+from jac_orc.module_server.servicer import SERVICE, ModuleServicer
 from jac_orc.module_server.settings import Settings
-from jac_orc.v1 import module_pb2
 
 logger = logging.getLogger(__name__)
 
@@ -33,12 +34,13 @@ async def serve(settings: Settings) -> int:
         tasks.start(server.set_serving(serving))
 
     calls = Calls(settings, on_serving=on_serving)
-    service = module_pb2.DESCRIPTOR.services_by_name["ModuleService"]
-    server.register(service, ModuleServicer(settings.module_name, calls))
+    peers = Peers(settings.module_name, settings.pod_manager_url)
+    server.register(SERVICE, ModuleServicer(calls, peers, settings.timeout), raw=True)
     port = await server.start(f"{settings.host}:{settings.port}")
     logger.info("listening on %s:%d, importing %s", settings.host, port, settings.module_name)
 
-    starting = asyncio.create_task(calls.start())
+    place = place_of(settings.module_name, await asyncio.to_thread(_address, settings), port)
+    starting = asyncio.create_task(calls.start(place))
     await asyncio.wait([starting, stop], return_when=asyncio.FIRST_COMPLETED)
     exit_code = 0
     if starting.done() and (failure := starting.exception()) is not None:
@@ -57,6 +59,7 @@ async def serve(settings: Settings) -> int:
     stop.cancel()
     await asyncio.gather(starting, return_exceptions=True)
     await calls.stop()
+    await peers.stop()
     await server.grpc.stop(0)
     await tasks.cancel()
     return exit_code
@@ -67,6 +70,17 @@ async def drain(server: Server, settings: Settings) -> None:
     await server.health.enter_graceful_shutdown()
     await asyncio.sleep(settings.lame_duck)
     await server.grpc.stop(settings.drain_grace)
+
+
+def _address(settings: Settings) -> str:
+    """The IP address at which the pod is reached."""
+    if settings.pod_address is not None:
+        return settings.pod_address
+    host = settings.host.strip("[]")
+    try:
+        return socket.gethostbyname(socket.gethostname()) if host in ("0.0.0.0", "::") else host  # noqa: S104
+    except OSError:  # a host without a name of its own: nobody can reach it but from itself
+        return "127.0.0.1"
 
 
 def main() -> None:

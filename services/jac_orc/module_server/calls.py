@@ -2,7 +2,7 @@
 
 A pod has `workers` guests. Each is kept running: one that ends or is stuck is replaced, at once or, when it keeps
 crashing, after a pause that doubles. A call waits for one of `max_concurrency` places, in a queue of bounded length,
-then goes to the guest with the fewest calls.
+then goes to the guest with the fewest calls, or to the one that has the object that it names.
 """
 
 from __future__ import annotations
@@ -10,13 +10,16 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from collections import deque
+from collections.abc import AsyncGenerator, Callable
 from functools import partial
-from typing import Any
 
 from jac_orc.core.tasks import Tasks
 from jac_orc.errors import OrcError, error
-from jac_orc.module_server.guest_process import Guest, GuestSettings
+from jac_orc.guest.wire import CREDIT_AT_FIRST, END
+from jac_orc.module_server.frames import FrameError
+from jac_orc.module_server.guest_errors import ObjectElsewhere
+from jac_orc.module_server.guest_process import Guest, Receiver
 from jac_orc.module_server.settings import Settings
 
 logger = logging.getLogger(__name__)
@@ -24,6 +27,7 @@ logger = logging.getLogger(__name__)
 _FIRST_PAUSE = 0.05
 _LONGEST_PAUSE = 5.0
 _STABLE_AFTER = 10.0
+_CREDIT_STEP = CREDIT_AT_FIRST // 2
 
 
 class Calls:
@@ -32,25 +36,23 @@ class Calls:
     def __init__(self, settings: Settings, on_serving: Callable[[bool], None]) -> None:
         self._settings = settings
         self._on_serving = on_serving
-        self._guest_settings = GuestSettings(
-            python=settings.guest_python,
-            module_name=settings.module_name,
-            refused=settings.refused,
-            import_timeout=settings.import_timeout,
-            cancel_grace=settings.cancel_grace,
-        )
-        self._places = asyncio.Semaphore(settings.max_concurrency)
-        self._waiting = 0
+        self._place = ""
+        self._free = settings.max_concurrency
+        self._queue: deque[Call] = deque()
         self._guests: list[Guest] = []
         self._retired: set[Guest] = set()
-        self._last_failure: OrcError | None = None
-        self._changed = asyncio.Event()
+        self._last_guest = 0
+        self._failure: OrcError | None = None
         self._tasks = Tasks()
 
-    async def start(self) -> None:
-        """Starts the guests; raises OrcError where the module can't be imported."""
+    async def start(self, place: str) -> None:
+        """Starts the guests; raises OrcError where the module can't be imported.
+
+        `place` is what the ids of objects begin with that any guest of this pod makes.
+        """
+        self._place = place
         for _ in range(self._settings.workers):
-            guest = await Guest.start(self._guest_settings)
+            guest = await self._new_guest()
             self._add(guest)
             self._tasks.start(self._keep(guest))
 
@@ -59,71 +61,133 @@ class Calls:
         await self._tasks.cancel()
         await asyncio.gather(*(guest.stop() for guest in [*self._guests, *self._retired]))
 
-    async def call(self, control: dict[str, Any], *attachments: bytes, timeout: float | None = None) -> bytes:
+    # --- calls ---
+
+    async def call(self, style: int, body: bytes, timeout: float | None = None) -> bytes:
         """The body of the guest's answer; raises OrcError.
 
-        Without a `timeout` in seconds, the caller's own deadline, the settings' one holds.
+        Without a `timeout` in seconds, the caller's own deadline, the settings' one holds. Cancelling this cancels the
+        call in the guest.
         """
-        async with self._limited(self._settings.timeout if timeout is None else timeout):
-            await self._enter()
-            try:
-                guest = await self._pick()
-                return await guest.call(control, *attachments)
-            finally:
-                self._places.release()
+        answer = _Answer()
+        call = self.begin(answer, style, body, self._settings.timeout if timeout is None else timeout)
+        try:
+            return await answer
+        except asyncio.CancelledError:
+            call.abandon()
+            raise
 
-    async def stream(self, control: dict[str, Any], *attachments: bytes) -> AsyncGenerator[bytes]:
-        """The bodies of the items of a generator; closing this closes it. Raises OrcError.
+    async def stream(self, style: int, body: bytes) -> AsyncGenerator[bytes]:
+        """The messages of a call that sends several; closing this closes the generator. Raises OrcError.
 
-        Each item may take as long as the settings let a call take; the caller's deadline ends the whole.
+        The guest is at most `CREDIT_AT_FIRST` messages ahead of who reads this. Each may take as long as the settings
+        let a call take; the caller's deadline ends the whole.
         """
-        await self._enter()
+        messages = Messages()
+        call = self.begin(messages, style, body, None)
+        taken = 0
         try:
-            guest = await self._pick()
-            async with contextlib.aclosing(guest.stream(control, *attachments)) as items:
-                while True:
-                    async with self._limited(self._settings.timeout):
-                        item = await anext(items, None)
-                    if item is None:
-                        return
-                    yield item
+            while True:
+                try:
+                    async with asyncio.timeout(self._settings.timeout):
+                        body_or_end = await messages.next()
+                except TimeoutError:
+                    raise deadline_exceeded(self._settings.timeout) from None
+                if body_or_end is None:
+                    return
+                yield body_or_end
+                taken += 1
+                if taken % _CREDIT_STEP == 0:
+                    call.add_credit(_CREDIT_STEP)
         finally:
-            self._places.release()
+            call.abandon()
 
-    @contextlib.asynccontextmanager
-    async def _limited(self, seconds: float) -> AsyncIterator[None]:
-        try:
-            async with asyncio.timeout(seconds):
-                yield
-        except TimeoutError:
-            text = f"the call took longer than {seconds:g} s"
-            raise error("DEADLINE_EXCEEDED", text, {"timeout": f"{seconds:g}s"}) from None
+    def begin(
+        self, receiver: Receiver, style: int, body: bytes, timeout: float | None, session: int = 0,
+        guest: Guest | None = None,
+    ) -> Call:  # fmt: skip
+        """Starts a call, or has it wait for its turn; raises OrcError where it can't even wait.
 
-    async def _enter(self) -> None:
-        if self._places.locked() and self._waiting >= self._settings.queue:
-            limits = {"queue": str(self._settings.queue), "max_concurrency": str(self._settings.max_concurrency)}
-            text = f"{self._waiting} calls are waiting already, which is all that `queue` allows"
-            raise error("QUEUE_FULL", text, limits)
-        self._waiting += 1
-        try:
-            await self._places.acquire()
-        finally:
-            self._waiting -= 1
+        The receiver gets everything that comes of it, a failure after `timeout` seconds included. `guest` is the one
+        that it must run in, if it lives.
+        """
+        call = Call(self, receiver, style, body, session, guest)
+        if self._free > 0 and not self._queue and (chosen := self._choose(guest)) is not None:
+            self._free -= 1
+            call.launch(chosen)
+        elif len(self._queue) < self._settings.queue:
+            self._check_hope()
+            self._queue.append(call)
+        else:
+            raise self._full()
+        if timeout is not None:
+            call.limit(timeout)
+        return call
 
-    async def _pick(self) -> Guest:
-        """The running guest with the fewest calls; waits for one that is being started again."""
-        while not (guests := [guest for guest in self._guests if guest.alive]):
-            if self._last_failure is not None:
-                raise error("MODULE_UNAVAILABLE", f"the module can't be started again: {self._last_failure.message}")
-            self._changed.clear()
-            await self._changed.wait()
-        return guests[0] if len(guests) == 1 else min(guests, key=lambda guest: guest.load)
+    def _full(self) -> OrcError:
+        settings = self._settings
+        limits = {"queue": str(settings.queue), "max_concurrency": str(settings.max_concurrency)}
+        text = f"{settings.queue} calls are waiting already, which is all that `queue` allows"
+        return error("QUEUE_FULL", text, limits)
+
+    def _check_hope(self) -> None:
+        """Raises OrcError where there is no guest and the last attempt to start one has failed."""
+        if self._failure is not None and not any(guest.alive for guest in self._guests):
+            raise error("MODULE_UNAVAILABLE", f"the module can't be started again: {self._failure.message}")
+
+    def _choose(self, wanted: Guest | None = None) -> Guest | None:
+        """The wanted guest, or the one with the fewest calls; None where none lives."""
+        if wanted is not None and wanted.alive:
+            return wanted
+        guests = self._guests
+        if len(guests) == 1:
+            return guests[0] if guests[0].alive else None
+        return min((guest for guest in guests if guest.alive), key=lambda guest: guest.load, default=None)
+
+    def release_place(self) -> None:
+        """Gives a place to the next call that waits."""
+        self._free += 1
+        self._serve_queue()
+
+    def forget(self, call: Call) -> None:
+        """Takes a call out of the queue."""
+        with contextlib.suppress(ValueError):
+            self._queue.remove(call)
+
+    def _serve_queue(self) -> None:
+        while self._queue and self._free > 0 and (guest := self._choose(self._queue[0].guest)) is not None:
+            self._free -= 1
+            self._queue.popleft().launch(guest)
+
+    # --- guests ---
+
+    def guest_for_session(self) -> Guest | None:
+        """The guest that a new session's calls shall run in."""
+        return self._choose()
+
+    def end_session(self, number: int) -> None:
+        """Has every guest forget what it has of a session; a call may have gone to another one than the session's."""
+        for guest in self._guests:
+            guest.send(END, number)
+
+    def is_of_this_pod(self, obj_id: str) -> bool:
+        """Whether the id is, or looks like, one of an object that a guest of this pod has made."""
+        return obj_id.startswith(self._place + "-")
+
+    def holder(self, obj_id: str) -> Guest | None:
+        """The living guest that has an object of this pod, as its id says; None where it is gone."""
+        number = obj_id[len(self._place) + 1 :].partition("-")[0]
+        return next((guest for guest in self._guests if str(guest.number) == number and guest.alive), None)
+
+    async def _new_guest(self) -> Guest:
+        self._last_guest += 1
+        return await Guest.start(self._settings, self._last_guest, f"{self._place}-{self._last_guest}")
 
     def _add(self, guest: Guest) -> None:
         self._guests.append(guest)
-        self._last_failure = None
-        self._changed.set()
+        self._failure = None
         self._on_serving(True)
+        self._serve_queue()
 
     async def _keep(self, guest: Guest) -> None:
         """Starts another guest whenever this one takes no more calls."""
@@ -134,14 +198,14 @@ class Calls:
             await guest.retired.wait()
             self._guests.remove(guest)
             self._retired.add(guest)
-            guest.ended.add_done_callback(partial(self._forget, guest))
+            guest.ended.add_done_callback(partial(self._forget_guest, guest))
             self._on_serving(bool(self._guests))
             logger.warning("a guest takes no more calls; starting another")
             pause = 0.0 if loop.time() - started > _STABLE_AFTER else pause
             guest, pause = await self._restart(pause)
             self._add(guest)
 
-    def _forget(self, guest: Guest, _: object) -> None:
+    def _forget_guest(self, guest: Guest, _: object) -> None:
         self._retired.discard(guest)
 
     async def _restart(self, pause: float) -> tuple[Guest, float]:
@@ -150,8 +214,162 @@ class Calls:
             await asyncio.sleep(pause)
             pause = min(max(_FIRST_PAUSE, pause * 2), _LONGEST_PAUSE)
             try:
-                return await Guest.start(self._guest_settings), pause
+                return await self._new_guest(), pause
             except OrcError as failure:
                 logger.error("the module can't be started again: %s", failure.message)
-                self._last_failure = failure
-                self._changed.set()
+                self._failure = failure
+                if not self._guests:
+                    waiting, self._queue = self._queue, deque()
+                    text = f"the module can't be started again: {failure.message}"
+                    for call in waiting:
+                        call.set_exception(error("MODULE_UNAVAILABLE", text))
+
+
+def deadline_exceeded(seconds: float) -> OrcError:
+    """The failure of a call that took too long."""
+    return error("DEADLINE_EXCEEDED", f"the call took longer than {seconds:g} s", {"timeout": f"{seconds:g}s"})
+
+
+class Call:
+    """A call that waits or runs; the guest's answer goes through it to its receiver."""
+
+    __slots__ = ("_body", "_calls", "_id", "_receiver", "_session", "_style", "_timer", "guest", "has_moved", "seconds")
+
+    def __init__(
+        self, calls: Calls, receiver: Receiver, style: int, body: bytes, session: int, guest: Guest | None
+    ) -> None:
+        self._calls = calls
+        self._receiver: Receiver | None = receiver
+        self._style = style
+        self._body = body
+        self._session = session
+        self.guest = guest
+        self._id = 0
+        self._timer: asyncio.TimerHandle | None = None
+        self.seconds = 0.0
+        self.has_moved = False
+
+    def launch(self, guest: Guest) -> None:
+        """Sends it to a guest."""
+        self.guest = guest
+        self._id = guest.begin(self, self._style, self._session, self._body)
+
+    def limit(self, seconds: float) -> None:
+        """Has it fail after so many seconds from now."""
+        if self._timer is not None:
+            self._timer.cancel()
+        self.seconds = seconds
+        self._timer = asyncio.get_running_loop().call_later(seconds, self._expire)
+
+    def add_credit(self, items: int, style: int = 0) -> None:
+        """Lets it send so many more messages before its last one."""
+        if self._id and self.guest is not None and self._receiver is not None:
+            self.guest.add_credit(self._id, items, style)
+
+    def abandon(self) -> None:
+        """Cancels it; nothing more comes of it."""
+        if self._receiver is None:
+            return
+        self._receiver = None
+        if self._id and self.guest is not None:
+            self.guest.abandon(self._id)
+        self._end()
+
+    def add(self, body: bytes) -> None:
+        assert self._receiver is not None
+        self._receiver.add(body)
+
+    def set_result(self, body: bytes) -> None:
+        receiver, self._receiver = self._receiver, None
+        self._end()
+        assert receiver is not None
+        receiver.set_result(body)
+
+    def set_exception(self, failure: OrcError) -> None:
+        if isinstance(failure, ObjectElsewhere) and self._calls.is_of_this_pod(failure.obj_id):
+            if self._has_moved_to(self._calls.holder(failure.obj_id)):
+                return
+            failure = objects_apart() if self.has_moved else error("OBJECT_LOST", failure.message, failure.metadata)
+        receiver, self._receiver = self._receiver, None
+        self._end()
+        assert receiver is not None
+        receiver.set_exception(failure)
+
+    def _has_moved_to(self, guest: Guest | None) -> bool:
+        """Whether it runs again, once, in the guest of this pod that has the object."""
+        if guest is None or self.has_moved or guest is self.guest:
+            return False
+        self.has_moved = True
+        self.launch(guest)
+        return True
+
+    def _expire(self) -> None:
+        receiver = self._receiver
+        self.abandon()
+        if receiver is not None:
+            receiver.set_exception(deadline_exceeded(self.seconds))
+
+    def _end(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        if self._id:
+            self._calls.release_place()
+        else:
+            self._calls.forget(self)
+
+
+def objects_apart() -> OrcError:
+    """The failure of a call that names objects of several processes."""
+    text = "the objects that this call names are not in the same process, so they can't be used together"
+    return error("OBJECTS_APART", text)
+
+
+class _Answer(asyncio.Future[bytes]):
+    """The one message that answers a call."""
+
+    def add(self, body: bytes) -> None:
+        raise FrameError("an item of no stream")
+
+    # Whoever awaits it may have been cancelled just now, and not have told yet.
+    def set_result(self, body: bytes) -> None:
+        if not self.done():
+            super().set_result(body)
+
+    def set_exception(self, failure: type | BaseException) -> None:
+        if not self.done():
+            super().set_exception(failure)
+
+
+class Messages:
+    """The messages of a call that have come and are not yet taken, then its end."""
+
+    def __init__(self) -> None:
+        self._messages: deque[bytes] = deque()
+        self._has_ended = False
+        self._failure: OrcError | None = None
+        self._come = asyncio.Event()
+
+    def add(self, body: bytes) -> None:
+        if len(self._messages) >= CREDIT_AT_FIRST:
+            raise FrameError("more items than it has credit for")
+        self._messages.append(body)
+        self._come.set()
+
+    def set_result(self, body: bytes) -> None:
+        self._has_ended = True
+        self._come.set()
+
+    def set_exception(self, failure: OrcError) -> None:
+        self._failure = failure
+        self.set_result(b"")
+
+    async def next(self) -> bytes | None:
+        """The next message; None at the end. Raises OrcError where the call has failed."""
+        while not self._messages and not self._has_ended:
+            self._come.clear()
+            await self._come.wait()
+        if self._messages:
+            return self._messages.popleft()
+        if self._failure is not None:
+            raise self._failure
+        return None

@@ -1,125 +1,137 @@
-"""ModuleService: each method converts, calls, converts."""
+"""ModuleService: its messages pass through as bytes, to a guest or to the pod that holds the object that they name."""
 
 from __future__ import annotations
 
 import contextlib
 import json
 from collections.abc import AsyncGenerator, AsyncIterator
-from typing import Any
 
 from google.api import httpbody_pb2
 from google.protobuf import json_format
 
 from jac_orc.core.server import Context
 from jac_orc.errors import OrcError, error, to_status
-from jac_orc.module_server.calls import Calls
-from jac_orc.module_server.codecs import value
+from jac_orc.guest.wire import STYLES
+from jac_orc.module_server.calls import Calls, objects_apart
+from jac_orc.module_server.guest_errors import ObjectElsewhere
+from jac_orc.module_server.peers import SENT_ON, Peers
+from jac_orc.module_server.session import Session
 from jac_orc.v1 import module_pb2
+
+SERVICE = module_pb2.DESCRIPTOR.services_by_name["ModuleService"]
 
 
 class ModuleServicer:
-    """Answers the calls of one module."""
+    """Answers the calls of one module; every method takes and gives bytes."""
 
-    def __init__(self, module_name: str, calls: Calls) -> None:
-        self._module_name = module_name
+    def __init__(self, calls: Calls, peers: Peers, timeout: float) -> None:
         self._calls = calls
+        self._peers = peers
+        self._timeout = timeout
 
-    async def Call(self, request: module_pb2.CallRequest, context: Context) -> module_pb2.CallResponse:
-        self._refuse_objects(request.obj_id)
-        body = value.body(request.args, request.kwargs)
-        answer = await self._run(request, context, "call", request.method, body)
-        return module_pb2.CallResponse(result=value.result(answer))
+    async def Call(self, request: bytes, context: Context) -> bytes:
+        return await self._answer("Call", request, context)
 
-    async def RunModule(self, request: module_pb2.RunModuleRequest, context: Context) -> module_pb2.RunModuleResponse:
-        self._refuse_objects(request.obj_id)
-        answer = await self._run(request, context, "pack", request.method_name, request.body.data)
-        return module_pb2.RunModuleResponse(body=_json(answer))
+    async def RunModule(self, request: bytes, context: Context) -> bytes:
+        return await self._answer("RunModule", request, context)
 
-    async def CallJson(self, request: module_pb2.CallJsonRequest, context: Context) -> module_pb2.CallJsonResponse:
-        answer = await self._run(request, context, "call", None, request.body.data)
-        return module_pb2.CallJsonResponse(body=_json(answer))
+    async def CallJson(self, request: bytes, context: Context) -> bytes:
+        return await self._answer("CallJson", request, context)
 
-    async def CallNamed(self, request: module_pb2.CallNamedRequest, context: Context) -> module_pb2.CallNamedResponse:
-        answer = await self._run(request, context, "named", request.method_name, request.body.data)
-        return module_pb2.CallNamedResponse(body=_json(answer))
+    async def CallNamed(self, request: bytes, context: Context) -> bytes:
+        return await self._answer("CallNamed", request, context)
 
-    async def Describe(self, request: module_pb2.DescribeRequest, context: Context) -> module_pb2.DescribeResponse:
-        self._check_module(request.module_name)
-        answer = await self._calls.call({"op": "describe"}, timeout=context.time_remaining())
-        return json_format.ParseDict(json.loads(answer), module_pb2.DescribeResponse())
+    async def Describe(self, request: bytes, context: Context) -> bytes:
+        return await self._answer("Describe", request, context)
 
-    async def Stream(
-        self, request: module_pb2.StreamRequest, context: Context
-    ) -> AsyncIterator[module_pb2.StreamResponse]:
-        self._refuse_objects(request.obj_id)
-        body = value.body(request.args, request.kwargs)
-        async with contextlib.aclosing(self._items(request, request.method, body)) as items:
-            async for item in items:
-                yield module_pb2.StreamResponse(result=value.result(item))
+    async def ReleaseObject(self, request: bytes, context: Context) -> bytes:
+        return await self._answer("ReleaseObject", request, context)
 
-    async def Session(self, request: Any, context: Context) -> None:
-        raise _not_implemented("Session")
+    async def RenewObject(self, request: bytes, context: Context) -> bytes:
+        return await self._answer("RenewObject", request, context)
 
-    async def StreamJson(
-        self, request: module_pb2.StreamJsonRequest, context: Context
-    ) -> AsyncIterator[module_pb2.StreamJsonResponse]:
-        async with contextlib.aclosing(self._lines(self._items(request, None, request.body.data))) as lines:
+    async def Stream(self, request: bytes, context: Context) -> AsyncGenerator[bytes]:
+        async with contextlib.aclosing(self._messages("Stream", request, context)) as messages:
+            async for message in messages:
+                yield message
+
+    async def StreamJson(self, request: bytes, context: Context) -> AsyncGenerator[bytes]:
+        async with contextlib.aclosing(self._lines(self._messages("StreamJson", request, context))) as lines:
             async for line in lines:
-                yield module_pb2.StreamJsonResponse(body=_json(line))
+                yield line
 
-    async def ReleaseObject(self, request: module_pb2.ReleaseObjectRequest, context: Context) -> None:
-        raise _not_implemented("ReleaseObject")
+    async def Session(self, requests: AsyncIterator[bytes], context: Context) -> AsyncGenerator[bytes]:
+        def relay(obj_id: str, messages: AsyncIterator[bytes]) -> AsyncGenerator[bytes]:
+            self._check_not_sent_on(context)
+            return self._peers.stream(_path("Session"), messages, obj_id, None)
 
-    async def RenewObject(self, request: module_pb2.RenewObjectRequest, context: Context) -> None:
-        raise _not_implemented("RenewObject")
+        session = Session(self._calls, self._timeout, relay)
+        async with contextlib.aclosing(session.responses(requests)) as responses:
+            async for response in responses:
+                yield response
 
-    async def GetOpenApi(self, request: module_pb2.GetOpenApiRequest, context: Context) -> None:
+    async def GetOpenApi(self, request: bytes, context: Context) -> bytes:
         raise _not_implemented("GetOpenApi")
 
-    async def GetProto(self, request: module_pb2.GetProtoRequest, context: Context) -> None:
+    async def GetProto(self, request: bytes, context: Context) -> bytes:
         raise _not_implemented("GetProto")
 
-    async def _run(self, request: Any, context: Context, style: str, method: str | None, body: bytes) -> bytes:
-        self._check_call(request, method)
-        control = {"op": "call", "style": style, "method": method}
-        return await self._calls.call(control, body, timeout=context.time_remaining())
+    async def _answer(self, method: str, request: bytes, context: Context) -> bytes:
+        timeout = context.time_remaining()
+        try:
+            return await self._calls.call(_STYLES[method], request, timeout)
+        except ObjectElsewhere as elsewhere:
+            self._check_not_sent_on(context)
+            return await self._peers.call(_path(method), request, elsewhere.obj_id, timeout)
 
-    def _items(self, request: Any, method: str | None, body: bytes) -> AsyncGenerator[bytes]:
-        self._check_call(request, method)
-        return self._calls.stream({"op": "stream", "style": "call", "method": method}, body)
+    async def _messages(self, method: str, request: bytes, context: Context) -> AsyncGenerator[bytes]:
+        try:
+            async with contextlib.aclosing(self._calls.stream(_STYLES[method], request)) as messages:
+                async for message in messages:
+                    yield message
+        except ObjectElsewhere as elsewhere:  # before the first message: the call has not run
+            self._check_not_sent_on(context)
+            relayed = self._peers.stream(_path(method), _only(request), elsewhere.obj_id, context.time_remaining())
+            async with contextlib.aclosing(relayed) as messages:
+                async for message in messages:
+                    yield message
 
-    async def _lines(self, items: AsyncGenerator[bytes]) -> AsyncGenerator[bytes]:
-        """The items as lines; a failure after the first is the last line, as the status has been sent by then."""
+    async def _lines(self, messages: AsyncGenerator[bytes]) -> AsyncGenerator[bytes]:
+        """The messages; a failure after the first is the last line, as the status has been sent by then."""
         begun = False
-        async with contextlib.aclosing(items):
+        async with contextlib.aclosing(messages):
             try:
-                async for item in items:
+                async for message in messages:
                     begun = True
-                    yield item + b"\n"
+                    yield message
             except OrcError as failure:
                 if not begun:
                     raise
-                status = json_format.MessageToDict(to_status(failure), preserving_proto_field_name=True)
-                yield json.dumps({"error": status}, ensure_ascii=False, separators=(",", ":")).encode() + b"\n"
+                yield _last_line(failure)
 
-    def _check_call(self, request: Any, method: str | None) -> None:
-        self._check_module(request.module_name)
-        if method == "":
-            raise error("MALFORMED_REQUEST", "no method is named", {"field": "method"})
-
-    def _check_module(self, named: str) -> None:
-        if named and named != self._module_name:
-            message = f"this is the server of {self._module_name}, and the request names {named[:200]}"
-            raise error("MODULE_MISMATCH", message, {"module": self._module_name})
-
-    def _refuse_objects(self, obj_id: str) -> None:
-        if obj_id:
-            raise error("NOT_IMPLEMENTED", "calls on objects are not implemented yet")
+    def _check_not_sent_on(self, context: Context) -> None:
+        """Raises OrcError for a call that has been sent on already: its objects are in more than one process."""
+        if any(name == SENT_ON for name, _ in context.invocation_metadata() or ()):
+            raise objects_apart()
 
 
-def _json(document: bytes) -> httpbody_pb2.HttpBody:
-    return httpbody_pb2.HttpBody(content_type="application/json", data=document)
+_STYLES = {name: number for number, name in enumerate(STYLES)}
 
 
-def _not_implemented(method: str) -> Exception:
+def _path(method: str) -> str:
+    return f"/{SERVICE.full_name}/{method}"
+
+
+async def _only(request: bytes) -> AsyncIterator[bytes]:
+    yield request
+
+
+def _last_line(failure: OrcError) -> bytes:
+    status = json_format.MessageToDict(to_status(failure), preserving_proto_field_name=True)
+    line = json.dumps({"error": status}, ensure_ascii=False, separators=(",", ":")).encode() + b"\n"
+    body = httpbody_pb2.HttpBody(content_type="application/json", data=line)
+    return module_pb2.StreamJsonResponse(body=body).SerializeToString()
+
+
+def _not_implemented(method: str) -> OrcError:
     return error("NOT_IMPLEMENTED", f"{method} is not implemented yet")

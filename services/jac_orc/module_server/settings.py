@@ -16,6 +16,10 @@ class Settings:
     """Where to listen; 0 picks a free port, told over `notify_fd`."""
     host: str = "0.0.0.0"  # noqa: S104 - in a container, pods are reached from outside; on one machine it is loopback
     """The address to listen on."""
+    pod_address: str | None = None
+    """The IP address at which the pod is reached, as its endpoint has it; None: `host`, or where the hostname leads."""
+    pod_manager_url: str | None = None
+    """`HOST:PORT` of the pod manager, which is asked where an object's pod is; None: it can't be asked."""
     guest_python: str = sys.executable
     """The interpreter of the module's own environment, which runs the guests."""
     workers: int = 1
@@ -34,6 +38,16 @@ class Settings:
     """Seconds that calls in flight have to end when the server stops."""
     lame_duck: float = 0.3
     """Seconds between telling NOT_SERVING and refusing new calls, in which clients and proxies turn elsewhere."""
+    max_answer_bytes: int = 64 * 1024 * 1024
+    """How large a message's value may be: what Envoy and gRPC are set up to carry in one piece."""
+    max_array_bytes: int = 512 * 1024 * 1024
+    """How large the arrays of one call of a session may be together, and those that are on their way to a guest."""
+    max_objects: int = 10_000
+    """How many objects a guest keeps; a call that would make one more is refused."""
+    max_object_bytes: int = 1024 * 1024 * 1024
+    """How many bytes these may have together, by their own account."""
+    object_lease: float = 900.0
+    """Seconds that an object lives after its last use."""
     refused: tuple[str, ...] = ()
     """Top-level modules whose names the module must not hand out; the pod manager's policy."""
     log_level: str = "info"

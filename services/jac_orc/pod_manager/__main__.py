@@ -92,7 +92,10 @@ async def serve(settings: Settings, allowed: policy.Policy) -> None:
     stop = asyncio.create_task(lifecycle.stop_requested(settings.lifeline_fd))
     environments = Environments(settings.cache_dir / "environments")
     await asyncio.to_thread(environments.remove_abandoned)
-    backend = LocalBackend(settings.state_dir, environments, settings.run_id, settings.lifeline_fd, allowed.refused)
+    backend = LocalBackend(
+        settings.state_dir, environments, settings.run_id, settings.lifeline_fd, allowed.refused,
+        f"{settings.host}:{settings.port}",
+    )  # fmt: skip
     manager = PodManager(settings, allowed, backend)
     await backend.start()
     await manager.start()

@@ -6,7 +6,7 @@ because none of its pods is ready. Messages are forwarded as bytes, so any metho
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from functools import partial
 from typing import Any
 
@@ -54,7 +54,7 @@ class Activator(grpc.GenericRpcHandler):
         for channel in self._channels.values():
             await channel.close(None)
 
-    async def _forward(self, method: str, requests: AsyncIterator[bytes], context: Context) -> AsyncIterator[bytes]:
+    async def _forward(self, method: str, requests: AsyncIterator[bytes], context: Context) -> AsyncGenerator[bytes]:
         messages = aiter(requests)
         first = await anext(messages, None)
         if first is None:
@@ -99,8 +99,9 @@ class Activator(grpc.GenericRpcHandler):
                 request.ParseFromString(first)
             except Exception as failure:
                 raise error("MALFORMED_REQUEST", "the request can't be parsed") from failure
-            if request.module_name:  # type: ignore[attr-defined]
-                return request.module_name  # type: ignore[attr-defined, no-any-return]
+            named: str = request.module_name or getattr(request, "obj_id", "").partition("-")[0]  # type: ignore[attr-defined]
+            if named:
+                return named
         text = "no module is named: send the metadata `x-module`, or call MODULE.modules.local, or set `module_name`"
         raise error("MODULE_NAME_INVALID", text)
 

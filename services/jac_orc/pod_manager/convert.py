@@ -132,7 +132,7 @@ def _timestamp(seconds: float) -> timestamp_pb2.Timestamp:
 
 def log_message(line: LogLine) -> pb.ReadLogsResponse:
     """The log line as a message."""
-    message = pb.ReadLogsResponse(pod=line.pod, stream=line.stream, text=line.text)
+    message = pb.ReadLogsResponse(pod=line.pod, stream=line.stream, text=line.text, call_id=line.call_id)
     if line.time:
         message.time.FromJsonString(line.time)
     return message

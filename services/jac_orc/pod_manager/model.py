@@ -124,6 +124,8 @@ class LogLine:
     pod: str
     stream: str
     text: str
+    call_id: str = ""
+    """The call that printed it; empty where none did."""
 
 
 def check_name(name: str) -> None:

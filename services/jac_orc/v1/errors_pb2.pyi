@@ -41,6 +41,9 @@ class ErrorReason(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     ERROR_REASON_UNAUTHENTICATED: _ClassVar[ErrorReason]
     ERROR_REASON_INTERNAL: _ClassVar[ErrorReason]
     ERROR_REASON_INTERFACE_INCOMPATIBLE: _ClassVar[ErrorReason]
+    ERROR_REASON_ARGUMENT_NOT_CONVERTIBLE: _ClassVar[ErrorReason]
+    ERROR_REASON_OBJECTS_APART: _ClassVar[ErrorReason]
+    ERROR_REASON_CANCELLED: _ClassVar[ErrorReason]
 ERROR_REASON_UNSPECIFIED: ErrorReason
 ERROR_REASON_MODULE_NAME_INVALID: ErrorReason
 ERROR_REASON_MODULE_NOT_FOUND: ErrorReason
@@ -73,6 +76,9 @@ ERROR_REASON_HOST_NOT_ALLOWED: ErrorReason
 ERROR_REASON_UNAUTHENTICATED: ErrorReason
 ERROR_REASON_INTERNAL: ErrorReason
 ERROR_REASON_INTERFACE_INCOMPATIBLE: ErrorReason
+ERROR_REASON_ARGUMENT_NOT_CONVERTIBLE: ErrorReason
+ERROR_REASON_OBJECTS_APART: ErrorReason
+ERROR_REASON_CANCELLED: ErrorReason
 
 class ExceptionInfo(_message.Message):
     __slots__ = ("type", "message", "traceback", "notes", "cause", "exceptions")

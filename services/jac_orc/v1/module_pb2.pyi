@@ -100,33 +100,49 @@ class StreamResponse(_message.Message):
     def __init__(self, result: _Optional[_Union[_struct_pb2.Value, _Mapping]] = ...) -> None: ...
 
 class SessionRequest(_message.Message):
-    __slots__ = ("call", "cancel", "chunk", "credit", "release")
+    __slots__ = ("call", "cancel", "chunk", "credit", "release", "batch")
     CALL_FIELD_NUMBER: _ClassVar[int]
     CANCEL_FIELD_NUMBER: _ClassVar[int]
     CHUNK_FIELD_NUMBER: _ClassVar[int]
     CREDIT_FIELD_NUMBER: _ClassVar[int]
     RELEASE_FIELD_NUMBER: _ClassVar[int]
+    BATCH_FIELD_NUMBER: _ClassVar[int]
     call: SessionCall
     cancel: SessionCancel
     chunk: SessionChunk
     credit: SessionCredit
     release: SessionRelease
-    def __init__(self, call: _Optional[_Union[SessionCall, _Mapping]] = ..., cancel: _Optional[_Union[SessionCancel, _Mapping]] = ..., chunk: _Optional[_Union[SessionChunk, _Mapping]] = ..., credit: _Optional[_Union[SessionCredit, _Mapping]] = ..., release: _Optional[_Union[SessionRelease, _Mapping]] = ...) -> None: ...
+    batch: SessionRequestBatch
+    def __init__(self, call: _Optional[_Union[SessionCall, _Mapping]] = ..., cancel: _Optional[_Union[SessionCancel, _Mapping]] = ..., chunk: _Optional[_Union[SessionChunk, _Mapping]] = ..., credit: _Optional[_Union[SessionCredit, _Mapping]] = ..., release: _Optional[_Union[SessionRelease, _Mapping]] = ..., batch: _Optional[_Union[SessionRequestBatch, _Mapping]] = ...) -> None: ...
+
+class SessionRequestBatch(_message.Message):
+    __slots__ = ("requests",)
+    REQUESTS_FIELD_NUMBER: _ClassVar[int]
+    requests: _containers.RepeatedCompositeFieldContainer[SessionRequest]
+    def __init__(self, requests: _Optional[_Iterable[_Union[SessionRequest, _Mapping]]] = ...) -> None: ...
 
 class SessionResponse(_message.Message):
-    __slots__ = ("result", "item", "error", "chunk")
+    __slots__ = ("result", "item", "error", "chunk", "batch")
     RESULT_FIELD_NUMBER: _ClassVar[int]
     ITEM_FIELD_NUMBER: _ClassVar[int]
     ERROR_FIELD_NUMBER: _ClassVar[int]
     CHUNK_FIELD_NUMBER: _ClassVar[int]
+    BATCH_FIELD_NUMBER: _ClassVar[int]
     result: SessionResult
     item: SessionItem
     error: SessionError
     chunk: SessionChunk
-    def __init__(self, result: _Optional[_Union[SessionResult, _Mapping]] = ..., item: _Optional[_Union[SessionItem, _Mapping]] = ..., error: _Optional[_Union[SessionError, _Mapping]] = ..., chunk: _Optional[_Union[SessionChunk, _Mapping]] = ...) -> None: ...
+    batch: SessionResponseBatch
+    def __init__(self, result: _Optional[_Union[SessionResult, _Mapping]] = ..., item: _Optional[_Union[SessionItem, _Mapping]] = ..., error: _Optional[_Union[SessionError, _Mapping]] = ..., chunk: _Optional[_Union[SessionChunk, _Mapping]] = ..., batch: _Optional[_Union[SessionResponseBatch, _Mapping]] = ...) -> None: ...
+
+class SessionResponseBatch(_message.Message):
+    __slots__ = ("responses",)
+    RESPONSES_FIELD_NUMBER: _ClassVar[int]
+    responses: _containers.RepeatedCompositeFieldContainer[SessionResponse]
+    def __init__(self, responses: _Optional[_Iterable[_Union[SessionResponse, _Mapping]]] = ...) -> None: ...
 
 class SessionCall(_message.Message):
-    __slots__ = ("call_id", "method", "args", "kwargs", "target", "keep", "timeout", "credit")
+    __slots__ = ("call_id", "method", "args", "kwargs", "target", "keep", "timeout", "credit", "hold")
     class KwargsEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -142,6 +158,7 @@ class SessionCall(_message.Message):
     KEEP_FIELD_NUMBER: _ClassVar[int]
     TIMEOUT_FIELD_NUMBER: _ClassVar[int]
     CREDIT_FIELD_NUMBER: _ClassVar[int]
+    HOLD_FIELD_NUMBER: _ClassVar[int]
     call_id: int
     method: str
     args: _containers.RepeatedCompositeFieldContainer[_value_pb2.PythonValue]
@@ -150,7 +167,8 @@ class SessionCall(_message.Message):
     keep: bool
     timeout: _duration_pb2.Duration
     credit: int
-    def __init__(self, call_id: _Optional[int] = ..., method: _Optional[str] = ..., args: _Optional[_Iterable[_Union[_value_pb2.PythonValue, _Mapping]]] = ..., kwargs: _Optional[_Mapping[str, _value_pb2.PythonValue]] = ..., target: _Optional[_Union[_value_pb2.PythonValue, _Mapping]] = ..., keep: _Optional[bool] = ..., timeout: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., credit: _Optional[int] = ...) -> None: ...
+    hold: bool
+    def __init__(self, call_id: _Optional[int] = ..., method: _Optional[str] = ..., args: _Optional[_Iterable[_Union[_value_pb2.PythonValue, _Mapping]]] = ..., kwargs: _Optional[_Mapping[str, _value_pb2.PythonValue]] = ..., target: _Optional[_Union[_value_pb2.PythonValue, _Mapping]] = ..., keep: _Optional[bool] = ..., timeout: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., credit: _Optional[int] = ..., hold: _Optional[bool] = ...) -> None: ...
 
 class SessionCancel(_message.Message):
     __slots__ = ("call_id",)
@@ -159,14 +177,16 @@ class SessionCancel(_message.Message):
     def __init__(self, call_id: _Optional[int] = ...) -> None: ...
 
 class SessionChunk(_message.Message):
-    __slots__ = ("chunk_id", "data", "last")
+    __slots__ = ("chunk_id", "data", "last", "total")
     CHUNK_ID_FIELD_NUMBER: _ClassVar[int]
     DATA_FIELD_NUMBER: _ClassVar[int]
     LAST_FIELD_NUMBER: _ClassVar[int]
+    TOTAL_FIELD_NUMBER: _ClassVar[int]
     chunk_id: int
     data: bytes
     last: bool
-    def __init__(self, chunk_id: _Optional[int] = ..., data: _Optional[bytes] = ..., last: _Optional[bool] = ...) -> None: ...
+    total: int
+    def __init__(self, chunk_id: _Optional[int] = ..., data: _Optional[bytes] = ..., last: _Optional[bool] = ..., total: _Optional[int] = ...) -> None: ...
 
 class SessionCredit(_message.Message):
     __slots__ = ("call_id", "items")
@@ -177,10 +197,12 @@ class SessionCredit(_message.Message):
     def __init__(self, call_id: _Optional[int] = ..., items: _Optional[int] = ...) -> None: ...
 
 class SessionRelease(_message.Message):
-    __slots__ = ("obj_ids",)
+    __slots__ = ("obj_ids", "call_ids")
     OBJ_IDS_FIELD_NUMBER: _ClassVar[int]
+    CALL_IDS_FIELD_NUMBER: _ClassVar[int]
     obj_ids: _containers.RepeatedScalarFieldContainer[str]
-    def __init__(self, obj_ids: _Optional[_Iterable[str]] = ...) -> None: ...
+    call_ids: _containers.RepeatedScalarFieldContainer[int]
+    def __init__(self, obj_ids: _Optional[_Iterable[str]] = ..., call_ids: _Optional[_Iterable[int]] = ...) -> None: ...
 
 class SessionResult(_message.Message):
     __slots__ = ("call_id", "value")

@@ -306,16 +306,18 @@ class ReadLogsRequest(_message.Message):
     def __init__(self, module_name: _Optional[str] = ..., follow: _Optional[bool] = ..., tail: _Optional[int] = ...) -> None: ...
 
 class ReadLogsResponse(_message.Message):
-    __slots__ = ("time", "pod", "stream", "text")
+    __slots__ = ("time", "pod", "stream", "text", "call_id")
     TIME_FIELD_NUMBER: _ClassVar[int]
     POD_FIELD_NUMBER: _ClassVar[int]
     STREAM_FIELD_NUMBER: _ClassVar[int]
     TEXT_FIELD_NUMBER: _ClassVar[int]
+    CALL_ID_FIELD_NUMBER: _ClassVar[int]
     time: _timestamp_pb2.Timestamp
     pod: str
     stream: str
     text: str
-    def __init__(self, time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., pod: _Optional[str] = ..., stream: _Optional[str] = ..., text: _Optional[str] = ...) -> None: ...
+    call_id: str
+    def __init__(self, time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., pod: _Optional[str] = ..., stream: _Optional[str] = ..., text: _Optional[str] = ..., call_id: _Optional[str] = ...) -> None: ...
 
 class PlanModuleRequest(_message.Message):
     __slots__ = ("spec",)

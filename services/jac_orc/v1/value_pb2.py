@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x16jac_orc/v1/value.proto\x12\njac_orc.v1\"\x97\x06\n\x0bPythonValue\x12\x14\n\nnone_value\x18\x01 \x01(\x08H\x00\x12\x14\n\nbool_value\x18\x02 \x01(\x08H\x00\x12\x13\n\tint_value\x18\x03 \x01(\x12H\x00\x12\x17\n\rbig_int_value\x18\x04 \x01(\x0cH\x00\x12\x15\n\x0b\x66loat_value\x18\x05 \x01(\x01H\x00\x12\x16\n\x0cstring_value\x18\x06 \x01(\tH\x00\x12\x15\n\x0b\x62ytes_value\x18\x07 \x01(\x0cH\x00\x12\x19\n\x0f\x62ytearray_value\x18\x08 \x01(\x0cH\x00\x12\x31\n\rcomplex_value\x18\t \x01(\x0b\x32\x18.jac_orc.v1.ComplexValueH\x00\x12/\n\nlist_value\x18\n \x01(\x0b\x32\x19.jac_orc.v1.SequenceValueH\x00\x12\x30\n\x0btuple_value\x18\x0b \x01(\x0b\x32\x19.jac_orc.v1.SequenceValueH\x00\x12.\n\tset_value\x18\x0c \x01(\x0b\x32\x19.jac_orc.v1.SequenceValueH\x00\x12\x34\n\x0f\x66rozenset_value\x18\r \x01(\x0b\x32\x19.jac_orc.v1.SequenceValueH\x00\x12.\n\ndict_value\x18\x0e \x01(\x0b\x32\x18.jac_orc.v1.MappingValueH\x00\x12+\n\ntext_value\x18\x0f \x01(\x0b\x32\x15.jac_orc.v1.TextValueH\x00\x12/\n\x0crecord_value\x18\x10 \x01(\x0b\x32\x17.jac_orc.v1.RecordValueH\x00\x12/\n\x0ctensor_value\x18\x11 \x01(\x0b\x32\x17.jac_orc.v1.TensorValueH\x00\x12\x33\n\x0cobject_value\x18\x12 \x01(\x0b\x32\x1b.jac_orc.v1.ObjectReferenceH\x00\x12\x33\n\x0cresult_value\x18\x13 \x01(\x0b\x32\x1b.jac_orc.v1.ResultReferenceH\x00\x12 \n\x16surrogate_string_value\x18\x14 \x01(\x0cH\x00\x42\x06\n\x04kind\"/\n\x0c\x43omplexValue\x12\x0c\n\x04real\x18\x01 \x01(\x01\x12\x11\n\timaginary\x18\x02 \x01(\x01\"7\n\rSequenceValue\x12&\n\x05items\x18\x01 \x03(\x0b\x32\x17.jac_orc.v1.PythonValue\"9\n\x0cMappingValue\x12)\n\x07\x65ntries\x18\x01 \x03(\x0b\x32\x18.jac_orc.v1.MappingEntry\"\\\n\x0cMappingEntry\x12$\n\x03key\x18\x01 \x01(\x0b\x32\x17.jac_orc.v1.PythonValue\x12&\n\x05value\x18\x02 \x01(\x0b\x32\x17.jac_orc.v1.PythonValue\"\'\n\tTextValue\x12\x0c\n\x04type\x18\x01 \x01(\t\x12\x0c\n\x04text\x18\x02 \x01(\t\"D\n\x0bRecordValue\x12\x0c\n\x04type\x18\x01 \x01(\t\x12\'\n\x06\x66ields\x18\x02 \x03(\x0b\x32\x17.jac_orc.v1.RecordField\"C\n\x0bRecordField\x12\x0c\n\x04name\x18\x01 \x01(\t\x12&\n\x05value\x18\x02 \x01(\x0b\x32\x17.jac_orc.v1.PythonValue\"b\n\x0bTensorValue\x12\r\n\x05\x64type\x18\x01 \x01(\t\x12\r\n\x05shape\x18\x02 \x03(\x04\x12\x15\n\rfortran_order\x18\x03 \x01(\x08\x12\x0c\n\x04\x64\x61ta\x18\x04 \x01(\x0c\x12\x10\n\x08\x63hunk_id\x18\x05 \x01(\x04\"R\n\x0fObjectReference\x12\x0e\n\x06obj_id\x18\x01 \x01(\t\x12\x0c\n\x04type\x18\x02 \x01(\t\x12\x0c\n\x04repr\x18\x03 \x01(\t\x12\x13\n\x0bis_callable\x18\x04 \x01(\x08\"\"\n\x0fResultReference\x12\x0f\n\x07\x63\x61ll_id\x18\x01 \x01(\x04\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x16jac_orc/v1/value.proto\x12\njac_orc.v1\"\x97\x06\n\x0bPythonValue\x12\x14\n\nnone_value\x18\x01 \x01(\x08H\x00\x12\x14\n\nbool_value\x18\x02 \x01(\x08H\x00\x12\x13\n\tint_value\x18\x03 \x01(\x12H\x00\x12\x17\n\rbig_int_value\x18\x04 \x01(\x0cH\x00\x12\x15\n\x0b\x66loat_value\x18\x05 \x01(\x01H\x00\x12\x16\n\x0cstring_value\x18\x06 \x01(\tH\x00\x12\x15\n\x0b\x62ytes_value\x18\x07 \x01(\x0cH\x00\x12\x19\n\x0f\x62ytearray_value\x18\x08 \x01(\x0cH\x00\x12\x31\n\rcomplex_value\x18\t \x01(\x0b\x32\x18.jac_orc.v1.ComplexValueH\x00\x12/\n\nlist_value\x18\n \x01(\x0b\x32\x19.jac_orc.v1.SequenceValueH\x00\x12\x30\n\x0btuple_value\x18\x0b \x01(\x0b\x32\x19.jac_orc.v1.SequenceValueH\x00\x12.\n\tset_value\x18\x0c \x01(\x0b\x32\x19.jac_orc.v1.SequenceValueH\x00\x12\x34\n\x0f\x66rozenset_value\x18\r \x01(\x0b\x32\x19.jac_orc.v1.SequenceValueH\x00\x12.\n\ndict_value\x18\x0e \x01(\x0b\x32\x18.jac_orc.v1.MappingValueH\x00\x12+\n\ntext_value\x18\x0f \x01(\x0b\x32\x15.jac_orc.v1.TextValueH\x00\x12/\n\x0crecord_value\x18\x10 \x01(\x0b\x32\x17.jac_orc.v1.RecordValueH\x00\x12/\n\x0ctensor_value\x18\x11 \x01(\x0b\x32\x17.jac_orc.v1.TensorValueH\x00\x12\x33\n\x0cobject_value\x18\x12 \x01(\x0b\x32\x1b.jac_orc.v1.ObjectReferenceH\x00\x12\x33\n\x0cresult_value\x18\x13 \x01(\x0b\x32\x1b.jac_orc.v1.ResultReferenceH\x00\x12 \n\x16surrogate_string_value\x18\x14 \x01(\x0cH\x00\x42\x06\n\x04kind\"/\n\x0c\x43omplexValue\x12\x0c\n\x04real\x18\x01 \x01(\x01\x12\x11\n\timaginary\x18\x02 \x01(\x01\"U\n\rSequenceValue\x12&\n\x05items\x18\x01 \x03(\x0b\x32\x17.jac_orc.v1.PythonValue\x12\x0e\n\x06\x66loats\x18\x02 \x03(\x01\x12\x0c\n\x04ints\x18\x03 \x03(\x10\"9\n\x0cMappingValue\x12)\n\x07\x65ntries\x18\x01 \x03(\x0b\x32\x18.jac_orc.v1.MappingEntry\"\\\n\x0cMappingEntry\x12$\n\x03key\x18\x01 \x01(\x0b\x32\x17.jac_orc.v1.PythonValue\x12&\n\x05value\x18\x02 \x01(\x0b\x32\x17.jac_orc.v1.PythonValue\"\'\n\tTextValue\x12\x0c\n\x04type\x18\x01 \x01(\t\x12\x0c\n\x04text\x18\x02 \x01(\t\"D\n\x0bRecordValue\x12\x0c\n\x04type\x18\x01 \x01(\t\x12\'\n\x06\x66ields\x18\x02 \x03(\x0b\x32\x17.jac_orc.v1.RecordField\"C\n\x0bRecordField\x12\x0c\n\x04name\x18\x01 \x01(\t\x12&\n\x05value\x18\x02 \x01(\x0b\x32\x17.jac_orc.v1.PythonValue\"p\n\x0bTensorValue\x12\r\n\x05\x64type\x18\x01 \x01(\t\x12\r\n\x05shape\x18\x02 \x03(\x04\x12\x15\n\rfortran_order\x18\x03 \x01(\x08\x12\x0c\n\x04\x64\x61ta\x18\x04 \x01(\x0c\x12\x10\n\x08\x63hunk_id\x18\x05 \x01(\x04\x12\x0c\n\x04type\x18\x06 \x01(\t\"R\n\x0fObjectReference\x12\x0e\n\x06obj_id\x18\x01 \x01(\t\x12\x0c\n\x04type\x18\x02 \x01(\t\x12\x0c\n\x04repr\x18\x03 \x01(\t\x12\x13\n\x0bis_callable\x18\x04 \x01(\x08\"\"\n\x0fResultReference\x12\x0f\n\x07\x63\x61ll_id\x18\x01 \x01(\x04\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -36,21 +36,21 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_COMPLEXVALUE']._serialized_start=832
   _globals['_COMPLEXVALUE']._serialized_end=879
   _globals['_SEQUENCEVALUE']._serialized_start=881
-  _globals['_SEQUENCEVALUE']._serialized_end=936
-  _globals['_MAPPINGVALUE']._serialized_start=938
-  _globals['_MAPPINGVALUE']._serialized_end=995
-  _globals['_MAPPINGENTRY']._serialized_start=997
-  _globals['_MAPPINGENTRY']._serialized_end=1089
-  _globals['_TEXTVALUE']._serialized_start=1091
-  _globals['_TEXTVALUE']._serialized_end=1130
-  _globals['_RECORDVALUE']._serialized_start=1132
-  _globals['_RECORDVALUE']._serialized_end=1200
-  _globals['_RECORDFIELD']._serialized_start=1202
-  _globals['_RECORDFIELD']._serialized_end=1269
-  _globals['_TENSORVALUE']._serialized_start=1271
-  _globals['_TENSORVALUE']._serialized_end=1369
-  _globals['_OBJECTREFERENCE']._serialized_start=1371
-  _globals['_OBJECTREFERENCE']._serialized_end=1453
-  _globals['_RESULTREFERENCE']._serialized_start=1455
-  _globals['_RESULTREFERENCE']._serialized_end=1489
+  _globals['_SEQUENCEVALUE']._serialized_end=966
+  _globals['_MAPPINGVALUE']._serialized_start=968
+  _globals['_MAPPINGVALUE']._serialized_end=1025
+  _globals['_MAPPINGENTRY']._serialized_start=1027
+  _globals['_MAPPINGENTRY']._serialized_end=1119
+  _globals['_TEXTVALUE']._serialized_start=1121
+  _globals['_TEXTVALUE']._serialized_end=1160
+  _globals['_RECORDVALUE']._serialized_start=1162
+  _globals['_RECORDVALUE']._serialized_end=1230
+  _globals['_RECORDFIELD']._serialized_start=1232
+  _globals['_RECORDFIELD']._serialized_end=1299
+  _globals['_TENSORVALUE']._serialized_start=1301
+  _globals['_TENSORVALUE']._serialized_end=1413
+  _globals['_OBJECTREFERENCE']._serialized_start=1415
+  _globals['_OBJECTREFERENCE']._serialized_end=1497
+  _globals['_RESULTREFERENCE']._serialized_start=1499
+  _globals['_RESULTREFERENCE']._serialized_end=1533
 # @@protoc_insertion_point(module_scope)

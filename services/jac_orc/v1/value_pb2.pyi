@@ -59,10 +59,14 @@ class ComplexValue(_message.Message):
     def __init__(self, real: _Optional[float] = ..., imaginary: _Optional[float] = ...) -> None: ...
 
 class SequenceValue(_message.Message):
-    __slots__ = ("items",)
+    __slots__ = ("items", "floats", "ints")
     ITEMS_FIELD_NUMBER: _ClassVar[int]
+    FLOATS_FIELD_NUMBER: _ClassVar[int]
+    INTS_FIELD_NUMBER: _ClassVar[int]
     items: _containers.RepeatedCompositeFieldContainer[PythonValue]
-    def __init__(self, items: _Optional[_Iterable[_Union[PythonValue, _Mapping]]] = ...) -> None: ...
+    floats: _containers.RepeatedScalarFieldContainer[float]
+    ints: _containers.RepeatedScalarFieldContainer[int]
+    def __init__(self, items: _Optional[_Iterable[_Union[PythonValue, _Mapping]]] = ..., floats: _Optional[_Iterable[float]] = ..., ints: _Optional[_Iterable[int]] = ...) -> None: ...
 
 class MappingValue(_message.Message):
     __slots__ = ("entries",)
@@ -103,18 +107,20 @@ class RecordField(_message.Message):
     def __init__(self, name: _Optional[str] = ..., value: _Optional[_Union[PythonValue, _Mapping]] = ...) -> None: ...
 
 class TensorValue(_message.Message):
-    __slots__ = ("dtype", "shape", "fortran_order", "data", "chunk_id")
+    __slots__ = ("dtype", "shape", "fortran_order", "data", "chunk_id", "type")
     DTYPE_FIELD_NUMBER: _ClassVar[int]
     SHAPE_FIELD_NUMBER: _ClassVar[int]
     FORTRAN_ORDER_FIELD_NUMBER: _ClassVar[int]
     DATA_FIELD_NUMBER: _ClassVar[int]
     CHUNK_ID_FIELD_NUMBER: _ClassVar[int]
+    TYPE_FIELD_NUMBER: _ClassVar[int]
     dtype: str
     shape: _containers.RepeatedScalarFieldContainer[int]
     fortran_order: bool
     data: bytes
     chunk_id: int
-    def __init__(self, dtype: _Optional[str] = ..., shape: _Optional[_Iterable[int]] = ..., fortran_order: _Optional[bool] = ..., data: _Optional[bytes] = ..., chunk_id: _Optional[int] = ...) -> None: ...
+    type: str
+    def __init__(self, dtype: _Optional[str] = ..., shape: _Optional[_Iterable[int]] = ..., fortran_order: _Optional[bool] = ..., data: _Optional[bytes] = ..., chunk_id: _Optional[int] = ..., type: _Optional[str] = ...) -> None: ...
 
 class ObjectReference(_message.Message):
     __slots__ = ("obj_id", "type", "repr", "is_callable")

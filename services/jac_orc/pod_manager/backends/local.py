@@ -39,10 +39,11 @@ class LocalBackend:
     """Runs pods as processes of this machine; `start` first, `stop` last."""
 
     def __init__(
-        self, state: Path, environments: Environments, run_id: str, lifeline_fd: int | None, refused: frozenset[str]
-    ) -> None:
+        self, state: Path, environments: Environments, run_id: str, lifeline_fd: int | None,
+        refused: frozenset[str], pod_manager_url: str = "",
+    ) -> None:  # fmt: skip
         self._files = state / "modules"
-        self._host = Host(state / "pods", state / "logs", run_id, lifeline_fd, refused)
+        self._host = Host(state / "pods", state / "logs", run_id, lifeline_fd, refused, pod_manager_url)
         self._environments = environments
         self._deployments: dict[str, Deployment] = {}
         self._watchers = Watchers()

@@ -36,4 +36,6 @@ async def read_logs(
 
 def _line(pod: str, text: str) -> LogLine:
     fields = logs.parse(text)
-    return LogLine(fields.get("time", ""), pod, fields.get("stream", "server"), fields["text"])
+    return LogLine(
+        fields.get("time", ""), pod, fields.get("stream", "server"), fields["text"], fields.get("call_id", "")
+    )

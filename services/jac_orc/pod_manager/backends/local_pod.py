@@ -44,6 +44,7 @@ class Host:
     run_id: str
     lifeline_fd: int | None
     refused: frozenset[str]
+    pod_manager_url: str
 
 
 @dataclass(frozen=True)
@@ -172,6 +173,7 @@ class LocalPod:
             "MAX_CONCURRENCY": str(spec.max_concurrency),
             "QUEUE": str(spec.queue),
             "TIMEOUT": str(spec.timeout),
+            "POD_MANAGER_URL": self._host.pod_manager_url,
             "REFUSED": ",".join(sorted(self._host.refused)),
             "LOG_FILE": str(self._host.logs / f"{self.record.name}.log"),
             "NOTIFY_FD": str(notify_fd),

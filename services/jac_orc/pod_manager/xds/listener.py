@@ -18,11 +18,16 @@ from .replies import MAX_BODY_BYTES, MAX_HEADERS_KIB, local_reply_config
 
 FRONT = "front"
 """The name of the listener and of its route configuration."""
+POD_HEADER = "x-pod"
+"""The header that names the pod that shall get the call, `127.0.0.1:50051`; another one does where it is gone."""
 TRANSCODER = "transcoder"
 """The transcoder's name in the filter chain, by which routes switch it off."""
 
 _HTTP = "envoy.extensions.filters.http"
 _MODULE_PATH = "^/(?:v1/)?modules/([A-Za-z0-9_.]+)[/:]"
+# An object's id tells its module and its pod: `numpy-127.0.0.1-50051-1-…`, in the path or as the parameter `obj_id`.
+_OBJECT_MODULE = "^/v1/objects/([A-Za-z0-9_.]+)-"
+_OBJECT_POD = "(?:^/v1/objects/|[?&]obj_id=)[A-Za-z0-9_.]+-([0-9.]+)-([0-9]+)-"
 _MODULE_HOST = r"^([A-Za-z0-9_.]+)\\.modules\\.local$"
 
 
@@ -62,17 +67,17 @@ def listener(host: str, port: int, descriptors: bytes | None = None) -> Listener
 
 
 def _early_mutations() -> dict[str, Any]:
-    """Tells the module of a request in `x-module`, before the first look at the routes.
+    """Tells the module of a request in `x-module`, and the pod in `x-pod`, before the first look at the routes.
 
     A header that the client sends wins, then the path, the query and the authority. Names outside ASCII are left to
     the pod manager, as are percent-encoded ones: neither is found here. An empty value adds no header.
     """
-    path = f"request.url_path.matches('{_MODULE_PATH}') ? re.extract(request.url_path, '{_MODULE_PATH}', '\\\\1') : ''"
-    host = f"request.host.matches('{_MODULE_HOST}') ? re.extract(request.host, '{_MODULE_HOST}', '\\\\1') : ''"
     values = [
-        ("x-module", f"%CEL({path})%"),
+        ("x-module", _extracted("request.url_path", _MODULE_PATH)),
         ("x-module", "%QUERY_PARAM(module_name)%"),
-        ("x-module", f"%CEL({host})%"),
+        ("x-module", _extracted("request.host", _MODULE_HOST)),
+        ("x-module", _extracted("request.url_path", _OBJECT_MODULE)),
+        (POD_HEADER, _extracted("request.path", _OBJECT_POD, r"\\1:\\2")),
         ("grpc-timeout", "%QUERY_PARAM(timeout)%"),
     ]
     return typed(
@@ -83,6 +88,11 @@ def _early_mutations() -> dict[str, Any]:
             for key, value in values
         ],
     )
+
+
+def _extracted(attribute: str, pattern: str, rewritten: str = r"\\1") -> str:
+    """A header's value: what the pattern finds in the request's attribute, nothing where it doesn't fit."""
+    return f"%CEL({attribute}.matches('{pattern}') ? re.extract({attribute}, '{pattern}', '{rewritten}') : '')%"
 
 
 def _http_filters(descriptors: bytes) -> list[dict[str, Any]]:

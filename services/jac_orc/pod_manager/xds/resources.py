@@ -12,6 +12,7 @@ from ipaddress import ip_address
 from typing import Any
 
 import envoy.extensions.load_balancing_policies.least_request.v3.least_request_pb2
+import envoy.extensions.load_balancing_policies.override_host.v3.override_host_pb2
 import envoy.extensions.load_balancing_policies.round_robin.v3.round_robin_pb2
 import envoy.extensions.upstreams.http.v3.http_protocol_options_pb2  # noqa: F401
 from envoy.config.cluster.v3.cluster_pb2 import Cluster
@@ -20,7 +21,7 @@ from envoy.config.endpoint.v3.endpoint_pb2 import ClusterLoadAssignment
 from envoy.config.listener.v3.listener_pb2 import Listener
 from envoy.config.route.v3.route_pb2 import RouteConfiguration
 
-from .listener import FRONT, listener
+from .listener import FRONT, POD_HEADER, listener
 from .messages import TYPE_PREFIX, build, type_url, typed
 from .routes import DEFAULT_ALLOWED_HOSTS, MODULE_PREFIX, POD_MANAGER, routes
 
@@ -167,6 +168,8 @@ _CIRCUIT_BREAKERS = {
     ]
 }
 
+_LEAST_REQUEST = typed("least_request", f"{_BALANCING}.least_request.v3.LeastRequest", choice_count=2)
+
 _MODULE_CLUSTER = build(
     Cluster,
     {
@@ -180,7 +183,10 @@ _MODULE_CLUSTER = build(
             "policies": [
                 {
                     "typed_extension_config": typed(
-                        "least_request", f"{_BALANCING}.least_request.v3.LeastRequest", choice_count=2
+                        "override_host",
+                        f"{_BALANCING}.override_host.v3.OverrideHost",
+                        override_host_sources=[{"header": POD_HEADER}],
+                        fallback_policy={"policies": [{"typed_extension_config": _LEAST_REQUEST}]},
                     )
                 },
                 {"typed_extension_config": typed("round_robin", f"{_BALANCING}.round_robin.v3.RoundRobin")},

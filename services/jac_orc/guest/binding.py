@@ -1,0 +1,129 @@
+"""Arguments and parameters: what a signature says, how arguments are fitted to it, and why they don't."""
+
+from __future__ import annotations
+
+import ast
+import contextlib
+import inspect
+import re
+import types
+from typing import Any
+
+from .conversion import ConversionError, Converters, converters_of
+from .failures import Refusal
+
+_MOST_REMEMBERED = 10_000
+
+
+def signature_of(target: Any) -> inspect.Signature | None:
+    """The signature of a callable, from itself or from the first line of its docstring; None where neither tells it."""
+    with contextlib.suppress(Exception):  # a signature is the user's code: anything may come out of it
+        return inspect.signature(target)
+    line = (getattr(target, "__doc__", None) or "").strip().partition("\n")[0]
+    found = re.match(r"[\w.]+(\(.*\))(?:\s*->.*)?$", line)
+    if not found:
+        return None
+    try:
+        function = ast.parse("def f%s: pass" % found.group(1)).body[0]
+        return _signature_from_ast(function.args) if isinstance(function, ast.FunctionDef) else None
+    except (SyntaxError, ValueError):  # a text that only looks like a signature
+        return None
+
+
+def _signature_from_ast(arguments: ast.arguments) -> inspect.Signature:
+    kind = inspect.Parameter
+    positional: list[tuple[ast.arg, Any]] = [(arg, kind.POSITIONAL_ONLY) for arg in arguments.posonlyargs]
+    positional += [(arg, kind.POSITIONAL_OR_KEYWORD) for arg in arguments.args]
+    first_default = len(positional) - len(arguments.defaults)
+    found = [
+        kind(arg.arg, how, default=None if index >= first_default else kind.empty)
+        for index, (arg, how) in enumerate(positional)
+    ]
+    if arguments.vararg:
+        found.append(kind(arguments.vararg.arg, kind.VAR_POSITIONAL))
+    for arg, default in zip(arguments.kwonlyargs, arguments.kw_defaults):
+        found.append(kind(arg.arg, kind.KEYWORD_ONLY, default=kind.empty if default is None else None))
+    if arguments.kwarg:
+        found.append(kind(arguments.kwarg.arg, kind.VAR_KEYWORD))
+    return inspect.Signature(found)
+
+
+class Parameters:
+    """What is known of the parameters of functions and classes that have been called; found out once for each."""
+
+    def __init__(self) -> None:
+        self._known: dict[tuple[int, bool], tuple[Any, Converters | None]] = {}
+
+    def fitted(self, target: Any, args: list[Any], kwargs: dict[str, Any]) -> tuple[list[Any], dict[str, Any]]:
+        """The arguments converted to what the parameters are annotated with; raises Refusal that names a fault."""
+        converters = self._converters(target) if args or kwargs else None
+        if converters is None:
+            return args, kwargs
+        try:
+            return converters.convert(args, kwargs)
+        except ConversionError as failure:
+            text = "the argument %s %s" % (failure.parameter, failure)
+            raise Refusal("ARGUMENT_NOT_CONVERTIBLE", text, parameter=failure.parameter[:200]) from None
+
+    def _converters(self, target: Any) -> Converters | None:
+        function = getattr(target, "__func__", target)
+        if not isinstance(function, (types.FunctionType, types.BuiltinFunctionType, type)):
+            return converters_of(target, signature_of)  # an object that is called: it shall not live on by this
+        if isinstance(function, types.BuiltinFunctionType):
+            return None  # has no annotations
+        key = id(function), function is target  # a method that is bound has one parameter less
+        known = self._known.get(key)
+        if known is None or known[0] is not function:
+            known = (function, converters_of(target, signature_of))
+            if len(self._known) >= _MOST_REMEMBERED:
+                self._known.clear()
+            self._known[key] = known  # which keeps it, so that its id stays its own
+        return known[1]
+
+
+def positional_only(target: Any, named: dict[str, Any]) -> tuple[list[Any], dict[str, Any]]:
+    """Named arguments as positional and named ones, for parameters that can't be passed by name."""
+    signature, args, rest = signature_of(target), [], dict(named)
+    for parameter in signature.parameters.values() if signature else ():
+        if parameter.kind is not parameter.POSITIONAL_ONLY or parameter.name not in rest:
+            break
+        args.append(rest.pop(parameter.name))
+    return args, rest
+
+
+def binds_as_one_list(target: Any, args: list[Any]) -> bool:
+    """Whether the arguments don't bind as they are but one list of them does, decided without calling anything."""
+    signature = signature_of(target)
+    if signature is None:
+        return False
+    try:
+        signature.bind(*args)
+        return False
+    except TypeError:
+        pass
+    try:
+        signature.bind(args)
+        return True
+    except TypeError:
+        return False
+
+
+def explain_binding(target: Any, method: str, args: list[Any], kwargs: dict[str, Any], failure: TypeError) -> None:
+    """Raises the Refusal that names the parameter at fault, where the signature tells that one is."""
+    signature = signature_of(target)
+    if signature is None:
+        return
+    try:
+        signature.bind(*args, **kwargs)
+        return
+    except TypeError as reason:
+        text = str(reason)
+    found = re.search(r"'([^']*)'", text)
+    if found:
+        parameter = found.group(1)
+    else:  # too many positional arguments: the last parameter that takes one
+        places = [p for p in signature.parameters.values() if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
+        parameter = places[-1].name if places else ""
+        text += ": %d given, at most %d taken" % (len(args), len(places))
+    message = "%s%s: %s" % (method, str(signature)[:300], text)
+    raise Refusal("ARGUMENTS_DO_NOT_BIND", message, method=method[:200], parameter=parameter[:200]) from failure

@@ -1,0 +1,434 @@
+"""Arguments in JSON made into what parameters are annotated with: bytes, datetime, Decimal, Enum, dataclass, ndarray …
+
+A converter takes a JSON value and gives another one; None stands for "as it is". What is not JSON (an object, bytes)
+is never touched, nor is anything that an annotation is unclear about.
+"""
+
+from __future__ import annotations
+
+import base64
+import collections.abc
+import dataclasses
+import datetime
+import decimal
+import enum
+import fractions
+import inspect
+import ipaddress
+import math
+import pathlib
+import re
+import sys
+import typing
+import uuid
+from typing import Any
+
+if typing.TYPE_CHECKING:
+    from collections.abc import Callable
+
+    Converter = Callable[[Any], Any]
+
+_JSON_TYPES = (str, int, float, bool, list, dict, type(None))
+_MAX_DEPTH = 20
+
+
+class ConversionError(ValueError):
+    """An argument that can't be what its parameter is annotated with."""
+
+    parameter = ""
+
+
+class Converters:
+    """The converters of a callable's parameters."""
+
+    def __init__(self, signature: inspect.Signature, hints: dict[str, Any]) -> None:
+        self._positional: list[tuple[str, Converter | None]] = []
+        self._named: dict[str, Converter | None] = {}
+        self._more_positional: tuple[str, Converter | None] = ("", None)
+        self._more_named: Converter | None = None
+        for parameter in signature.parameters.values():
+            converter = converter_for(hints.get(parameter.name, Any))
+            if parameter.kind is parameter.VAR_POSITIONAL:
+                self._more_positional = (parameter.name, converter)
+            elif parameter.kind is parameter.VAR_KEYWORD:
+                self._more_named = converter
+            else:
+                self._named[parameter.name] = converter
+                if parameter.kind is not parameter.KEYWORD_ONLY:
+                    self._positional.append((parameter.name, converter))
+        every = [*self._named.values(), self._more_positional[1], self._more_named]
+        self.is_needed = any(converter is not None for converter in every)
+
+    def convert(self, args: list[Any], kwargs: dict[str, Any]) -> tuple[list[Any], dict[str, Any]]:
+        """The arguments as the callable wants them; raises ConversionError."""
+        places = self._positional
+        converted = [
+            _converted(*(places[index] if index < len(places) else self._more_positional), value)
+            for index, value in enumerate(args)
+        ]
+        named = {
+            name: _converted(name, self._named.get(name, self._more_named), value) for name, value in kwargs.items()
+        }
+        return converted, named
+
+
+def _converted(name: str, converter: Converter | None, value: Any) -> Any:
+    if converter is None or type(value) not in _JSON_TYPES:
+        return value
+    try:
+        return converter(value)
+    except Exception as failure:  # what the constructors of these types raise, the module's own among them
+        text = str(failure) if isinstance(failure, ConversionError) else "can't be converted: %s" % str(failure)[:300]
+        error = ConversionError(text)
+        error.parameter = name
+        raise error from failure
+
+
+def converters_of(target: Any, signature_of: Callable[[Any], Any]) -> Converters | None:
+    """The converters of a callable; None where none of its parameters needs one."""
+    signature = signature_of(target)
+    if signature is None:
+        return None
+    hints = {
+        name: parameter.annotation
+        for name, parameter in signature.parameters.items()
+        if parameter.annotation is not parameter.empty
+    }
+    if not hints:
+        return None
+    if any(isinstance(hint, str) for hint in hints.values()) or isinstance(target, type):
+        hints.update(_hints_of(target))
+    converters = Converters(signature, hints)
+    return converters if converters.is_needed else None
+
+
+def _hints_of(target: Any) -> dict[str, Any]:
+    """The annotations that are written as strings, evaluated where they stand; none where that fails."""
+    function = target
+    if isinstance(target, type):
+        made_by = "__init__" if "__init__" in vars(target) or dataclasses.is_dataclass(target) else "__new__"
+        function = getattr(target, made_by)
+    elif not hasattr(target, "__code__") and not hasattr(target, "__wrapped__"):
+        function = getattr(target, "func", None) or type(target).__call__
+    try:
+        return typing.get_type_hints(inspect.unwrap(function))
+    except Exception:  # names that are there for type checkers only, or any other fault of the module's
+        return {}
+
+
+def converter_for(hint: Any, depth: int = 0) -> Converter | None:
+    """The converter to what an annotation says; None where a JSON value is that already, or nothing is known of it."""
+    if depth > _MAX_DEPTH:
+        return None
+    try:
+        simple: Converter | None = _SIMPLE.get(hint)
+    except TypeError:  # Annotated with what can't be hashed
+        simple = None
+    if simple is not None:
+        return simple
+    origin = getattr(hint, "__origin__", None)
+    if origin is not None and getattr(hint, "__metadata__", None) is not None:  # Annotated
+        return converter_for(origin, depth + 1)
+    origin = typing.get_origin(hint)
+    if origin is typing.Union or type(hint).__name__ == "UnionType":
+        return _to_union(typing.get_args(hint), depth)
+    if isinstance(hint, typing.TypeVar):
+        return converter_for(hint.__bound__, depth + 1) if hint.__bound__ is not None else None
+    if isinstance(getattr(hint, "__supertype__", None), type):  # NewType
+        return converter_for(hint.__supertype__, depth + 1)
+    if _is_array(origin or hint):
+        return _to_array(hint)
+    if origin is not None:
+        return _to_container(origin, typing.get_args(hint), depth)
+    if isinstance(hint, type):
+        return _to_class(hint, depth)
+    return None
+
+
+# --- scalars ----------------------------------------------------------------------------------------------------------
+
+
+def _want(value: Any, kinds: Any, what: str) -> Any:
+    if not isinstance(value, kinds) or isinstance(value, bool):
+        raise ConversionError("must be %s, not %s" % (what, type(value).__name__))
+    return value
+
+
+def _to_float(value: Any) -> Any:
+    return _NOT_FINITE.get(value, value) if isinstance(value, str) else value
+
+
+def _to_bytes(value: Any) -> bytes:
+    try:
+        return base64.b64decode(_want(value, str, "a base64 string"), validate=True)
+    except ValueError as failure:
+        raise ConversionError("is not base64: %s" % failure) from None
+
+
+def _to_complex(value: Any) -> Any:
+    if isinstance(value, list) and len(value) == 2:
+        return complex(*(_want(_to_float(part), (int, float), "a number") for part in value))
+    return _want(value, (int, float), "[real, imaginary] or a number")
+
+
+def _iso(text: Any) -> str:
+    """ISO 8601 as Pythons before 3.11 read it, which don't know the Z."""
+    text = str(_want(text, str, "a string in ISO 8601"))
+    return str(text[:-1] + "+00:00" if text[-1:] in "zZ" and len(text) > 10 else text)
+
+
+def _to_duration(value: Any) -> datetime.timedelta:
+    if isinstance(value, str):
+        found = re.match(r"(-?)(\d{1,15})(?:\.(\d{1,6}))?s\Z", value)
+        if not found:
+            raise ConversionError('must be a duration in seconds like "3.5s"')
+        micros = int(found.group(2)) * 1_000_000 + int((found.group(3) or "").ljust(6, "0"))
+        return datetime.timedelta(microseconds=-micros if found.group(1) else micros)
+    return datetime.timedelta(seconds=_want(value, (int, float), "a number of seconds"))
+
+
+def _to_decimal(value: Any) -> decimal.Decimal:
+    try:
+        return decimal.Decimal(str(_want(value, (str, int, float), "a number or a string")))
+    except decimal.InvalidOperation:
+        raise ConversionError("is no decimal number") from None
+
+
+def _from_text(kind: Any) -> Converter:
+    return lambda value: kind(_want(value, str, "a string"))
+
+
+_NOT_FINITE = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
+_SIMPLE: dict[Any, Any] = {
+    float: _to_float,
+    bytes: _to_bytes,
+    bytearray: lambda value: bytearray(_to_bytes(value)),
+    memoryview: lambda value: memoryview(_to_bytes(value)),
+    complex: _to_complex,
+    datetime.datetime: lambda value: datetime.datetime.fromisoformat(_iso(value)),
+    datetime.date: lambda value: datetime.date.fromisoformat(_want(value, str, "a date like 2026-01-31")),
+    datetime.time: lambda value: datetime.time.fromisoformat(_want(value, str, "a time like 10:30:00")),
+    datetime.timedelta: _to_duration,
+    decimal.Decimal: _to_decimal,
+    fractions.Fraction: lambda value: fractions.Fraction(_want(value, (str, int, float), "a number or a string")),
+    uuid.UUID: _from_text(uuid.UUID),
+    **{kind: _from_text(kind) for kind in (
+        pathlib.Path, pathlib.PurePath, pathlib.PosixPath, pathlib.PurePosixPath, ipaddress.IPv4Address,
+        ipaddress.IPv6Address, ipaddress.IPv4Network, ipaddress.IPv6Network, ipaddress.IPv4Interface,
+        ipaddress.IPv6Interface)},
+}  # fmt: skip
+
+
+# --- containers -------------------------------------------------------------------------------------------------------
+
+_PLAIN: Any = (list, collections.abc.Sequence, collections.abc.Iterable, collections.abc.Collection)
+_MAPPINGS: Any = (dict, collections.abc.Mapping, collections.abc.MutableMapping)
+_MADE_OF_LISTS: Any = (set, frozenset, tuple, collections.deque, collections.abc.Set, collections.abc.MutableSet)
+
+
+def _to_container(origin: Any, args: Any, depth: int) -> Converter | None:
+    if origin in _PLAIN or origin is collections.abc.MutableSequence:
+        return _each(converter_for(args[0], depth + 1) if args else None)
+    if origin in _MAPPINGS and len(args) == 2:
+        return _to_mapping(args, depth)
+    if origin is tuple and args and args[-1] is not Ellipsis:
+        return _to_tuple([converter_for(arg, depth + 1) for arg in args if arg != ()])
+    if origin in _MADE_OF_LISTS:
+        made = {collections.abc.Set: frozenset, collections.abc.MutableSet: set}.get(origin, origin)
+        items = _each(converter_for(args[0], depth + 1) if args else None)
+        return lambda value: made(value if items is None else items(value)) if isinstance(value, list) else value
+    return _to_class(origin, depth) if isinstance(origin, type) else None
+
+
+def _each(item: Converter | None) -> Converter | None:
+    if item is None:
+        return None
+
+    def convert(value: Any) -> Any:
+        if not isinstance(value, list) or (item is _to_float and str not in set(map(type, value))):
+            return value
+        return [item(part) if type(part) in _JSON_TYPES else part for part in value]
+
+    return convert
+
+
+def _to_mapping(args: Any, depth: int) -> Converter | None:
+    key, item = (converter_for(arg, depth + 1) for arg in args)
+    if args[0] is int:
+        key = int
+    elif args[0] is float:
+        key = float
+    if key is None and item is None:
+        return None
+
+    def convert(value: Any) -> Any:
+        if not isinstance(value, dict):
+            return value
+        return {
+            (key(name) if key else name): (item(part) if item and type(part) in _JSON_TYPES else part)
+            for name, part in value.items()
+        }
+
+    return convert
+
+
+def _to_tuple(items: list[Converter | None]) -> Converter:
+    def convert(value: Any) -> Any:
+        if not isinstance(value, list):
+            return value
+        if len(value) != len(items):
+            raise ConversionError("must have %d items, not %d" % (len(items), len(value)))
+        return tuple(item(part) if item and type(part) in _JSON_TYPES else part for item, part in zip(items, value))
+
+    return convert
+
+
+def _to_union(options: Any, depth: int) -> Converter | None:
+    """To the first of several types that a value can be; one that JSON has is taken as it is."""
+    plain = tuple(kind for kind in _JSON_TYPES if kind in options)
+    if float in plain:
+        plain += (int,)
+    converters = [converter for option in options if (converter := converter_for(option, depth + 1)) is not None]
+    unknown = any(converter_for(option, depth + 1) is None and option not in _JSON_TYPES for option in options)
+    if not converters:
+        return None
+
+    def convert(value: Any) -> Any:
+        if type(value) in plain and not (float in plain and str not in plain and _to_float(value) is not value):
+            return value
+        failures = []
+        for converter in converters:
+            try:
+                return converter(value)
+            except Exception as failure:  # noqa: PERF203 - of whichever type's constructor
+                failures.append(failure)
+        if unknown or type(value) in plain:
+            return value
+        raise failures[0]
+
+    return convert
+
+
+# --- classes ----------------------------------------------------------------------------------------------------------
+
+
+def _to_class(kind: Any, depth: int) -> Converter | None:
+    if kind in _MADE_OF_LISTS:
+        return lambda value: kind(value) if isinstance(value, list) else value
+    if issubclass(kind, enum.Enum):
+        return _to_enum(kind)
+    if dataclasses.is_dataclass(kind):
+        return _to_dataclass(kind)
+    if issubclass(kind, tuple) and hasattr(kind, "_fields"):
+        return _to_named_tuple(kind)
+    if issubclass(kind, dict) and hasattr(kind, "__total__"):
+        return _to_typed_dict(kind)
+    if hasattr(kind, "model_validate") and hasattr(kind, "model_fields"):
+        return lambda value: kind.model_validate(value) if isinstance(value, dict) else value
+    return None
+
+
+def _to_enum(kind: Any) -> Converter:
+    def convert(value: Any) -> Any:
+        for member in kind:
+            if member.value == value and type(member.value) is type(value):
+                return member
+        if isinstance(value, list):
+            value = tuple(value)
+        try:
+            return kind(value)
+        except ValueError:
+            if isinstance(value, str) and value in kind.__members__:
+                return kind[value]
+        shown = ", ".join(repr(member.value) for member in kind)
+        raise ConversionError("is no value of %s; known are %s" % (kind.__name__, shown[:300]))
+
+    return convert
+
+
+def _field_converters(kind: Any) -> dict[str, Converter | None]:
+    """The converters of a class's annotated fields; found when first used, since a class may contain itself."""
+    try:
+        hints = typing.get_type_hints(kind)
+    except Exception:  # as in _hints_of
+        hints = {}
+    return {name: converter_for(hint) for name, hint in hints.items()}
+
+
+class _Fields:
+    """The converters of a class's fields, by name."""
+
+    def __init__(self, kind: Any) -> None:
+        self._kind = kind
+        self._converters: dict[str, Converter | None] | None = None
+
+    def convert(self, name: str, value: Any) -> Any:
+        if self._converters is None:
+            self._converters = _field_converters(self._kind)
+        converter = self._converters.get(name)
+        if converter is None or type(value) not in _JSON_TYPES:
+            return value
+        try:
+            return converter(value)
+        except ConversionError as failure:
+            raise ConversionError("has a field %s that %s" % (name, failure)) from None
+
+
+def _to_dataclass(kind: Any) -> Converter:
+    fields = _Fields(kind)
+    names = {field.name for field in dataclasses.fields(kind) if field.init}
+
+    def convert(value: Any) -> Any:
+        if not isinstance(value, dict):
+            raise ConversionError("must be an object with the fields of %s" % kind.__name__)
+        unknown = [name for name in value if name not in names]
+        if unknown:
+            raise ConversionError("has a field %r, which %s has not" % (unknown[0][:100], kind.__name__))
+        return kind(**{name: fields.convert(name, part) for name, part in value.items()})
+
+    return convert
+
+
+def _to_named_tuple(kind: Any) -> Converter:
+    fields = _Fields(kind)
+
+    def convert(value: Any) -> Any:
+        if isinstance(value, list):
+            value = dict(zip(kind._fields, value)) if len(value) <= len(kind._fields) else value
+        if not isinstance(value, dict):
+            raise ConversionError("must be an object or an array with the fields %s" % ", ".join(kind._fields))
+        return kind(**{name: fields.convert(name, part) for name, part in value.items()})
+
+    return convert
+
+
+def _to_typed_dict(kind: Any) -> Converter:
+    fields = _Fields(kind)
+
+    def convert(value: Any) -> Any:
+        return {name: fields.convert(name, part) for name, part in value.items()} if isinstance(value, dict) else value
+
+    return convert
+
+
+def _is_array(kind: Any) -> bool:
+    numpy = sys.modules.get("numpy")
+    return numpy is not None and kind is getattr(numpy, "ndarray", None)
+
+
+def _to_array(hint: Any) -> Converter:
+    numpy: Any = sys.modules["numpy"]
+    dtype = None
+    for arg in typing.get_args(hint)[1:]:  # numpy.ndarray[shape, numpy.dtype[scalar]]
+        scalars = [scalar for scalar in typing.get_args(arg) if isinstance(scalar, type)]
+        if scalars and issubclass(scalars[0], numpy.generic) and scalars[0].__name__ not in _ABSTRACT_SCALARS:
+            dtype = scalars[0]
+
+    def convert(value: Any) -> Any:
+        return numpy.asarray(value, dtype=dtype) if isinstance(value, list) else value
+
+    return convert
+
+
+_ABSTRACT_SCALARS = frozenset("generic number integer signedinteger unsignedinteger inexact floating complexfloating "
+                              "flexible character".split())  # fmt: skip

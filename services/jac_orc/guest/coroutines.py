@@ -1,0 +1,111 @@
+"""Coroutines of the module's code, all on one loop in a thread of its own; calls wait for them in theirs."""
+
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING, Any
+
+from .failures import Cancelled, Refusal, qualified_name
+
+if TYPE_CHECKING:
+    import asyncio
+    from collections.abc import Callable
+
+
+class Loop:
+    """The event loop; it is made when the first coroutine needs it."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._loop: asyncio.AbstractEventLoop | None = None
+
+    def coroutine(self, awaitable: Any) -> Coroutine:
+        """The awaitable, to be started on the loop."""
+        import asyncio  # takes a while, and most modules never need it
+
+        with self._lock:
+            if self._loop is None:
+                self._loop = asyncio.new_event_loop()
+                threading.Thread(target=self._loop.run_forever, daemon=True, name="coroutines").start()
+        return Coroutine(self._loop, awaitable)
+
+
+class Coroutine:
+    """A coroutine that runs on a loop in another thread; its result is awaited until it has really ended."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, coroutine: Any) -> None:
+        self._loop = loop
+        self._awaitable = coroutine
+        self._task: asyncio.Task[Any] | None = None
+        self._failure: BaseException | None = None
+        self._value: Any = None
+        self._ended = threading.Event()
+        self.is_cancelled = False
+
+    def start(self) -> Coroutine:
+        """Starts it, in the context of whoever calls this."""
+        self._loop.call_soon_threadsafe(self._start)
+        return self
+
+    def cancel(self) -> None:
+        """Cancels it; it has ended when it yields to that."""
+        self.is_cancelled = True
+        self._loop.call_soon_threadsafe(lambda: self._task and self._task.cancel())
+
+    def result(self) -> Any:
+        """Its result, or what it raised, once it has ended."""
+        self._ended.wait()
+        if self._failure is not None:
+            raise self._failure
+        return self._value
+
+    def _start(self) -> None:
+        self._task = self._loop.create_task(self._run())
+        if self.is_cancelled:
+            self._loop.call_soon(self._task.cancel)
+
+    async def _run(self) -> None:
+        import asyncio
+
+        try:
+            self._value = await self._awaitable
+        except asyncio.CancelledError:
+            self._failure = Cancelled()
+        except BaseException as failure:  # kept from the loop, which SystemExit would end
+            self._failure = failure
+        finally:
+            self._ended.set()
+
+
+class Items:
+    """The items of a generator, an async generator or any other iterable, one after the other."""
+
+    def __init__(self, result: Any, wait_for: Callable[[Any], Any], loop: Loop) -> None:
+        self._wait_for = wait_for
+        self._loop = loop
+        self._async = hasattr(result, "__aiter__")
+        if self._async:
+            self._iterator = result.__aiter__()
+        elif hasattr(result, "__iter__") and not isinstance(result, (str, bytes, bytearray, dict)):
+            self._iterator = iter(result)
+        else:
+            name = qualified_name(type(result))
+            raise Refusal("VALUE_NOT_REPRESENTABLE", "the result is no stream of items but a %s" % name, type=name)
+
+    def __iter__(self) -> Items:
+        return self
+
+    def __next__(self) -> Any:
+        if not self._async:
+            return next(self._iterator)
+        try:
+            return self._wait_for(self._iterator.__anext__())
+        except StopAsyncIteration:
+            raise StopIteration from None
+
+    def close(self) -> None:
+        """Has the generator clean up, wherever it stands."""
+        if self._async and hasattr(self._iterator, "aclose"):
+            self._loop.coroutine(self._iterator.aclose()).start().result()
+        elif hasattr(self._iterator, "close"):
+            self._iterator.close()

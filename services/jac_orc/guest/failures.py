@@ -1,0 +1,93 @@
+"""How a call fails: by a refusal of this system, or by an exception of the module's code, told as data."""
+
+from __future__ import annotations
+
+import os
+import traceback
+from typing import Any
+
+Document = Any  # a JSON object
+
+MAX_MESSAGE_CHARS = 1000
+MAX_TRACEBACK_CHARS = 2500
+MAX_CAUSES = 3
+MAX_MEMBERS = 5
+_OWN_FOLDER = os.path.dirname(os.path.abspath(__file__)) + os.sep
+_IMPORT_FRAMES = frozenset(
+    """
+    import_module _gcd_import _find_and_load _find_and_load_unlocked _load_unlocked exec_module
+    _call_with_frames_removed
+    """.split()
+)
+
+
+class Refusal(Exception):
+    """A call that fails for a reason of this system's closed list, not by an exception of the module's code."""
+
+    def __init__(self, reason: str, message: str, **metadata: str) -> None:
+        super().__init__(message)
+        self.metadata = metadata
+        self.error = {"reason": reason, "message": message[:MAX_MESSAGE_CHARS], "metadata": metadata}
+
+
+class Cancelled(BaseException):
+    """Raised in the thread of a call that its caller has given up."""
+
+
+def quote(text: str) -> str:
+    """A text of the caller's, as it is shown in a message."""
+    return repr(text if len(text) <= 200 else text[:200] + "…")
+
+
+def qualified_name(cls: type) -> str:
+    """A class's module and qualified name, `builtins.ValueError`."""
+    return "%s.%s" % (getattr(cls, "__module__", "?"), getattr(cls, "__qualname__", cls.__name__))
+
+
+def error_of(failure: BaseException) -> Document:
+    """The error document of whatever a call raised."""
+    if isinstance(failure, Refusal):
+        return failure.error
+    if isinstance(failure, Cancelled):
+        return Refusal("DEADLINE_EXCEEDED", "the call was cancelled").error
+    data = exception_data(failure)
+    mro = [cls.__name__ for cls in type.mro(type(failure)) if cls.__module__ == "builtins"]
+    return {"reason": "EXCEPTION_RAISED", "message": data["message"], "exception": data, "mro": mro}
+
+
+def exception_data(failure: BaseException, depth: int = 0) -> Document:
+    """An exception as data; where its own code interferes, its class is all that is sure."""
+    try:
+        return _exception_data(failure, depth)
+    except BaseException:
+        return {"type": qualified_name(type(failure)), "message": "", "traceback": ""}
+
+
+def _exception_data(failure: BaseException, depth: int) -> Document:
+    try:
+        message = str.__str__(str(failure))  # which a subclass of str may be
+    except BaseException as second:
+        message = "<its text can't be made: %s>" % type(second).__name__
+    frames = [
+        frame for frame in traceback.extract_tb(failure.__traceback__) if not frame.filename.startswith(_OWN_FOLDER)
+    ]
+    while frames and "importlib" in frames[0].filename and frames[0].name in _IMPORT_FRAMES:
+        frames.pop(0)
+    text = "".join(traceback.format_list(frames))
+    data: Document = {
+        "type": qualified_name(type(failure)),
+        "message": message[:MAX_MESSAGE_CHARS],
+        "traceback": text[-MAX_TRACEBACK_CHARS // (depth + 1) :],
+    }
+    notes = getattr(failure, "__notes__", None)
+    if isinstance(notes, list) and notes:
+        data["notes"] = [str.__str__(str(note))[:200] for note in notes[:5]]
+    if depth >= MAX_CAUSES:
+        return data
+    cause = failure.__cause__ or (None if failure.__suppress_context__ else failure.__context__)
+    if cause is not None:
+        data["cause"] = exception_data(cause, depth + 1)
+    members = getattr(failure, "exceptions", None)  # an exception group, of any Python and of its backport
+    if isinstance(members, (tuple, list)) and members and all(isinstance(one, BaseException) for one in members):
+        data["exceptions"] = [exception_data(member, depth + 1) for member in members[:MAX_MEMBERS]]
+    return data

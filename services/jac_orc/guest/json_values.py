@@ -1,0 +1,363 @@
+"""Values as JSON (contract: JSON values): the plain form that REST and `google.protobuf.Value` share."""
+
+from __future__ import annotations
+
+import base64
+import collections
+import dataclasses
+import datetime
+import enum
+import json
+import math
+import sys
+from json.encoder import encode_basestring
+from typing import TYPE_CHECKING, Any
+
+from .failures import Refusal, quote
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection
+
+    Document = dict[str, Any]
+
+MAX_DEPTH = 100
+MAX_DIGITS = 100_000  # of an int: the time for more grows with their square, and nothing else runs meanwhile
+_DIGITS_FAULT = "integer string conversion"
+_TOO_MANY_DIGITS = "an int has more than the %d digits that are allowed" % MAX_DIGITS
+_REFERENCE_FIELDS = frozenset(("obj_id", "type", "repr", "is_callable"))
+_FLAT = frozenset((str, int, bool, type(None)))
+_FLAT_OR_FLOAT = _FLAT | {float}
+
+
+# --- arguments --------------------------------------------------------------------------------------------------------
+
+
+def parse_body(data: Any) -> Document:
+    """The JSON object in a body; raises Refusal for anything else. NaN and doubled keys are no JSON here."""
+    try:
+        text = str(data, "utf-8")
+    except UnicodeDecodeError as failure:
+        raise Refusal("MALFORMED_REQUEST", "the body is not UTF-8: %s" % failure) from None
+    try:
+        body = _parse(text) if text.strip() else {}
+    except RecursionError:
+        raise _too_deep() from None
+    except ValueError as failure:
+        if _DIGITS_FAULT in str(failure):
+            raise Refusal("TOO_LARGE", _TOO_MANY_DIGITS, limit=str(MAX_DIGITS)) from None
+        raise Refusal("MALFORMED_REQUEST", "the body is not JSON: %s" % str(failure)[:300]) from None
+    if not isinstance(body, dict):
+        raise Refusal("MALFORMED_REQUEST", "the body must be a JSON object, not %s" % json_kind(body))
+    return body
+
+
+def _no_constant(name: str) -> None:
+    raise ValueError("%s is no JSON number" % name)
+
+
+def _object(pairs: list[tuple[str, Any]]) -> Document:
+    result = dict(pairs)
+    if len(result) < len(pairs):
+        names = [name for name, count in collections.Counter(name for name, _ in pairs).items() if count > 1]
+        raise ValueError("the key %s stands twice in one object" % quote(names[0]))
+    return result
+
+
+_parse = json.JSONDecoder(parse_constant=_no_constant, object_pairs_hook=_object).decode
+
+
+def json_kind(value: Any) -> str:
+    """What a JSON value is, in words."""
+    kinds = {list: "an array", dict: "an object", str: "a string", bool: "a boolean", type(None): "null"}
+    return kinds.get(type(value), "a number")
+
+
+def _too_deep() -> Refusal:
+    return Refusal("TOO_DEEP", "the value is nested deeper than %d levels" % MAX_DEPTH, limit=str(MAX_DEPTH))
+
+
+def decode(value: Any, find: Callable[[str], Any], depth: int = 0) -> Any:
+    """An argument as Python sees it; `{"$bytes": …}` and `{"$value": …}` are escapes, `{"obj_id": …}` is an object.
+
+    `find` gives the object of an id. Raises Refusal.
+    """
+    kind = type(value)
+    if kind is list:
+        if depth >= MAX_DEPTH:
+            raise _too_deep()
+        kinds = set(map(type, value))
+        if kinds <= _FLAT:
+            return value
+        if kinds <= _FLAT_OR_FLOAT:
+            if math.inf in value or -math.inf in value:
+                raise _not_finite()
+            return value
+        return [decode(item, find, depth + 1) for item in value]
+    if kind is float and math.isinf(value):
+        raise _not_finite()
+    if kind is not dict:
+        return value
+    if depth >= MAX_DEPTH:
+        raise _too_deep()
+    if len(value) == 1:
+        if "$bytes" in value:
+            return decode_bytes(value["$bytes"], 'the value of "$bytes"')
+        if "$value" in value and isinstance(value["$value"], dict):
+            return {key: decode(item, find, depth + 1) for key, item in value["$value"].items()}
+    if "obj_id" in value and value.keys() <= _REFERENCE_FIELDS:
+        if not isinstance(value["obj_id"], str):
+            text = 'the value of "obj_id" must be a string; a dict that has such a key is written {"$value": {…}}'
+            raise Refusal("MALFORMED_REQUEST", text, field="obj_id")
+        return find(value["obj_id"])
+    return {key: decode(item, find, depth + 1) for key, item in value.items()}
+
+
+def _not_finite() -> Refusal:
+    return Refusal("MALFORMED_REQUEST", "a number is larger than a float can be")
+
+
+def decode_bytes(text: Any, what: str) -> bytes:
+    """The bytes of a base64 text; raises Refusal."""
+    try:
+        return base64.b64decode(text, validate=True)
+    except (ValueError, TypeError):
+        raise Refusal("MALFORMED_REQUEST", "%s is not base64" % what) from None
+
+
+# --- results ----------------------------------------------------------------------------------------------------------
+
+
+class NoForm(Exception):
+    """A value that has no exact form of this kind."""
+
+
+class Walk:
+    """What one walk through a value knows: the containers that it is in, and how many more items fit.
+
+    `keep` makes an object of a value that has no exact form, and gives its reference.
+    """
+
+    def __init__(self, keep: Callable[[Any], Document], max_bytes: int, max_depth: int = MAX_DEPTH) -> None:
+        self.keep = keep
+        self.parents: set[int] = set()
+        self.max_depth = max_depth
+        self._max_bytes = max_bytes
+        self._room = max_bytes // 2  # an item has at least a character and a comma
+
+    def take(self, items: int) -> None:
+        """Counts items before they are looked at; raises Refusal where they can't fit."""
+        self._room -= items
+        if self._room < 0:
+            raise too_large(self._max_bytes)
+
+
+def too_large(limit: int) -> Refusal:
+    """The refusal of an answer above the limit."""
+    text = "the answer has more than the %d bytes that the setting MAX_ANSWER_BYTES allows" % limit
+    return Refusal("TOO_LARGE", text, limit=str(limit), setting="MAX_ANSWER_BYTES")
+
+
+_dump = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode
+_dump_ascii = json.JSONEncoder(ensure_ascii=True, allow_nan=False, separators=(",", ":")).encode
+
+
+def encode_result(value: Any, keep: Callable[[Any], Document], max_bytes: int) -> bytes:
+    """`{"result":…}` as bytes; raises Refusal for a larger one."""
+    kind = type(value)
+    if kind is float and math.isfinite(value):
+        return b'{"result":%b}' % repr(value).encode()
+    if value is None or kind is bool:
+        return b'{"result":null}' if value is None else b'{"result":true}' if value else b'{"result":false}'
+    if kind is str and len(value) < max_bytes:
+        text = '{"result":%s}' % encode_basestring(value)
+        plain = value
+    else:
+        plain = encode(value, 0, Walk(keep, max_bytes))
+        try:
+            text = '{"result":%s}' % _dump(plain)
+        except ValueError as failure:
+            if _DIGITS_FAULT not in str(failure):
+                raise
+            raise Refusal("TOO_LARGE", _TOO_MANY_DIGITS, limit=str(MAX_DIGITS)) from None
+    if len(text) > max_bytes:
+        raise too_large(max_bytes)
+    try:
+        data = text.encode()
+    except UnicodeEncodeError:  # a lone surrogate: JSON can escape it, UTF-8 can't hold it
+        data = ('{"result":%s}' % _dump_ascii(plain)).encode()
+    if len(data) > max_bytes:
+        raise too_large(max_bytes)
+    return data
+
+
+def encode(value: Any, depth: int, walk: Walk) -> Any:
+    """The value as what `json.dumps` writes exactly; what has no such form becomes an object's reference."""
+    kind = type(value)
+    if value is None or kind in (str, int, bool):
+        return value
+    if kind is float:
+        return _encode_float(value)
+    if depth >= walk.max_depth or id(value) in walk.parents:
+        return walk.keep(value)
+    if kind not in (list, tuple, dict):
+        if issubclass(kind, enum.Enum):
+            return encode(value.value, depth + 1, walk)
+        try:
+            scalar = _encode_scalar(value)
+        except Exception:  # its own code fails
+            return walk.keep(value)
+        if scalar is not None:
+            return scalar[0]
+    walk.parents.add(id(value))
+    try:
+        return _encode_container(value, depth + 1, walk)
+    except Refusal:
+        raise
+    except Exception:  # NoForm, or its own code fails while it is read
+        return walk.keep(value)
+    finally:
+        walk.parents.discard(id(value))
+
+
+def _encode_float(value: float) -> float | str:
+    if math.isfinite(value):
+        return value
+    return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
+
+
+def _encode_scalar(value: Any) -> tuple[Any] | None:
+    """The JSON form in a tuple, or None where the value is no scalar that has one."""
+    if isinstance(value, (bytes, bytearray, memoryview)):
+        return (base64.b64encode(bytes(value)).decode(),)
+    if isinstance(value, complex) and numpy_kind(value) is None:
+        return ([_encode_float(value.real), _encode_float(value.imag)],)
+    if type(value) is datetime.timedelta:  # a subclass may be finer than this can tell
+        return (_encode_duration(value),)
+    if isinstance(value, (datetime.date, datetime.time)):
+        return (value.isoformat(),)
+    if numpy_kind(value) is not None:
+        return None
+    for module, names in _TEXT_TYPES.items():
+        loaded = sys.modules.get(module)
+        if loaded is not None and isinstance(value, tuple(getattr(loaded, name) for name in names)):
+            return (str(value),)
+    if isinstance(value, float):
+        return (_encode_float(float.__float__(value)),)
+    if isinstance(value, int):
+        return (int.__int__(value),)
+    return (str.__str__(value),) if isinstance(value, str) else None
+
+
+_TEXT_TYPES = {
+    "decimal": ("Decimal",),
+    "fractions": ("Fraction",),
+    "uuid": ("UUID",),
+    "pathlib": ("PurePath",),
+    "ipaddress": (
+        "IPv4Address",
+        "IPv6Address",
+        "IPv4Network",
+        "IPv6Network",
+        "IPv4Interface",
+        "IPv6Interface",
+    ),
+}
+
+
+def _encode_duration(value: datetime.timedelta) -> str:
+    """Seconds with as many decimals as needed, exactly: `"3.5s"`."""
+    micros = (value.days * 86400 + value.seconds) * 1000000 + value.microseconds
+    sign, micros = ("-", -micros) if micros < 0 else ("", micros)
+    fraction = ("%06d" % (micros % 1000000)).rstrip("0")
+    return "%s%d%ss" % (sign, micros // 1000000, "." + fraction if fraction else "")
+
+
+def _encode_container(value: Any, depth: int, walk: Walk) -> Any:
+    if isinstance(value, dict):
+        return _encode_dict(value, depth, walk)
+    if isinstance(value, tuple) and hasattr(value, "_fields"):
+        return {name: encode(item, depth, walk) for name, item in zip(value._fields, value)}
+    if hasattr(type(value), "__dataclass_fields__"):
+        fields = dataclasses.fields(value)
+        return {field.name: encode(getattr(value, field.name), depth, walk) for field in fields}
+    if isinstance(value, (set, frozenset)):
+        return _encode_items(_sorted(value), depth, walk)
+    if isinstance(value, _SEQUENCES):
+        return _encode_items(value, depth, walk)
+    if numpy_kind(value) is not None:
+        return _encode_numpy(value, depth, walk)
+    if hasattr(type(value), "model_dump") and hasattr(type(value), "model_fields"):
+        return encode(value.model_dump(), depth, walk)
+    raise NoForm
+
+
+_DICT_VIEWS = (type({}.keys()), type({}.values()), type({}.items()))  # type: ignore[var-annotated]
+_SEQUENCES: Any = (list, tuple, range, collections.deque, *_DICT_VIEWS)
+
+
+def _encode_items(items: Collection[Any], depth: int, walk: Walk) -> list[Any]:
+    walk.take(len(items))
+    kinds = set(map(type, items))
+    if kinds <= _FLAT or (kinds <= _FLAT_OR_FLOAT and _all_finite(items)):
+        return items if type(items) is list else list(items)
+    return [item if item is None or type(item) in (str, int, bool) else encode(item, depth, walk) for item in items]
+
+
+def _all_finite(items: Collection[Any]) -> bool:
+    try:
+        return all(map(math.isfinite, items))
+    except (TypeError, OverflowError):  # there are other than floats among them
+        return not any(type(item) is float and not math.isfinite(item) for item in items)
+
+
+def _sorted(items: Collection[Any]) -> Collection[Any]:
+    try:
+        return sorted(items)
+    except Exception:  # no order among them, or comparing them is code that fails
+        return items
+
+
+def _encode_dict(value: dict[Any, Any], depth: int, walk: Walk) -> Any:
+    """An object where the keys are scalars that JSON writes differently, else an array of pairs."""
+    walk.take(2 * len(value))
+    keys = [_encode_key(key) for key in value]
+    if None in keys or len(set(keys)) < len(keys):
+        pairs = [(encode(key, depth, walk), encode(item, depth, walk)) for key, item in value.items()]
+        return [list(pair) for pair in pairs]
+    return {key: encode(item, depth, walk) for key, item in zip(keys, value.values())}
+
+
+def _encode_key(key: Any) -> str | None:
+    """A key as `json.dumps` writes it; None for one that it doesn't."""
+    if isinstance(key, str):
+        return str.__str__(key)
+    if key is None or isinstance(key, int):
+        return json.dumps(key)
+    if isinstance(key, float) and math.isfinite(key):
+        return float.__repr__(key)
+    return None
+
+
+def numpy_kind(value: Any) -> str | None:
+    """The kind letter of a NumPy scalar's or array's dtype; None for anything else."""
+    numpy = sys.modules.get("numpy")
+    classes: Any = (getattr(numpy, "ndarray", ()), getattr(numpy, "generic", ()))
+    return str(value.dtype.kind) if isinstance(value, classes) else None
+
+
+# Those of which Python's own dates and times are exact.
+_EXACT_UNITS = [(unit, 1) for unit in ("D", "h", "m", "s", "ms", "us")]
+
+
+def _encode_numpy(value: Any, depth: int, walk: Walk) -> Any:
+    kind, size = value.dtype.kind, value.dtype.itemsize
+    exact = kind in "biuSUO" or (kind == "f" and size <= 8) or (kind == "c" and size <= 16)
+    if kind in "mM":
+        numpy = sys.modules["numpy"]
+        exact = numpy.datetime_data(value.dtype) in _EXACT_UNITS and not numpy.isnat(value).any()
+    if not exact or isinstance(value, getattr(sys.modules.get("numpy.ma"), "MaskedArray", ())):
+        raise NoForm
+    walk.take(value.size)
+    plain = value.tolist()
+    # tolist gives Python's own ints, bools and strings, which need no further look.
+    return plain if kind in "biuU" else encode(plain, depth, walk)

@@ -1,0 +1,172 @@
+"""Which names of a module may be reached, and what they stand for (contract: What is exposed)."""
+
+from __future__ import annotations
+
+import builtins
+import importlib
+import keyword
+import operator
+import types
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from .failures import Refusal, quote
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+_MOST_REMEMBERED = 10_000
+# From these one gets at every name there is.
+_INTERNALS = (types.FrameType, types.TracebackType, types.CodeType)
+
+_OPERATORS = """
+__add__ __and__ __concat__ __contains__ __delitem__ __eq__ __floordiv__ __ge__ __getitem__ __gt__ __iadd__ __iand__
+__ifloordiv__ __ilshift__ __imatmul__ __imod__ __imul__ __index__ __invert__ __ior__ __ipow__ __irshift__ __isub__
+__itruediv__ __ixor__ __le__ __lshift__ __lt__ __matmul__ __mod__ __mul__ __ne__ __neg__ __or__ __pos__ __pow__
+__rshift__ __setitem__ __sub__ __truediv__ __xor__
+"""
+_BUILTINS = """
+__abs__ __bool__ __bytes__ __complex__ __divmod__ __float__ __format__ __hash__ __int__ __iter__ __len__ __next__
+__repr__ __reversed__ __round__ __str__
+"""
+_METHODS = "__aenter__ __aexit__ __aiter__ __anext__ __call__ __enter__ __exit__"
+
+
+def _method(name: str) -> Callable[..., Any]:
+    return lambda owner, *args, **kwargs: getattr(owner, name)(*args, **kwargs)
+
+
+SPECIAL: dict[str, Callable[..., Any]] = {
+    **{name: getattr(operator, name) for name in _OPERATORS.split()},
+    **{name: getattr(builtins, name.strip("_")) for name in _BUILTINS.split()},
+    **{name: _method(name) for name in _METHODS.split()},
+}
+"""What an object can be asked for by a special name: items, iteration, operators, the two ends of a `with`."""
+
+
+class Names:
+    """Which names of the module may be reached, and what they stand for (contract: What is exposed)."""
+
+    def __init__(self, name: str, module: types.ModuleType, refused: list[str]) -> None:
+        self.name = name
+        self.module = module
+        self._package = name.partition(".")[0]
+        self._refused = frozenset(refused) - {self._package}
+        self._found: dict[str, list[tuple[Any, str, Any]]] = {}
+
+    def resolve(self, path: str) -> Any:
+        """What a dotted path stands for; raises Refusal where there is nothing, or nothing that is exposed.
+
+        A path that has been looked up before only has its steps taken again, which must lead to the same values.
+        """
+        steps = self._found.get(path)
+        if steps is not None:
+            for owner, segment, value in steps:
+                if getattr(owner, segment, None) is not value:
+                    break
+            else:
+                return steps[-1][2]
+        steps = self._steps(self.module, path)
+        if len(self._found) < _MOST_REMEMBERED and all(
+            getattr(owner, name, None) is value for owner, name, value in steps
+        ):
+            self._found[path] = steps
+        return steps[-1][2]
+
+    def resolve_in(self, owner: Any, path: str) -> Any:
+        """What a dotted path stands for in an object; one of the `SPECIAL` names may end it."""
+        head, _, last = path.rpartition(".")
+        special = SPECIAL.get(last)
+        if special is None:
+            return self._steps(owner, path)[-1][2]
+        if head:
+            owner = self._steps(owner, head)[-1][2]
+        return partial(special, owner)
+
+    def check_value(self, value: Any, what: str) -> None:
+        """Raises Refusal for what leads out of the module's package, or into the interpreter itself."""
+        if isinstance(value, types.ModuleType):
+            home: Any = value.__name__
+        else:
+            home = getattr(value, "__module__", None) if callable(value) else None
+            if isinstance(value, _INTERNALS):
+                raise Refusal("NAME_NOT_EXPOSED", "%s is a %s" % (what, type(value).__name__))
+        home = home.partition(".")[0] if isinstance(home, str) else self._package
+        if home.lstrip("_") in self._refused or (isinstance(value, types.ModuleType) and home != self._package):
+            raise Refusal("NAME_NOT_EXPOSED", "%s leads out of %s into %s" % (what, self._package, home))
+
+    def _steps(self, owner: Any, path: str) -> list[tuple[Any, str, Any]]:
+        segments = path.split(".")
+        for segment in segments:
+            if not segment.isidentifier() or keyword.iskeyword(segment):
+                raise Refusal("FUNCTION_NOT_FOUND", "%s is no name of a function" % quote(path), method=path[:200])
+            if segment.startswith("_"):
+                raise Refusal("NAME_NOT_EXPOSED", "%s is private" % quote(path), method=path[:200])
+        steps = []
+        for index, segment in enumerate(segments):
+            value = self._step(owner, segment, ".".join(segments[: index + 1]))
+            steps.append((owner, segment, value))
+            owner = value
+        return steps
+
+    def _step(self, owner: Any, segment: str, path: str) -> Any:
+        exported = getattr(owner, "__all__", None) if isinstance(owner, types.ModuleType) else None
+        try:
+            value = self._attribute(owner, segment)
+        except AttributeError:
+            import difflib
+
+            name = self.name if owner is self.module else getattr(owner, "__name__", None) or type(owner).__name__
+            near = difflib.get_close_matches(segment, self.public(owner), n=3)
+            hint = "; did you mean %s?" % ", ".join(near) if near else ""
+            message = "%s has no function %s%s" % (name if "." not in path else self.name, quote(path), hint)
+            raise Refusal("FUNCTION_NOT_FOUND", message, method=path[:200], near=",".join(near)) from None
+        if exported is not None and segment not in exported:
+            message = "%s is not exported by %s (__all__)" % (quote(path), owner.__name__)
+            raise Refusal("NAME_NOT_EXPOSED", message, method=path[:200])
+        try:
+            self.check_value(value, quote(path))
+        except Refusal as refusal:
+            refusal.metadata["method"] = path[:200]
+            raise
+        return value
+
+    def _attribute(self, owner: Any, segment: str) -> Any:
+        """The attribute; a submodule that nothing has imported yet is imported."""
+        try:
+            return getattr(owner, segment)
+        except AttributeError:
+            if not hasattr(owner, "__path__"):
+                raise
+            name = "%s.%s" % (owner.__name__, segment)
+            try:
+                return importlib.import_module(name)
+            except ModuleNotFoundError as failure:
+                if failure.name != name:
+                    raise
+                raise AttributeError(segment) from None
+
+    def public(self, owner: Any) -> list[str]:
+        """The public names of a module, a class or an object, sorted."""
+        exported = getattr(owner, "__all__", None) if isinstance(owner, types.ModuleType) else None
+        names = dir(owner) if exported is None else [name for name in exported if isinstance(name, str)]
+        return sorted(name for name in names if not name.startswith("_"))
+
+    def walk(self) -> Iterator[tuple[str, Any]]:
+        """Every exposed value that is there, as (dotted path, value), submodules of the package included."""
+        seen, waiting = set(), [("", self.module)]
+        while waiting:
+            prefix, owner = waiting.pop(0)
+            seen.add(id(owner))
+            for name in self.public(owner):
+                if name not in vars(owner):
+                    continue
+                try:
+                    value = self._step(owner, name, prefix + name)
+                except Refusal:
+                    continue
+                if not isinstance(value, types.ModuleType):
+                    yield prefix + name, value
+                elif id(value) not in seen and (hasattr(owner, "__all__") or prefix == ""):
+                    seen.add(id(value))
+                    waiting.append((prefix + name + ".", value))

@@ -1,0 +1,233 @@
+"""Objects: values without an exact form, kept here for the calls that use them.
+
+An id is `MODULE-ADDRESS-PORT-GUEST-SECRET`: where the object is, which anyone may read, and a part that can't be
+guessed. An object lives until it is released, its lease has ended, or this process has. Each use prolongs the lease.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+import reprlib
+import sys
+import threading
+import time
+import types
+from typing import TYPE_CHECKING, Any
+
+from .failures import Refusal, qualified_name, quote
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from .names import Names
+
+    Document = dict[str, Any]
+
+MAX_REPR_CHARS = 1024
+_SECRET_BYTES = 16
+_MOST_SIZED = 10_000
+_LONGEST_LEASE = 7 * 86400.0
+_SHORTEST_PAUSE, _LONGEST_PAUSE = 0.2, 30.0  # between looks for leases that have ended
+
+
+class Kept:
+    """An object with the end of its lease (monotonic seconds) and what it is taken to weigh."""
+
+    __slots__ = ("ends", "lease", "size", "value")
+
+    def __init__(self, value: Any, lease: float, size: int) -> None:
+        self.value = value
+        self.lease = lease
+        self.ends = time.monotonic() + lease
+        self.size = size
+
+
+class Objects:
+    """The objects of one guest."""
+
+    def __init__(self, names: Names, place: str, lease: float, most: int, most_bytes: int) -> None:
+        self._names = names
+        self._place = place
+        self._lease = lease
+        self._most = most
+        self._most_bytes = most_bytes
+        self._kept: dict[str, Kept] = {}
+        self._count = 0
+        self._bytes = 0
+        self._lock = threading.Lock()
+        self._sweeps = False
+
+    def keep(self, value: Any) -> Document:
+        """Keeps the value and gives its reference; raises Refusal where no more fits, or it may not be handed out."""
+        if not isinstance(value, type):
+            self._names.check_value(value, "the result")
+        kept = Kept(value, self._lease, self.admit(value))
+        obj_id = "%s-%s" % (self._place, os.urandom(_SECRET_BYTES).hex())
+        with self._lock:
+            self._kept[obj_id] = kept
+            if not self._sweeps:
+                self._sweeps = True
+                threading.Thread(target=self._sweep, daemon=True, name="leases").start()
+        return {
+            "obj_id": obj_id,
+            "type": qualified_name(type(value)),
+            "repr": _repr(value),
+            "is_callable": callable(value),
+        }
+
+    def made(self) -> Made:
+        """What keeps the objects of one answer, or none of them."""
+        return Made(self)
+
+    def admit(self, value: Any) -> int:
+        """Counts a value that is kept from now on and answers its bytes; raises Refusal where no more fits."""
+        size = _size_of(value)
+        with self._lock:
+            if self._count >= self._most:
+                self._refuse("MAX_OBJECTS", "%d objects" % self._most, self._most)
+            if self._bytes + size > self._most_bytes:
+                self._refuse("MAX_OBJECT_BYTES", "%d bytes of objects" % self._most_bytes, self._most_bytes)
+            self._count += 1
+            self._bytes += size
+        return size
+
+    def dismiss(self, *sizes: int) -> None:
+        """Counts values that are no longer kept, by what `admit` has answered."""
+        with self._lock:
+            self._count -= len(sizes)
+            self._bytes -= sum(sizes)
+
+    def _refuse(self, setting: str, what: str, limit: int) -> None:
+        text = "this pod keeps %s already, all that the setting %s allows; release some" % (what, setting)
+        raise Refusal("OBJECT_LIMIT", text, setting=setting, limit=str(limit))
+
+    def get(self, obj_id: str) -> Any:
+        """The object, its lease prolonged; raises Refusal where it isn't here, or no longer."""
+        return self._use(obj_id).value
+
+    def release(self, obj_id: str) -> None:
+        """Forgets the object; raises Refusal where it isn't here."""
+        with self._lock:
+            kept = self._kept.pop(obj_id, None)
+        if kept is None:
+            raise self._absent(obj_id)
+        self.dismiss(kept.size)
+
+    def renew(self, obj_id: str, lease: float | None) -> float:
+        """Has the lease last from now for so many seconds, or as long as it did; answers how long that is."""
+        kept = self._use(obj_id)
+        if lease is not None and not 0 < lease <= _LONGEST_LEASE:
+            text = "a lease lasts more than 0 s and at most %d s" % _LONGEST_LEASE
+            raise Refusal("MALFORMED_REQUEST", text, field="lease")
+        if lease is not None:
+            kept.lease = lease
+            kept.ends = time.monotonic() + lease
+        return kept.lease
+
+    def _use(self, obj_id: str) -> Kept:
+        kept, now = self._kept.get(obj_id), time.monotonic()
+        if kept is None or kept.ends <= now:
+            raise self._absent(obj_id)
+        kept.ends = now + kept.lease
+        return kept
+
+    def _absent(self, obj_id: str) -> Refusal:
+        if obj_id.startswith(self._place + "-"):
+            text = "the object %s has been released, or its lease has ended" % quote(obj_id)
+            return Refusal("OBJECT_LOST", text, obj_id=obj_id[:200])
+        return Refusal("OBJECT_ELSEWHERE", "the object %s is not here" % quote(obj_id), obj_id=obj_id[:200])
+
+    def _sweep(self) -> None:
+        """Forgets objects whose leases have ended; ends when there are none left."""
+        while True:
+            now = time.monotonic()
+            with self._lock:
+                ended = [obj_id for obj_id, kept in self._kept.items() if kept.ends <= now]
+                gone = [self._kept.pop(obj_id) for obj_id in ended]
+                next_end = min((kept.ends for kept in self._kept.values()), default=None)
+                self._sweeps = next_end is not None
+            self.dismiss(*(kept.size for kept in gone))
+            gone.clear()  # what their own code does at their end is done here, without the lock
+            if next_end is None:
+                return
+            time.sleep(min(max(_SHORTEST_PAUSE, next_end - now), _LONGEST_PAUSE))
+
+
+class Made:
+    """The objects that are made for one answer; where that fails, they are released."""
+
+    __slots__ = ("_names", "_objects")
+
+    def __init__(self, objects: Objects) -> None:
+        self._objects = objects
+        self._names: list[str] = []
+
+    def __enter__(self) -> Callable[[Any], Document]:
+        return self._keep
+
+    def __exit__(self, kind: object, failure: object, trace: object) -> None:
+        if kind is not None:
+            for obj_id in self._names:
+                self._objects.release(obj_id)
+
+    def _keep(self, value: Any) -> Document:
+        reference = self._objects.keep(value)
+        self._names.append(reference["obj_id"])
+        return reference
+
+
+class _ShortRepr(reprlib.Repr):
+    """Shows the beginning of containers only, so that a large one costs no more than a small one."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.maxlevel = 4
+        self.maxdict = self.maxlist = self.maxtuple = self.maxset = self.maxfrozenset = self.maxdeque = 20
+        self.maxstring = self.maxlong = self.maxother = MAX_REPR_CHARS
+
+    def repr_instance(self, x: Any, level: int) -> str:
+        return repr(x)
+
+
+_short = _ShortRepr()
+
+
+def _repr(value: Any) -> str:
+    try:
+        text = _short.repr(value)
+    except BaseException as failure:
+        text = "<its repr() raised %s>" % type(failure).__name__
+    return text if len(text) <= MAX_REPR_CHARS else text[: MAX_REPR_CHARS - 1] + "…"
+
+
+def _size_of(value: Any) -> int:
+    """What a value weighs in bytes, by its own account and that of what it visibly holds.
+
+    Of more than so many parts the others are taken to weigh what those do on average.
+    """
+    total, count, found, seen, waiting = 0, 0, 1, {id(value)}, [value]
+    while waiting and count < _MOST_SIZED:
+        item = waiting.pop()
+        count += 1
+        try:
+            total += sys.getsizeof(item)
+            parts = _parts(item)
+        except Exception:  # noqa: S112 - its own code; then what it holds is not counted
+            continue
+        found += len(parts)
+        for part in itertools.islice(parts, _MOST_SIZED):
+            if id(part) not in seen:
+                seen.add(id(part))
+                waiting.append(part)
+    return total * max(found, count) // count if waiting else total
+
+
+def _parts(item: Any) -> Any:
+    kind = type(item)
+    if kind is dict:
+        return item.values()
+    if kind in (list, tuple, set, frozenset):
+        return item
+    attributes = None if isinstance(item, (type, types.ModuleType)) else getattr(item, "__dict__", None)
+    return attributes.values() if type(attributes) is dict else ()

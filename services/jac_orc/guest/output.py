@@ -1,0 +1,77 @@
+"""What the module's code prints: whole lines on this process's own pipes, each with the call that it is of.
+
+A line is `RS call-id RS text LF` (RS: the byte 0x1e) where it was printed during a call, else the text alone. The
+server reads the pipes and logs; nothing printed gets near the wire. The pipes are duplicates, so that closing the
+descriptors 1 and 2 closes nothing of this.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import contextvars
+import io
+import os
+import sys
+from typing import Any
+
+MARK = b"\x1e"
+_LONGEST_LINE = 64 * 1024
+
+current: contextvars.ContextVar[int] = contextvars.ContextVar("call", default=0)
+"""The id of the call that runs here; 0: none. Coroutines take it along, threads that the code starts don't."""
+
+
+class Lines(io.RawIOBase):
+    """A binary stream that passes on whole lines."""
+
+    def __init__(self, descriptor: int) -> None:
+        super().__init__()
+        self._descriptor = descriptor
+        self._pipe = os.dup(descriptor)
+        self._begun: dict[int, bytes] = {}
+
+    def writable(self) -> bool:
+        return True
+
+    def fileno(self) -> int:
+        return self._descriptor
+
+    def write(self, data: Any) -> int:
+        call_id = current.get()
+        *lines, rest = (self._begun.pop(call_id, b"") + bytes(data)).split(b"\n")
+        if len(rest) > _LONGEST_LINE:
+            lines, rest = [*lines, rest], b""
+        if rest:
+            self._begun[call_id] = rest
+        self._put(call_id, lines)
+        return len(data)
+
+    def finish(self, call_id: int) -> None:
+        """Passes on the last line of a call, which nothing has ended."""
+        rest = self._begun.pop(call_id, b"")
+        if rest:
+            self._put(call_id, [rest])
+
+    def _put(self, call_id: int, lines: list[bytes]) -> None:
+        mark = b"%b%d%b" % (MARK, call_id, MARK) if call_id else b""
+        data = memoryview(b"".join([mark + line + b"\n" for line in lines]))
+        with contextlib.suppress(OSError):  # whoever reads is gone: the code shall not suffer from that
+            while data:
+                data = data[os.write(self._pipe, data) :]
+
+
+class Output:
+    """Puts `Lines` in the place of standard output and standard error."""
+
+    def __init__(self) -> None:
+        self._streams = [Lines(1), Lines(2)]
+        sys.stdout, sys.stderr = (
+            io.TextIOWrapper(stream, encoding="utf-8", errors="backslashreplace", write_through=True)  # type: ignore[type-var]
+            for stream in self._streams
+        )
+
+    def finish(self, call_id: int) -> None:
+        """Called when a call has ended."""
+        for stream in self._streams:
+            if stream._begun:
+                stream.finish(call_id)

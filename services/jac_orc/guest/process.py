@@ -1,0 +1,70 @@
+"""The guest's process: loads the module that it is told to, then serves calls until the server is gone."""
+
+from __future__ import annotations
+
+import ctypes
+import importlib
+import json
+import os
+import signal
+import socket
+import sys
+from typing import Any
+
+from . import wire
+from .calls import Calls
+from .coroutines import Loop
+from .failures import error_of
+from .json_values import MAX_DIGITS
+from .names import Names
+from .objects import Objects
+from .output import Output
+from .requests import Requests
+from .wire import Wire, frame
+
+
+def main(descriptor: int, server: int) -> None:
+    """Runs the guest; never returns."""
+    if hasattr(sys, "set_int_max_str_digits"):
+        sys.set_int_max_str_digits(MAX_DIGITS)
+    link = Wire(socket.socket(fileno=descriptor))
+    _die_with(server)
+    output = Output()
+    sys.argv = [""]
+    try:
+        calls = load(link, output)
+    except (EOFError, OSError):
+        os._exit(0)  # the server is gone
+    calls.serve()
+
+
+def load(link: Wire, output: Output) -> Calls:
+    """Imports the module that the first frame names; ends the process where that fails.
+
+    The frame's document has `module`, `refused` (top-level names), `place` (what the ids of objects here begin with)
+    and the limits `max_answer`, `max_array`, `max_objects`, `max_object_bytes` (bytes, or how many) and `object_lease`
+    (seconds).
+    """
+    document: Any = json.loads(bytes(link.receive()[4]))
+    try:
+        module = importlib.import_module(document["module"])
+    except BaseException as failure:  # a module may well call sys.exit()
+        output.finish(0)
+        link.send(frame(wire.FAILED, body=json.dumps(error_of(failure)).encode()))
+        os._exit(1)
+    names = Names(document["module"], module, document["refused"])
+    objects = Objects(
+        names, document["place"], document["object_lease"], document["max_objects"], document["max_object_bytes"]
+    )
+    loop = Loop()
+    calls = Calls(link, output, Requests(names, objects, loop, document), loop)
+    link.send(frame(wire.LOADED, body=json.dumps({"python": "%d.%d.%d" % sys.version_info[:3]}).encode()))
+    return calls
+
+
+def _die_with(server: int) -> None:
+    """Has the kernel end this process with its server, whatever the module's code is doing (Linux only)."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
+    if os.getppid() != server:
+        os._exit(0)

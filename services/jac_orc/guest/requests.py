@@ -1,0 +1,279 @@
+"""What a call asks for and how it is answered: the messages of jac_orc.v1.ModuleService, each method's in one function.
+
+Here the codecs meet the module: a request's bytes become a function and its arguments, a result becomes the bytes of
+the response. The numbers are those of the fields in `module.proto`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import types
+from typing import TYPE_CHECKING, Any
+
+from . import describe, proto_values, wire
+from .binding import Parameters, binds_as_one_list, explain_binding, positional_only
+from .coroutines import Items, Loop
+from .failures import Refusal, quote
+from .json_values import decode, encode_result, json_kind, parse_body
+from .protowire import Malformed, fields, key, sized, text, varint
+from .sessions import Sessions
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from .calls import Call
+    from .names import Names
+    from .objects import Objects
+
+    Document = dict[str, Any]
+
+_FIRST, _SECOND = key(1), key(2)
+_JSON = sized(_FIRST, b"application/json") + _SECOND  # before the data of a google.api.HttpBody
+_NO_ARGUMENTS: list[Any] = []
+_NOTHING = object()
+
+
+class Request:
+    """A request's fields by number; those that a message may have several of are lists."""
+
+    __slots__ = ("fields", "lists")
+
+    def __init__(self, message: Any, repeated: tuple[int, ...] = ()) -> None:
+        self.fields: dict[int, Any] = {}
+        self.lists: dict[int, list[Any]] = {number: [] for number in repeated}
+        for number, value in fields(message):
+            if number in self.lists:
+                self.lists[number].append(value)
+            else:
+                self.fields[number] = value
+
+    def text(self, number: int) -> str:
+        """A string field, empty where unset."""
+        value = self.fields.get(number)
+        return "" if value is None else text(value)
+
+
+class Requests:
+    """Performs calls on one module."""
+
+    def __init__(self, names: Names, objects: Objects, loop: Loop, limits: dict[str, int]) -> None:
+        self._names = names
+        self._objects = objects
+        self._loop = loop
+        self._max_answer = limits["max_answer"]
+        self._parameters = Parameters()
+        self._sessions = Sessions(self, names, objects, limits)
+        self._by_style = [getattr(self, "_" + name) for name in wire.STYLES]
+
+    def perform(self, call: Call, style: int, session: int, body: Any) -> bytes:
+        """Does what the call asks for and answers the response's bytes."""
+        try:
+            if style == _SESSION:
+                return self._sessions.perform(call, session, body)
+            answer: bytes = self._by_style[style](call, body)
+        except Malformed as failure:
+            raise Refusal("MALFORMED_REQUEST", "the request is malformed: %s" % failure) from None
+        return answer
+
+    def control(self, kind: int, session: int, body: Any) -> None:
+        """Takes what is sent for a session beside its calls; what is malformed is as if it had not come."""
+        with contextlib.suppress(Malformed, MemoryError, TypeError):
+            self._sessions.control(kind, session, body)
+
+    # --- methods of the service ---
+
+    def _Call(self, call: Call, message: Any) -> bytes:
+        return sized(_FIRST, self._encoded(proto_values.encode_value, self._by_value(call, message)))
+
+    def _Stream(self, call: Call, message: Any) -> bytes:
+        def send(item: Any) -> None:
+            call.send(sized(_FIRST, self._encoded(proto_values.encode_value, item)))
+
+        return self.stream(call, self._by_value(call, message, streams=True), send)
+
+    def _RunModule(self, call: Call, message: Any) -> bytes:
+        request = Request(message)
+        self._check_module(request.text(1))
+        body = parse_body(_http_data(request.fields.get(5)))
+        _, args, kwargs = self._arguments(body, ("args", "kwargs"))
+        return self._json(self._invoke(call, request.text(3), request.text(2), args, kwargs, packs=True))
+
+    def _CallJson(self, call: Call, message: Any) -> bytes:
+        return self._json(self._by_json(call, message))
+
+    def _StreamJson(self, call: Call, message: Any) -> bytes:
+        def send(item: Any) -> None:
+            line = self._encoded(encode_result, item) + b"\n"
+            call.send(sized(_FIRST, _JSON + varint(len(line)) + line))
+
+        return self.stream(call, self._by_json(call, message, streams=True), send)
+
+    def _CallNamed(self, call: Call, message: Any) -> bytes:
+        request = Request(message)
+        self._check_module(request.text(1))
+        body = parse_body(_http_data(request.fields.get(4)))
+        kwargs = {name: decode(value, self._objects.get) for name, value in body.items()}
+        return self._json(self._invoke(call, "", request.text(2), _NO_ARGUMENTS, kwargs, named=True))
+
+    def _Describe(self, call: Call, message: Any) -> bytes:
+        self._check_module(Request(message).text(1))
+        return describe.describe(self._names)
+
+    def _ReleaseObject(self, call: Call, message: Any) -> bytes:
+        request = Request(message)
+        self._check_module(request.text(3))
+        self._objects.release(request.text(1))
+        return b""
+
+    def _RenewObject(self, call: Call, message: Any) -> bytes:
+        request = Request(message)
+        self._check_module(request.text(4))
+        lease = request.fields.get(2)
+        seconds = self._objects.renew(request.text(1), None if lease is None else duration(lease))
+        whole = int(seconds)
+        nanos = round((seconds - whole) * 1e9)
+        return sized(_FIRST, key(1, 0) + varint(whole) + (key(2, 0) + varint(nanos) if nanos else b""))
+
+    def _Session(self, call: Call, message: Any) -> bytes:
+        raise AssertionError("calls of sessions are performed by Sessions")
+
+    # --- what they have in common ---
+
+    def _by_value(self, call: Call, message: Any, *, streams: bool = False) -> Any:
+        request = Request(message, repeated=(3, 4))
+        self._check_module(request.text(1))
+        args = [decode(proto_values.plain(arg), self._objects.get) for arg in request.lists[3]]
+        named = [proto_values.entry(entry) for entry in request.lists[4]]
+        kwargs = {name: decode(value, self._objects.get) for name, value in named}
+        return self._invoke(call, request.text(5), request.text(2), args, kwargs, streams=streams)
+
+    def _by_json(self, call: Call, message: Any, *, streams: bool = False) -> Any:
+        request = Request(message)
+        self._check_module(request.text(1))
+        body = parse_body(_http_data(request.fields.get(3)))
+        obj_id = body.get("obj_id") or ""
+        if not isinstance(obj_id, str):
+            raise Refusal("MALFORMED_REQUEST", "the field 'obj_id' must be a string", field="obj_id")
+        method, args, kwargs = self._arguments(body, ("args", "kwargs", "obj_id", "method"))
+        return self._invoke(call, obj_id, method, args, kwargs, streams=streams)
+
+    def _arguments(self, body: Document, known: tuple[str, ...]) -> tuple[str, list[Any], Document]:
+        """The method's path and the arguments out of `{"method":…,"args":…,"kwargs":…}`."""
+        for name in body:
+            if name not in known:
+                message = "unknown field %s; known are %s" % (quote(name), ", ".join(known))
+                raise Refusal("UNKNOWN_FIELD", message, field=name[:200])
+        method, args, kwargs = body.get("method", ""), body.get("args", []), body.get("kwargs", {})
+        if type(args) is not list or type(kwargs) is not dict or type(method) is not str:
+            for name, value, kind, what in (
+                ("method", method, str, "a string"),
+                ("args", args, list, "an array"),
+                ("kwargs", kwargs, dict, "an object"),
+            ):
+                if not isinstance(value, kind):
+                    state = "must be %s, not %s" % (what, json_kind(value))
+                    raise Refusal("MALFORMED_REQUEST", "the field %s %s" % (quote(name), state), field=name)
+        find = self._objects.get
+        return method, [decode(arg, find) for arg in args], {name: decode(kwargs[name], find) for name in kwargs}
+
+    def _check_module(self, named: str) -> None:
+        if named and named != self._names.name:
+            message = "this is the server of %s, and the request names %s" % (self._names.name, quote(named))
+            raise Refusal("MODULE_MISMATCH", message, module=self._names.name)
+
+    def _json(self, result: Any) -> bytes:
+        data = self._encoded(encode_result, result)
+        return sized(_FIRST, _JSON + varint(len(data)) + data)
+
+    def _encoded(self, encode: Callable[..., bytes], value: Any) -> bytes:
+        """The value's bytes; where these are refused, no object that was made for them is left."""
+        with self._objects.made() as keep:
+            return encode(value, keep, self._max_answer)
+
+    def _invoke(
+        self, call: Call, obj_id: str, method: str, args: list[Any], kwargs: Document, *,
+        packs: bool = False, named: bool = False, streams: bool = False,
+    ) -> Any:  # fmt: skip
+        """The result of a call whose arguments are JSON's, converted to what the parameters are annotated with."""
+        owner = self._objects.get(obj_id) if obj_id else _NOTHING
+        target = self.target(method, owner, streams=streams)
+        if not callable(target):
+            return self.constant(target, method, args, kwargs)
+        if named:
+            args, kwargs = positional_only(target, kwargs)
+        if packs and not kwargs and len(args) > 1 and binds_as_one_list(target, args):
+            args = [args]
+        args, kwargs = self._parameters.fitted(target, args, kwargs)
+        return self.run(call, target, method, args, kwargs)
+
+    def target(self, method: str, owner: Any = _NOTHING, *, streams: bool = False) -> Any:
+        """What is called: a name of the module, or of an object, or the object itself; raises Refusal."""
+        if owner is _NOTHING:
+            if not method:
+                raise Refusal("MALFORMED_REQUEST", "no method is named", field="method")
+            target = self._names.resolve(method)
+        elif method:
+            target = self._names.resolve_in(owner, method)
+        elif callable(owner) or streams:
+            return owner
+        else:
+            text = "the object is a %s, which can't be called; name one of its methods" % type(owner).__name__
+            raise Refusal("NOT_CALLABLE", text)
+        if isinstance(target, types.ModuleType):
+            raise Refusal("NOT_CALLABLE", "%s is a module; name a function in it" % quote(method), method=method[:200])
+        return target
+
+    def constant(self, value: Any, method: str, args: Any, kwargs: Any) -> Any:
+        """The value of a name that can't be called."""
+        if args or kwargs:
+            text = "%s is a constant; it takes no arguments" % quote(method)
+            raise Refusal("NOT_CALLABLE", text, method=method[:200])
+        return value
+
+    def run(self, call: Call, target: Any, method: str, args: list[Any], kwargs: Document) -> Any:
+        """What the callable returns; a coroutine is awaited."""
+        try:
+            result = target(*args, **kwargs)
+        except TypeError as failure:
+            # Raised by the call itself and not by code within: the arguments are what it objects to.
+            if failure.__traceback__ and failure.__traceback__.tb_next is None:
+                explain_binding(target, method, args, kwargs, failure)
+            raise
+        except (Refusal, Malformed) as failure:  # the module's own code can't speak in this system's name
+            raise RuntimeError(str(failure)) from failure
+        return call.wait_for(result) if type(result) is types.CoroutineType else result
+
+    def stream(self, call: Call, result: Any, send: Any) -> bytes:
+        """Sends each item of what was returned; answers the empty end."""
+        items = Items(result, call.wait_for, self._loop)
+        try:
+            for item in items:
+                send(item)
+        finally:
+            items.close()
+        return b""
+
+
+_SESSION = wire.STYLES.index("Session")
+
+
+def _http_data(message: Any) -> Any:
+    """The data of a google.api.HttpBody."""
+    if message is not None:
+        for number, value in fields(message):
+            if number == 2:
+                return value
+    return b""
+
+
+def duration(message: Any) -> float:
+    """The seconds of a google.protobuf.Duration."""
+    parts = dict(fields(message))
+    seconds, nanos = (_signed(parts.get(number, 0)) for number in (1, 2))
+    return seconds + nanos / 1e9
+
+
+def _signed(number: Any) -> int:
+    if not isinstance(number, int):
+        raise Malformed("a duration of another form")
+    return number - 2**64 if number >= 2**63 else number

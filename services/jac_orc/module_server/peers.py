@@ -1,0 +1,124 @@
+"""The module's other pods: calls that name an object of theirs are sent on to them.
+
+An object's id tells the address of its pod. It is believed only if the pod manager lists that address among the
+module's pods, so that no id makes this server talk to anything else.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncGenerator, AsyncIterator
+from typing import Any
+
+import grpc
+from google.rpc import status_pb2
+
+from jac_orc.core.server import SERVER_OPTIONS
+from jac_orc.errors import OrcError, error, from_status
+from jac_orc.v1 import pod_manager_pb2, pod_manager_pb2_grpc
+
+SENT_ON = "x-jac-orc-sent-on"
+"""Metadata of a call that another pod has sent on: it is not sent on once more."""
+
+_FRESH = 1.0
+_QUESTION_TIMEOUT = 5.0
+
+
+class Peers:
+    """The pods of one module, as the pod manager tells of them."""
+
+    def __init__(self, module_name: str, pod_manager: str | None) -> None:
+        self._module_name = module_name
+        self._pod_manager = pod_manager
+        self._known: frozenset[str] = frozenset()
+        self._asked = -_FRESH
+        self._lock = asyncio.Lock()
+        self._channels: dict[str, grpc.aio.Channel] = {}
+
+    async def stop(self) -> None:
+        """Closes all connections."""
+        for channel in self._channels.values():
+            await channel.close(None)
+
+    async def call(self, method: str, request: bytes, obj_id: str, timeout: float | None) -> bytes:
+        """The answer to a unary call by the pod that holds the object; raises OrcError."""
+        address = await self._find(obj_id)
+        multi_callable: Any = self._channel(address).unary_unary(method)
+        try:
+            answer: bytes = await multi_callable(request, timeout=timeout, metadata=((SENT_ON, "1"),))
+        except grpc.aio.AioRpcError as failure:
+            raise self._told(failure, obj_id) from failure
+        return answer
+
+    async def stream(
+        self, method: str, requests: AsyncIterator[bytes], obj_id: str, timeout: float | None
+    ) -> AsyncGenerator[bytes]:
+        """The answers of the pod that holds the object; raises OrcError."""
+        address = await self._find(obj_id)
+        multi_callable: Any = self._channel(address).stream_stream(method)
+        call = multi_callable(requests, timeout=timeout, metadata=((SENT_ON, "1"),))
+        try:
+            async for answer in call:
+                yield answer
+        except grpc.aio.AioRpcError as failure:
+            raise self._told(failure, obj_id) from failure
+        finally:
+            call.cancel()
+
+    async def _find(self, obj_id: str) -> str:
+        """The address of the object's pod; raises OrcError where it is gone, or can't be asked for."""
+        address = address_in(obj_id)
+        if address and address not in self._known:
+            async with self._lock:
+                if address not in self._known and time.monotonic() - self._asked > _FRESH:
+                    self._known = await self._ask()
+                    self._asked = time.monotonic()
+        if address not in self._known:
+            raise error("OBJECT_LOST", f"the pod that held the object {obj_id[:200]!r} is gone", {"obj_id": obj_id})
+        return address
+
+    async def _ask(self) -> frozenset[str]:
+        if self._pod_manager is None:
+            return frozenset()
+        async with grpc.aio.insecure_channel(self._pod_manager) as channel:
+            stub = pod_manager_pb2_grpc.PodManagerServiceStub(channel)
+            request = pod_manager_pb2.GetModuleRequest(module_name=self._module_name)
+            try:
+                answer = await stub.GetModule(request, timeout=_QUESTION_TIMEOUT)
+            except grpc.aio.AioRpcError as failure:
+                text = f"the pod manager, which knows where the object is, can't be asked: {failure.details()}"
+                raise error("MODULE_UNAVAILABLE", text) from failure
+        return frozenset(pod.address for pod in answer.module.status.pods if pod.address)
+
+    def _told(self, failure: grpc.aio.AioRpcError, obj_id: str) -> OrcError:
+        """The failure as the other pod has told it, or that it is gone."""
+        for name, value in failure.trailing_metadata() or ():
+            if name == "grpc-status-details-bin" and isinstance(value, bytes):
+                return from_status(status_pb2.Status.FromString(value))
+        self._known = frozenset()
+        self._asked = -_FRESH
+        if failure.code() is grpc.StatusCode.DEADLINE_EXCEEDED:
+            return error("DEADLINE_EXCEEDED", "the deadline passed before the answer")
+        text = f"the pod that holds the object can't be reached: {failure.details()}"
+        return error("MODULE_UNAVAILABLE", text, {"obj_id": obj_id})
+
+    def _channel(self, address: str) -> grpc.aio.Channel:
+        channel = self._channels.get(address)
+        if channel is None:
+            channel = self._channels[address] = grpc.aio.insecure_channel(address, options=SERVER_OPTIONS)
+        return channel
+
+
+def place_of(module_name: str, ip_address: str, port: int) -> str:
+    """What the ids of a pod's objects begin with; IPv6 addresses have `_` for `:`, which means something in URLs."""
+    return f"{module_name}-{ip_address.replace(':', '_')}-{port}"
+
+
+def address_in(obj_id: str) -> str:
+    """The address that an id tells, `127.0.0.1:50051`; empty where it tells none."""
+    parts = obj_id.split("-", 4)
+    if len(parts) < 5 or not parts[2].isdecimal():
+        return ""
+    host = parts[1].replace("_", ":")
+    return f"[{host}]:{parts[2]}" if ":" in host else f"{host}:{parts[2]}"

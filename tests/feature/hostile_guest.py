@@ -1,6 +1,6 @@
 """Stands in for the interpreter of a guest and speaks nonsense: what it does is its file's name.
 
-It is copied and made executable by the tests; the server runs it as `NAME -I -u guest.py FD SERVER_PID`.
+It is copied and made executable by the tests; the server runs it as `NAME -I -u start.py FD SERVER_PID`.
 """
 
 from __future__ import annotations
@@ -13,80 +13,97 @@ import sys
 import time
 from typing import Any
 
+HEAD = struct.Struct("!BBIQI")
+CALL, LOADED, FAILED, ITEM, ANSWER, ERROR = 2, 11, 12, 13, 14, 15
+
 wire = socket.socket(fileno=int(sys.argv[-2]))
 stream = wire.makefile("rb")
 
 
-def frame(control: Any, *attachments: bytes) -> bytes:
-    document = control if isinstance(control, bytes) else json.dumps(control).encode()
-    sizes = b"".join(struct.pack("!Q", len(part)) for part in attachments)
-    return struct.pack("!II", len(document), len(attachments)) + sizes + document + b"".join(attachments)
+def frame(kind: int, number: int = 0, body: Any = b"") -> bytes:
+    data = body if isinstance(body, bytes) else json.dumps(body).encode()
+    return HEAD.pack(kind, 0, 0, number, len(data)) + data
 
 
-def receive() -> Any:
-    length, count = struct.unpack("!II", stream.read(8))
-    sizes = struct.unpack(f"!{count}Q", stream.read(8 * count))
-    control = json.loads(stream.read(length))
-    for size in sizes:
-        stream.read(size)
-    return control
+def receive() -> tuple[int, int, bytes]:
+    kind, _, _, number, size = HEAD.unpack(stream.read(HEAD.size))
+    return kind, number, stream.read(size)
 
 
-def endless() -> None:
-    noise = frame({"op": "noise"}) * 1000
+def exception(**fields: Any) -> Any:
+    return {"reason": "EXCEPTION_RAISED", "mro": ["ValueError"], "exception": {"type": "a.B", **fields}}
+
+
+def nested(depth: int) -> Any:
+    data: Any = {"type": "a.B"}
+    for _ in range(depth):
+        data = {"type": "a.B", "cause": data, "exceptions": [data, data]}
+    return data
+
+
+def endless(number: int) -> None:
+    piece = b"x" * 1_000_000
+    wire.sendall(HEAD.pack(ANSWER, 0, 0, number, 2**32 - 1))
     while True:
-        wire.sendall(noise)
+        wire.sendall(piece)
+
+
+def endless_items(number: int) -> None:
+    while True:
+        wire.sendall(frame(ITEM, number) * 1000)
 
 
 ANSWERS: dict[str, Any] = {
-    "garbage": lambda call_id: b"HTTP/1.1 200 OK\r\n\r\n",
-    "huge_length": lambda call_id: struct.pack("!II", 2**32 - 1, 0),
-    "huge_attachment": lambda call_id: struct.pack("!IIQ", 2, 1, 2**63),
-    "many_attachments": lambda call_id: struct.pack("!II", 2, 2**32 - 1),
-    "no_json": lambda call_id: frame(b"{"),
-    "no_object": lambda call_id: frame([call_id]),
-    "wrong_id": lambda call_id: frame({"id": 12345}, b'{"result":1}'),
-    "odd_id": lambda call_id: frame({"id": [call_id]}, b'{"result":1}'),
-    "no_id": lambda call_id: frame({}, b'{"result":1}'),
-    "no_body": lambda call_id: frame({"id": call_id}),
-    "two_bodies": lambda call_id: frame({"id": call_id}, b"1", b"2"),
-    "answer_twice": lambda call_id: frame({"id": call_id}, b'{"result":1}') * 2,
-    "body_no_json": lambda call_id: frame({"id": call_id}, b"{"),
-    "body_no_result": lambda call_id: frame({"id": call_id}, b'{"other":1}'),
-    "body_list": lambda call_id: frame({"id": call_id}, b"[]"),
-    "body_deep": lambda call_id: frame({"id": call_id}, b'{"result":' + b"[" * 100_000 + b"]" * 100_000 + b"}"),
-    "error_text": lambda call_id: frame({"id": call_id, "error": "x"}),
-    "error_null": lambda call_id: frame({"id": call_id, "error": None}),
-    "error_reason_list": lambda call_id: frame({"id": call_id, "error": {"reason": []}}),
-    "error_reason_unknown": lambda call_id: frame({"id": call_id, "error": {"reason": "NO_SUCH"}}),
-    "error_metadata": lambda call_id: frame({"id": call_id, "error": {"reason": "TOO_LARGE", "metadata": [1]}}),
-    "error_mro": lambda call_id: frame({"id": call_id, "error": {"reason": "EXCEPTION_RAISED", "mro": 5}}),
-    "error_mro_items": lambda call_id: frame({"id": call_id, "error": {"reason": "EXCEPTION_RAISED", "mro": [[]]}}),
-    "error_exception": lambda call_id: frame(
-        {"id": call_id, "error": {"reason": "EXCEPTION_RAISED", "exception": {"notes": 5, "cause": 7, "type": {}}}}
-    ),
-    "half_frame_then_end": lambda call_id: frame({"id": call_id}, b'{"result":1}')[:-4],
+    "garbage": lambda number: b"HTTP/1.1 200 OK\r\n\r\n" * 10,
+    "zeros": lambda number: bytes(100),
+    "huge_length": lambda number: HEAD.pack(ANSWER, 0, 0, number, 2**32 - 1),
+    "huge_error": lambda number: HEAD.pack(ERROR, 0, 0, number, 2**30),
+    "unknown_kind": lambda number: frame(99, number),
+    "kind_of_the_server": lambda number: frame(CALL, number),
+    "loaded_again": lambda number: frame(LOADED, number, b"{}"),
+    "wrong_id": lambda number: frame(ANSWER, 12345, b""),
+    "largest_id": lambda number: frame(ANSWER, 2**64 - 1, b""),
+    "item_of_no_stream": lambda number: frame(ITEM, number, b""),
+    "answer_twice": lambda number: frame(ANSWER, number, b"") * 2,
+    "answer_then_error": lambda number: frame(ANSWER, number, b"") + frame(ERROR, number, {"reason": "TOO_LARGE"}),
+    "error_no_json": lambda number: frame(ERROR, number, b"{"),
+    "error_no_utf8": lambda number: frame(ERROR, number, b'"\xff"'),
+    "error_deep": lambda number: frame(ERROR, number, b"[" * 100_000),
+    "error_text": lambda number: frame(ERROR, number, "x"),
+    "error_null": lambda number: frame(ERROR, number, None),
+    "error_reason_list": lambda number: frame(ERROR, number, {"reason": []}),
+    "error_reason_unknown": lambda number: frame(ERROR, number, {"reason": "NO_SUCH"}),
+    "error_metadata": lambda number: frame(ERROR, number, {"reason": "TOO_LARGE", "metadata": [1]}),
+    "error_mro": lambda number: frame(ERROR, number, {"reason": "EXCEPTION_RAISED", "mro": 5}),
+    "error_mro_items": lambda number: frame(ERROR, number, {**exception(), "mro": [[]]}),
+    "error_exception": lambda number: frame(ERROR, number, exception(notes=5, cause=7)),
+    "error_causes": lambda number: frame(ERROR, number, exception(cause=nested(8))),
+    "error_members": lambda number: frame(ERROR, number, exception(exceptions=[nested(3)] * 100)),
+    "error_member_text": lambda number: frame(ERROR, number, exception(exceptions=["x"])),
+    "half_frame_then_end": lambda number: frame(ANSWER, number, b"12345678")[:-4],
 }
 
 
 def main(behaviour: str) -> None:
     if behaviour == "before_load":
-        wire.sendall(frame({"id": 1}, b""))
-    load = receive()
+        wire.sendall(frame(ANSWER, 1))
+    load = json.loads(receive()[2])
     if behaviour == "loads_garbage":
         wire.sendall(b"\xff" * 100)
         time.sleep(60)
     if behaviour == "fails_oddly":
-        wire.sendall(frame({"op": "failed", "error": 5}))
+        wire.sendall(frame(FAILED, 0, 5))
         time.sleep(60)
-    wire.sendall(frame({"op": "loaded", "python": load["module"]}))
-    if behaviour == "endless":
-        endless()
+    wire.sendall(frame(LOADED, 0, {"python": load["module"]}))
     while True:
-        control = receive()
-        if control["op"] == "cancel":
+        kind, number, _ = receive()
+        if kind != CALL:
             continue
-        wire.sendall(ANSWERS[behaviour](control["id"]))
+        if behaviour == "endless":
+            endless(number)
+        if behaviour == "endless_items":
+            endless_items(number)
+        wire.sendall(ANSWERS[behaviour](number))
         if behaviour == "half_frame_then_end":
             wire.shutdown(socket.SHUT_RDWR)
             time.sleep(60)

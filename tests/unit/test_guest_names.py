@@ -11,8 +11,10 @@ from typing import Any
 
 import pytest
 
+from jac_orc.guest.binding import binds_as_one_list, signature_of
+from jac_orc.guest.failures import Refusal
+from jac_orc.guest.names import Names
 from jac_orc.pod_manager.policy import REFUSED
-from tests.unit.loaded_guest import guest
 
 PACKAGE = {
     "__init__.py": """
@@ -53,18 +55,18 @@ def shop(tmp_path: Path) -> Iterator[Any]:
         (directory / name).write_text(text)
     sys.path.insert(0, str(tmp_path))
     importlib.invalidate_caches()
-    yield guest.Names("orc_unit_shop", importlib.import_module("orc_unit_shop"), sorted(REFUSED))
+    yield Names("orc_unit_shop", importlib.import_module("orc_unit_shop"), sorted(REFUSED))
     sys.path.remove(str(tmp_path))
     for name in [name for name in sys.modules if name.partition(".")[0] == "orc_unit_shop"]:
         del sys.modules[name]
 
 
 def names_of(module: str) -> Any:
-    return guest.Names(module, importlib.import_module(module), sorted(REFUSED))
+    return Names(module, importlib.import_module(module), sorted(REFUSED))
 
 
 def refusal(names: Any, path: str) -> dict[str, Any]:
-    with pytest.raises(guest.Refusal) as caught:
+    with pytest.raises(Refusal) as caught:
         names.resolve(path)
     error: dict[str, Any] = caught.value.error
     return error
@@ -144,6 +146,14 @@ def test_an_allowed_module_hands_out_its_own_names() -> None:
     assert names_of("glob").resolve("escape")("*") == "[*]"
 
 
+def test_a_remembered_name_that_has_changed_is_looked_up_anew(shop: Any) -> None:
+    assert shop.resolve("PI") == shop.resolve("PI") == 3.14
+    shop.module.PI = 3
+    assert shop.resolve("PI") == 3
+    del shop.module.PI
+    assert refusal(shop, "PI")["reason"] == "FUNCTION_NOT_FOUND"
+
+
 def test_walking_tells_what_resolves_and_nothing_else(shop: Any) -> None:
     found = dict(shop.walk())
     assert set(found) >= {"area", "Circle", "PI", "TABLE", "sqrt", "loaded.shown"}
@@ -177,8 +187,8 @@ def documented(line: str) -> Callable[..., Any]:
 
 
 def test_a_signature_is_the_functions_own() -> None:
-    assert str(guest.signature_of(plain)) == "(a, b, /, c, *rest, d, e=1, **more)"
-    assert str(guest.signature_of(int.bit_length)) == "(self, /)"
+    assert str(signature_of(plain)) == "(a, b, /, c, *rest, d, e=1, **more)"
+    assert str(signature_of(int.bit_length)) == "(self, /)"
 
 
 @pytest.mark.parametrize(
@@ -189,22 +199,22 @@ def test_a_signature_is_the_functions_own() -> None:
     ],
 )  # fmt: skip
 def test_a_signature_is_read_from_the_docstring(line: str, signature: str) -> None:
-    found = guest.signature_of(documented(line))
+    found = signature_of(documented(line))
     assert isinstance(found, inspect.Signature) and str(found) == signature
 
 
 @pytest.mark.parametrize("line", ["", "Text.", "f(a, [b])", "f(a", "f(x, x)", "f(import os)", "f(a=1, b)", "(" * 300])
 def test_a_docstring_that_is_no_signature_tells_none(line: str) -> None:
-    assert guest.signature_of(documented(line)) is None
+    assert signature_of(documented(line)) is None
 
 
 def test_a_signature_that_lies_tells_none() -> None:
-    assert guest.signature_of(Lying()) is None
+    assert signature_of(Lying()) is None
 
 
 def test_arguments_are_packed_only_where_one_list_binds() -> None:
-    assert guest._binds_as_one_list(lambda a: None, [1, 2])
-    assert not guest._binds_as_one_list(lambda a, b: None, [1, 2])
-    assert not guest._binds_as_one_list(lambda *a: None, [1, 2])
-    assert not guest._binds_as_one_list(lambda a, b, c: None, [1, 2])
-    assert not guest._binds_as_one_list(Lying(), [1, 2])
+    assert binds_as_one_list(lambda a: None, [1, 2])
+    assert not binds_as_one_list(lambda a, b: None, [1, 2])
+    assert not binds_as_one_list(lambda *a: None, [1, 2])
+    assert not binds_as_one_list(lambda a, b, c: None, [1, 2])
+    assert not binds_as_one_list(Lying(), [1, 2])

@@ -51,6 +51,27 @@ class Promise:
         self.failure: BaseException | None = None
 
 
+class Credit:
+    """How much a call may send. A semaphore that any number can be added to at once, which Python 3.8's can't."""
+
+    __slots__ = ("_changed", "_count")
+
+    def __init__(self, count: int) -> None:
+        self._count = count
+        self._changed = threading.Condition(threading.Lock())
+
+    def acquire(self) -> None:
+        with self._changed:
+            while not self._count:
+                self._changed.wait()
+            self._count -= 1
+
+    def release(self, count: int) -> None:
+        with self._changed:
+            self._count += count
+            self._changed.notify_all()
+
+
 class Call:
     """A call that runs."""
 
@@ -62,24 +83,22 @@ class Call:
         # Its thread's id, or its coroutine while it awaits one, or _CANCELLED.
         self.running: Any = threading.get_ident()
         self.promise: Promise | None = None
-        self._window: threading.Semaphore | None = None
-        self._credit: threading.Semaphore | None = None
+        self._window: Credit | None = None
+        self._credit: Credit | None = None
 
     def send(self, *parts: Any) -> None:
         """Sends an ITEM of these parts when the server has given credit for one."""
-        self._calls.semaphore(self, "_window", wire.CREDIT_AT_FIRST).acquire()
+        self._calls.credit(self, "_window", wire.CREDIT_AT_FIRST).acquire()
         self._calls.send_item(self.number, parts)
 
     def take_credit(self) -> None:
         """Waits until the client wants one more item."""
-        self._calls.semaphore(self, "_credit", 0).acquire()
+        self._calls.credit(self, "_credit", 0).acquire()
 
     def add_credit(self, items: int, *, of_client: bool) -> None:
         """Lets it send so many more."""
         name, at_first = ("_credit", 0) if of_client else ("_window", wire.CREDIT_AT_FIRST)
-        semaphore = self._calls.semaphore(self, name, at_first)
-        for _ in range(items):
-            semaphore.release()
+        self._calls.credit(self, name, at_first).release(items)
 
     def wait_for(self, awaitable: Any) -> Any:
         """The result of a coroutine, which a cancelled call has cancelled."""
@@ -87,9 +106,9 @@ class Call:
 
     def wake(self) -> None:
         """Wakes it where it waits for credit."""
-        for semaphore in (self._window, self._credit):
-            if semaphore is not None:
-                semaphore.release()
+        for credit in (self._window, self._credit):
+            if credit is not None:
+                credit.release(1)
 
 
 class Calls:
@@ -283,13 +302,13 @@ class Calls:
                 call.running = threading.get_ident()
         return value
 
-    def semaphore(self, call: Call, name: str, at_first: int) -> threading.Semaphore:
+    def credit(self, call: Call, name: str, at_first: int) -> Credit:
         with self._lock:
-            semaphore: threading.Semaphore | None = getattr(call, name)
-            if semaphore is None:
-                semaphore = threading.Semaphore(at_first)
-                setattr(call, name, semaphore)
-            return semaphore
+            credit: Credit | None = getattr(call, name)
+            if credit is None:
+                credit = Credit(at_first)
+                setattr(call, name, credit)
+            return credit
 
     def send_item(self, number: int, parts: Any) -> None:
         size = sum(map(len, parts))

@@ -138,11 +138,18 @@ class Walk:
     """
 
     def __init__(self, keep: Callable[[Any], Document], max_bytes: int, max_depth: int = MAX_DEPTH) -> None:
-        self.keep = keep
+        self._keep = keep
         self.parents: set[int] = set()
         self.max_depth = max_depth
         self._max_bytes = max_bytes
         self._room = max_bytes // 2  # an item has at least a character and a comma
+
+    def keep(self, value: Any) -> Document:
+        """The reference to an object made of the value, its texts such that each codec has them."""
+        return {
+            name: part.encode("utf-8", "backslashreplace").decode() if isinstance(part, str) else part
+            for name, part in self._keep(value).items()
+        }
 
     def take(self, items: int) -> None:
         """Counts items before they are looked at; raises Refusal where they can't fit."""

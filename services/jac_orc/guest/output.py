@@ -15,7 +15,7 @@ import sys
 from typing import Any
 
 MARK = b"\x1e"
-_LONGEST_LINE = 64 * 1024
+_LONGEST_LINE = 63 * 1024  # longer ones are cut; with its mark it is one line to the server too
 
 current: contextvars.ContextVar[int] = contextvars.ContextVar("call", default=0)
 """The id of the call that runs here; 0: none. Coroutines take it along, threads that the code starts don't."""
@@ -36,6 +36,9 @@ class Lines(io.RawIOBase):
     def fileno(self) -> int:
         return self._descriptor
 
+    def close(self) -> None:
+        """Stays open: one call's code may close it, and the next one's prints."""
+
     def write(self, data: Any) -> int:
         call_id = current.get()
         *lines, rest = (self._begun.pop(call_id, b"") + bytes(data)).split(b"\n")
@@ -54,7 +57,12 @@ class Lines(io.RawIOBase):
 
     def _put(self, call_id: int, lines: list[bytes]) -> None:
         mark = b"%b%d%b" % (MARK, call_id, MARK) if call_id else b""
-        data = memoryview(b"".join([mark + line + b"\n" for line in lines]))
+        parts = [
+            mark + line[start : start + _LONGEST_LINE] + b"\n"
+            for line in lines
+            for start in range(0, len(line) or 1, _LONGEST_LINE)
+        ]
+        data = memoryview(b"".join(parts))
         with contextlib.suppress(OSError):  # whoever reads is gone: the code shall not suffer from that
             while data:
                 data = data[os.write(self._pipe, data) :]

@@ -61,18 +61,20 @@ class NoForm(Exception):
 class Record:
     """A dataclass, named tuple, enum member or model of a class that isn't loaded here: its name and its fields."""
 
+    __slots__ = ("__dict__", "_type_name")  # so that no field is taken for the name
+
     def __init__(self, type_name: str, values: dict[str, Any]) -> None:
-        self.__dict__.update(values)
         self._type_name = type_name
+        self.__dict__.update(values)
 
     def __repr__(self) -> str:
-        shown = ", ".join("%s=%r" % item for item in vars(self).items() if item[0] != "_type_name")
-        return "%s(%s)" % (self._type_name, shown)
+        return "%s(%s)" % (self._type_name, ", ".join("%s=%r" % item for item in vars(self).items()))
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, Record) and vars(self) == vars(other)
+        return isinstance(other, Record) and self._type_name == other._type_name and vars(self) == vars(other)
 
-    __hash__ = None  # type: ignore[assignment]
+    def __hash__(self) -> int:
+        return hash((self._type_name, frozenset(vars(self).items())))
 
 
 class Context:
@@ -132,22 +134,29 @@ class Encoder:
         writer = _WRITERS.get(type(value))
         if writer is not None:
             return writer(self, value)
-        if id(value) in self._parents:
-            return self._context.refer(value)
-        self._parents.add(id(value))
         try:
-            if len(self._parents) > MAX_DEPTH:
-                raise NoForm
-            return self._other(value)
-        except NoForm:
+            form = _form_of(value)
+        except Exception:  # NoForm, or the value's own code fails while it is read
             return self._context.refer(value)
+        if form[0] != RECORD:
+            return self._tensor(*form[1]) if form[0] == TENSOR else _text(*form[1])
+        if not self._enter(value):
+            return self._context.refer(value)
+        try:
+            return self.record(*form[1])
         finally:
             self._parents.discard(id(value))
 
-    def _container(self, value: Any) -> bytes:
+    def _enter(self, value: Any) -> bool:
+        """Whether the value is to be written here: it isn't within itself, nor too deep within others."""
         if id(value) in self._parents or len(self._parents) >= MAX_DEPTH:
-            return self._context.refer(value)
+            return False
         self._parents.add(id(value))
+        return True
+
+    def _container(self, value: Any) -> bytes:
+        if not self._enter(value):
+            return self._context.refer(value)
         try:
             if type(value) is dict:
                 return self._dict(value)
@@ -188,20 +197,6 @@ class Encoder:
         except UnicodeEncodeError:
             return sized(_KEYS[SURROGATES], value.encode("utf-8", "surrogatepass"))
 
-    def _other(self, value: Any) -> bytes:
-        kind = type(value)
-        if isinstance(value, enum.Enum):
-            return self.record(qualified_name(kind), {"value": value.value})
-        told = _text_of(value)
-        if told is not None:
-            return sized(_KEYS[TEXT], string(1, told[0]) + string(2, told[1]))
-        if isinstance(value, type):
-            return sized(_KEYS[TEXT], string(1, "builtins.type") + string(2, _name_of_class(value)))
-        tensor = _tensor_of(value)
-        if tensor is not None:
-            return self._tensor(*tensor)
-        return self.record(qualified_name(kind), _fields_of(value))
-
     def record(self, name: str, values: dict[str, Any]) -> bytes:
         """A RecordValue."""
         parts = [
@@ -221,6 +216,28 @@ class Encoder:
             string(6, kind),
         ]
         return sized(_KEYS[TENSOR], b"".join(parts))
+
+
+def _form_of(value: Any) -> tuple[int, tuple[Any, ...]]:
+    """TEXT, TENSOR or RECORD, with what these are made of; raises NoForm, or whatever the value's own code raises."""
+    kind = type(value)
+    if isinstance(value, enum.Enum):
+        return RECORD, (qualified_name(kind), {"value": value.value})
+    told = _text_of(value)
+    if told is not None:
+        return TEXT, told
+    if isinstance(value, type):
+        return TEXT, ("builtins.type", _name_of_class(value))
+    tensor = _tensor_of(value)
+    if tensor is not None:
+        return TENSOR, tensor
+    if kind is Record:
+        return RECORD, (value._type_name, dict(vars(value)))
+    return RECORD, (qualified_name(kind), _fields_of(value))
+
+
+def _text(name: str, shown: str) -> bytes:
+    return sized(_KEYS[TEXT], string(1, name) + string(2, shown))
 
 
 def _packed(code: str, items: Any) -> bytes:
@@ -390,25 +407,36 @@ _PLAIN_BASES = (dict, list, tuple, set, frozenset, str, bytes, int, float, compl
 def _fields_of(value: Any) -> dict[str, Any]:
     """The fields that make a value; raises NoForm where they aren't all of it."""
     kind = type(value)
-    if isinstance(value, tuple) and hasattr(kind, "_fields"):
-        return dict(zip(kind._fields, value))
-    if isinstance(value, tuple) and hasattr(kind, "n_sequence_fields"):  # struct_time and its like
-        return dict(zip(("items", "more"), value.__reduce__()[1]))
-    simple = _STATES.get(qualified_name(kind))
-    if simple is not None and kind is loaded_class(qualified_name(kind)):
-        return simple(value)
+    attributes = getattr(value, "__dict__", None) or {}
+    if isinstance(value, tuple) and not attributes:
+        if hasattr(kind, "_fields") and len(value) == len(kind._fields):
+            return dict(zip(kind._fields, value))
+        if hasattr(kind, "n_sequence_fields"):  # struct_time and its like
+            return dict(zip(("items", "more"), value.__reduce__()[1]))
+    state = _STATES.get(qualified_name(kind))
+    if state is not None and kind is loaded_class(qualified_name(kind)) and not attributes:
+        return state(value)
     if isinstance(value, _PLAIN_BASES):
         raise NoForm
     if dataclasses.is_dataclass(value):
         names = [field.name for field in dataclasses.fields(value)]
-        if set(getattr(value, "__dict__", ())) - set(names):
+        if not set(attributes).union(_slots_of(kind)) <= {*names, "__dict__", "__weakref__"}:
             raise NoForm
         return {name: getattr(value, name) for name in names if hasattr(value, name)}
     if hasattr(kind, "model_fields") and hasattr(kind, "model_construct"):
         if getattr(value, "__pydantic_extra__", None) or getattr(value, "__pydantic_private__", None):
             raise NoForm
-        return dict(value.__dict__)
+        return dict(attributes)
     raise NoForm
+
+
+def _slots_of(kind: type) -> set[str]:
+    """The names of the places that the instances of a class have, whatever is there."""
+    found: set[str] = set()
+    for base in kind.__mro__:
+        slots = vars(base).get("__slots__", ())
+        found.update((slots,) if isinstance(slots, str) else slots)
+    return found
 
 
 # Of Python's own containers: what they are made of, and how.
@@ -446,6 +474,8 @@ def _record(kind: Any, name: str, values: dict[str, Any]) -> Any:
         if issubclass(kind, tuple) and hasattr(kind, "_fields"):
             return tuple.__new__(kind, [values[field] for field in kind._fields])
         if issubclass(kind, tuple) and hasattr(kind, "n_sequence_fields"):
+            if type(values["items"]) is not tuple:
+                raise TypeError("its items are no tuple")  # a range of any length, say, of which it would make a list
             return kind(values["items"], values["more"])
         if hasattr(kind, "__dataclass_fields__") and not issubclass(kind, _PLAIN_BASES):
             made = object.__new__(kind)

@@ -262,6 +262,8 @@ def _http_data(message: Any) -> Any:
     if message is not None:
         for number, value in fields(message):
             if number == 2:
+                if isinstance(value, int):
+                    raise Malformed("a number in the place of a body")
                 return value
     return b""
 

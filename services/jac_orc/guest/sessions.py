@@ -159,6 +159,8 @@ class Sessions:
                 credit = value
             elif field == 9:
                 hold = bool(value)
+        if any(not isinstance(number, int) for number in (call_id, credit)):
+            raise Malformed("a number of another kind")
         if hold:
             call.promise = session.promises.setdefault(call_id, Promise())
         context = _CallContext(self, session, call)

@@ -109,7 +109,7 @@ class Session:
                     await self._guest.writable()
         except (Malformed, DecodeError) as failure:
             self._failure = error("MALFORMED_REQUEST", f"the message is malformed: {failure}")
-        except OrcError as failure:
+        except Exception as failure:  # noqa: BLE001 - whoever sends the responses raises it
             self._failure = failure
         self._has_ended = True
         self._come.set()
@@ -160,7 +160,7 @@ class Session:
             if number == 1 and isinstance(value, int):
                 call_id = value
             elif number == 7:
-                timeout = _seconds(bytes(value))
+                timeout = _seconds(value)
             elif number == 8:
                 streams = bool(value)
         if not call_id or call_id in self._running:
@@ -194,8 +194,10 @@ class Session:
         return peer
 
 
-def _seconds(message: bytes) -> float:
-    timeout = duration_pb2.Duration.FromString(message)
+def _seconds(message: object) -> float:
+    if not isinstance(message, memoryview):
+        raise Malformed("a timeout of another kind")
+    timeout = duration_pb2.Duration.FromString(bytes(message))
     return timeout.seconds + timeout.nanos / 1e9
 
 

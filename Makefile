@@ -65,16 +65,19 @@ format: $(DEV)  ## Repairs what can be repaired without thinking
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-bench: $(DEV)  ## Measures; ARGS: which benchmarks
+bench: $(DEV)  ## Measures, beside the peers, which it installs; ARGS: which cases, --full
 	$(BIN)/python -m bench $(ARGS)
 
 # dev.txt is made upon local.txt, so that both have the same versions of what they share.
 LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate \
-	--no-emit-index-url --no-emit-find-links --custom-compile-command 'make lock' --group build pyproject.toml
+	--no-emit-index-url --no-emit-find-links --custom-compile-command 'make lock'
+PEERS := fastapi bentoml mlserver ours ray rpc
 
 lock: $(LOCAL)  ## Pins the dependencies of pyproject.toml in requirements/; ARGS=--upgrade: to the newest versions
-	$(LOCK) --extra local --output-file requirements/local.txt $(ARGS)
-	$(LOCK) --extra dev --constraints requirements/local.txt --output-file requirements/dev.txt $(ARGS)
+	$(LOCK) --group build pyproject.toml --extra local --output-file requirements/local.txt $(ARGS)
+	$(LOCK) --group build pyproject.toml --extra dev --constraints requirements/local.txt \
+		--output-file requirements/dev.txt $(ARGS)
+	for peer in $(PEERS); do $(LOCK) --group bench-$$peer --output-file requirements/bench-$$peer.txt $(ARGS) || exit; done
 
 clean:  ## Removes everything that make made
 	rm -rf $(VENV) .build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .grimp_cache

@@ -15,7 +15,6 @@ from typing import Any
 import grpc
 from google.api import httpbody_pb2
 
-from bench.load import http_call
 from jac_orc.cli import envoy
 from jac_orc.core import files
 from jac_orc.pod_manager.__main__ import PodManager
@@ -55,12 +54,16 @@ async def measure(registered: int, rounds: int) -> float:
 
 async def _until_direct(port: int, module: str) -> None:
     """Calls the module until Envoy knows where it is."""
-    call = await http_call(port, f"/modules/{module}/f", b"{}", _DIRECT)
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    head = f"POST /modules/{module}/f HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\n"
     while True:
-        try:
-            return await call()
-        except RuntimeError:
-            await asyncio.sleep(0.001)
+        writer.write(f"{head}Content-Length: 2\r\n\r\n{{}}".encode())
+        answer = (await reader.readuntil(b"\r\n\r\n")).lower()
+        length = next(int(line[15:]) for line in answer.split(b"\r\n") if line.startswith(b"content-length:"))
+        if await reader.readexactly(length) == _DIRECT:
+            writer.close()
+            return
+        await asyncio.sleep(0.001)
 
 
 @contextlib.asynccontextmanager

@@ -82,7 +82,7 @@ def memory_of_tree(root: int) -> dict[str, float]:
 def _what(command: list[bytes]) -> str:
     text = b" ".join(command).decode(errors="replace")
     for part, name in (
-        ("guest.py", "guest"),
+        ("guest/start.py", "guest"),
         ("jac_orc.module_server", "module server"),
         ("jac_orc.pod_manager", "pod manager"),
         ("_bin/envoy", "Envoy"),

@@ -1,0 +1,146 @@
+"""The servers that `math.sqrt(16)` is compared on: each is started, and tells by protocol how it is called."""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import json
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import grpc
+from google.protobuf.struct_pb2 import Value
+
+from bench import environments
+from bench.load import Target
+from bench.processes import ROOT, NotStarted, free_port, process
+
+Targets = dict[str, Target]
+PATH = {"PYTHONPATH": str(ROOT)}
+_NUMBER = Value(number_value=16).SerializeToString()
+
+
+@contextlib.contextmanager
+def fastapi() -> Iterator[Targets]:
+    """One worker, no access log."""
+    port = free_port()
+    command = ["-m", "uvicorn", "bench.peers.serve_fastapi:app", "--no-access-log", "--log-level", "warning"]
+    with process([environments.python("fastapi"), *command, "--port", str(port)], PATH):
+        yield {"http": answering(Target("http", port, "/sqrt", b'{"x":16}', b""), _is_four)}
+
+
+@contextlib.contextmanager
+def bentoml() -> Iterator[Targets]:
+    """One worker, neither access log nor metrics."""
+    port = free_port()
+    with tempfile.TemporaryDirectory(prefix="jac-bench-") as directory:
+        env = {**PATH, "BENTOML_HOME": directory, "BENTOML_DO_NOT_TRACK": "true"}
+        command = ["-m", "bentoml", "serve", "bench.peers.serve_bentoml:Sqrt", "--host", "127.0.0.1"]
+        with process([environments.python("bentoml"), *command, "--port", str(port)], env):
+            yield {"http": answering(Target("http", port, "/sqrt", b'{"x":16}', b""), _is_four)}
+
+
+@contextlib.contextmanager
+def mlserver() -> Iterator[Targets]:
+    """In one process, without metrics; the id makes the answer the same each time."""
+    with mlserver_ports() as (http_port, grpc_port):
+        body = {"id": "1", "inputs": [{"name": "x", "shape": [1], "datatype": "FP64", "data": [16]}]}
+        rest = Target("http", http_port, "/v2/models/sqrt/infer", json.dumps(body).encode(), b"")
+        call = Target("grpc", grpc_port, "/inference.GRPCInferenceService/ModelInfer", _infer_request(), b"")
+        yield {
+            "http": answering(rest, lambda answer: json.loads(answer)["outputs"][0]["data"] == [4.0]),
+            "grpc": answering(call, lambda answer: b"\x00\x00\x00\x00\x00\x00\x10\x40" in answer),
+        }
+
+
+@contextlib.contextmanager
+def mlserver_ports() -> Iterator[tuple[int, int]]:
+    """Runs MLServer; answers its ports."""
+    http_port, grpc_port = free_port(), free_port()
+    settings = {
+        "debug": False, "parallel_workers": 0, "host": "127.0.0.1", "http_port": http_port, "grpc_port": grpc_port,
+        "metrics_endpoint": None, "gzip_enabled": False, "grpc_max_message_length": 2**28,
+    }  # fmt: skip
+    with tempfile.TemporaryDirectory(prefix="jac-bench-") as directory:
+        (Path(directory) / "settings.json").write_text(json.dumps(settings))
+        for name in ("sqrt", "identity"):
+            model = {"name": name, "implementation": f"bench.peers.serve_mlserver.{name.capitalize()}"}
+            (Path(directory) / name).mkdir()
+            (Path(directory) / name / "model-settings.json").write_text(json.dumps(model))
+        command = [environments.python("mlserver"), "-m", "mlserver.cli", "start", directory]
+        with process(command, PATH, Path(directory)):
+            yield http_port, grpc_port
+
+
+def _infer_request() -> bytes:
+    """A ModelInferRequest of the Open Inference Protocol: model, id, one tensor of one number."""
+
+    def sized(number: int, body: bytes) -> bytes:
+        return bytes([number << 3 | 2, len(body)]) + body
+
+    contents = sized(7, b"\x00\x00\x00\x00\x00\x00\x30\x40")
+    tensor = sized(1, b"x") + sized(2, b"FP64") + sized(3, b"\x01") + sized(5, contents)
+    return sized(1, b"sqrt") + sized(3, b"1") + sized(5, tensor)
+
+
+@contextlib.contextmanager
+def ray(haproxy: bool) -> Iterator[Targets]:
+    """Set up for throughput, without access log; `haproxy` has its replicas be reached through HAProxy."""
+    ports = [free_port() for _ in range(4)]
+    with tempfile.TemporaryDirectory(prefix="jac-bench-") as directory:
+        env = {
+            **PATH, "RAY_USAGE_STATS_ENABLED": "0", "RAY_AUTH_MODE": "disabled", "RAY_TMPDIR": directory,
+            "RAY_SERVE_THROUGHPUT_OPTIMIZED": "1", "RAY_SERVE_ENABLE_HA_PROXY": str(int(haproxy)),
+            "RAY_SERVE_HAPROXY_CONFIG_FILE_LOC": f"{directory}/haproxy.cfg",
+            "RAY_SERVE_HAPROXY_SOCKET_PATH": f"{directory}/admin.sock",
+            "RAY_SERVE_HAPROXY_SERVER_STATE_BASE": directory,
+            "RAY_SERVE_HAPROXY_SERVER_STATE_FILE": f"{directory}/server-state",
+            "RAY_SERVE_HAPROXY_METRICS_PORT": str(ports[2]), "RAY_SERVE_HAPROXY_STATS_PORT": str(ports[3]),
+        }  # fmt: skip
+        command = ["-m", "bench.peers.serve_ray", str(ports[0]), str(ports[1])]
+        with process([environments.python("ray"), *command], env):
+            rest = Target("http", ports[0], "/sqrt", b'{"x":16}', b"")
+            call = Target("grpc", ports[1], "/bench.Sqrt/sqrt", _NUMBER, b"", {"application": "sqrt"})
+            four = Value(number_value=4).SerializeToString()
+            yield {"http": answering(rest, _is_four), "grpc": answering(call, lambda answer: answer == four)}
+
+
+def _is_four(answer: bytes) -> bool:
+    return bool(json.loads(answer) == 4.0)
+
+
+def answering(target: Target, accepts: Callable[[bytes], bool], seconds: float = 90) -> Target:
+    """The target with the answer that it gives, once it gives one that is right."""
+    ask, end = (_ask_http if target.protocol == "http" else _ask_grpc), time.monotonic() + seconds
+    while True:
+        try:
+            answer = ask(target)
+            if accepts(answer):
+                return target.with_answer(answer if target.protocol == "http" else framed(answer))
+            why = repr(answer[:200])
+        except (OSError, http.client.HTTPException, grpc.RpcError, ValueError, LookupError) as failure:
+            why = f"{type(failure).__name__}: {failure}"
+        if time.monotonic() > end:
+            raise NotStarted(f"no right answer from {target.path}: {why}")
+        time.sleep(0.2)
+
+
+def framed(*messages: bytes) -> bytes:
+    """The messages as gRPC has them on the wire."""
+    return b"".join(b"\0" + len(message).to_bytes(4, "big") + message for message in messages)
+
+
+def _ask_http(target: Target) -> bytes:
+    connection = http.client.HTTPConnection("127.0.0.1", target.port, timeout=30)
+    with contextlib.closing(connection):
+        connection.request("POST", target.path, target.body, {"Content-Type": "application/json", **target.headers})
+        return connection.getresponse().read()
+
+
+def _ask_grpc(target: Target) -> bytes:
+    with grpc.insecure_channel(f"127.0.0.1:{target.port}") as channel:
+        call: Any = channel.unary_unary(target.path)
+        return bytes(call(target.body, timeout=30, metadata=tuple(target.headers.items())))

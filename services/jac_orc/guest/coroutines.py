@@ -50,7 +50,7 @@ class Coroutine:
     def cancel(self) -> None:
         """Cancels it; it has ended when it yields to that."""
         self.is_cancelled = True
-        self._loop.call_soon_threadsafe(lambda: self._task and self._task.cancel())
+        self._loop.call_soon_threadsafe(self._cancel)
 
     def result(self) -> Any:
         """Its result, or what it raised, once it has ended."""
@@ -62,6 +62,11 @@ class Coroutine:
     def _start(self) -> None:
         self._task = self._loop.create_task(self._run())
         if self.is_cancelled:
+            self._cancel()
+
+    def _cancel(self) -> None:
+        """Cancels the task behind its first step, as one that is cancelled before that would never come to its end."""
+        if self._task is not None:
             self._loop.call_soon(self._task.cancel)
 
     async def _run(self) -> None:

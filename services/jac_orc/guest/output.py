@@ -12,6 +12,7 @@ import contextvars
 import io
 import os
 import sys
+import threading
 from typing import Any
 
 MARK = b"\x1e"
@@ -29,6 +30,11 @@ class Lines(io.RawIOBase):
         self._descriptor = descriptor
         self._pipe = os.dup(descriptor)
         self._begun: dict[int, bytes] = {}
+        self._lock = threading.RLock()  # a signal's handler may print where its thread is printing
+        os.register_at_fork(after_in_child=self._forked)
+
+    def _forked(self) -> None:
+        self._lock = threading.RLock()
 
     def writable(self) -> bool:
         return True
@@ -63,7 +69,9 @@ class Lines(io.RawIOBase):
             for start in range(0, len(line) or 1, _LONGEST_LINE)
         ]
         data = memoryview(b"".join(parts))
-        with contextlib.suppress(OSError):  # whoever reads is gone: the code shall not suffer from that
+        # The lock, as a full pipe takes large data in pieces, and what other threads print between them. An OSError:
+        # whoever reads is gone, from which the code shall not suffer.
+        with self._lock, contextlib.suppress(OSError):
             while data:
                 data = data[os.write(self._pipe, data) :]
 

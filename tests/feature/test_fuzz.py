@@ -1,0 +1,406 @@
+"""Whatever bytes come, the answer is a result or a refusal with a reason, at once, and nothing of it stays behind."""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import grpc
+import pytest
+from google.protobuf import duration_pb2, struct_pb2
+from google.rpc import status_pb2
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from jac_orc.errors import REASONS, from_status
+from jac_orc.guest.protowire import key, sized, varint
+from jac_orc.v1 import errors_pb2, module_pb2, value_pb2
+from tests.feature.footprints import Watched
+from tests.feature.module_servers import SERVICE, ModuleServer, failure_of, http_body
+
+METHODS = [method.name for method in module_pb2.DESCRIPTOR.services_by_name["ModuleService"].methods]
+DEADLINE = 5.0
+# Those that end at once whatever they are given, and names that nobody may have.
+FUNCTIONS = st.sampled_from(
+    """
+    same type_of total value_of Counter Counter.add Point Order order same_order kinds Blob BadRepr nested cycle module
+    evaluator frame function fails alive Colour Colour.RED async_generator _alive __class__ same.__globals__ a..b
+    """.split()
+) | st.text(max_size=20)
+# The obj_ids of nobody.
+NAMES = st.one_of(
+    st.sampled_from(["x", "orc_feature_objects-127.0.0.1-1-1-0", "-" * 9, "orc_feature_objects-_1-9-1-0", "a-b-c-d-e"]),
+    st.text(max_size=40),
+)
+
+
+def bounded(examples: int) -> settings:
+    return settings(max_examples=examples, deadline=None, database=None, suppress_health_check=list(HealthCheck))
+
+
+@pytest.fixture(scope="module")
+def server(guest_python: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ModuleServer]:
+    running = ModuleServer(
+        "orc_feature_objects",
+        guest_python,
+        tmp_path_factory.mktemp("fuzz"),
+        timeout=3,
+        object_lease=2,
+        refused="threading",
+    ).serving()
+    assert running.call("same", 1) == 1
+    yield running
+    faults = [line for line in running.log() if line["level"] in ("error", "critical") or "Traceback" in line["text"]]
+    assert faults == []
+    assert running.stop() == 0
+
+
+@pytest.fixture(autouse=True)
+def unharmed(server: ModuleServer) -> Iterator[None]:
+    """Neither process is another one afterwards, or has more than it had."""
+    for _ in range(3):
+        list(server.stub.Stream(module_pb2.StreamRequest(method="generator", args=[struct_pb2.Value(number_value=3)])))
+    watched = Watched(server)
+    yield
+    assert server.call("same", 1) == 1
+    watched.check()
+
+
+def check(status: status_pb2.Status) -> None:
+    """A failure of the closed list, and none that is a fault of the system."""
+    error = from_status(status)
+    assert error.reason in REASONS, status
+    assert error.reason not in ("INTERNAL", "GUEST_DIED", "MODULE_UNAVAILABLE", "CANCELLED"), status
+    if error.reason != "EXCEPTION_RAISED":
+        assert status.code != grpc.StatusCode.UNKNOWN.value[0], status
+    else:  # by the module's code: a fault of the guest's own has no frames that are shown
+        (exception,) = [detail for detail in error.details if isinstance(detail, errors_pb2.ExceptionInfo)]
+        assert exception.traceback, status
+
+
+def send(server: ModuleServer, method: str, *messages: bytes) -> list[bytes]:
+    """The answers to the messages, which may end in a failure."""
+    answers = []
+    call: Any = server.channel.stream_stream(f"/{SERVICE}/{method}")
+    try:
+        for answer in call(iter(messages), timeout=DEADLINE):
+            answers.append(answer)
+    except grpc.RpcError as error:
+        told = failure_of(error)
+        assert told.error.reason != "DEADLINE_EXCEEDED", f"it hangs: {method} {messages}"
+        trailing: Any = error.trailing_metadata()
+        check(status_pb2.Status.FromString(dict(trailing)["grpc-status-details-bin"]))
+    return answers
+
+
+# --- JSON ---
+
+SCALARS = st.one_of(
+    st.none(), st.booleans(), st.integers(), st.integers(-(10**40), 10**40), st.floats(), st.text(max_size=12),
+    st.sampled_from([10**400, -(2**64), 1e308, "\ud800", "\x00", "\u2028", "NaN", "$bytes", ""]),
+)  # fmt: skip
+ODD_ESCAPES = st.one_of(
+    st.fixed_dictionaries(
+        {"$bytes": SCALARS | st.binary(max_size=9).map(lambda data: base64.b64encode(data).decode())}
+    ),
+    st.fixed_dictionaries({"$value": SCALARS | st.fixed_dictionaries({"obj_id": SCALARS})}),
+    st.fixed_dictionaries({"obj_id": NAMES | SCALARS}, optional={"type": SCALARS, "repr": SCALARS, "$bytes": SCALARS}),
+)
+JSON = st.recursive(
+    SCALARS | ODD_ESCAPES,
+    lambda inner: st.one_of(
+        st.lists(inner, max_size=4),
+        st.dictionaries(st.text(max_size=6) | st.sampled_from(["$bytes", "$value", "obj_id"]), inner, max_size=4),
+        st.fixed_dictionaries({"$value": inner}), st.fixed_dictionaries({"obj_id": inner}),
+    ),
+    max_leaves=12,
+)  # fmt: skip
+BODIES = st.one_of(
+    JSON,
+    st.fixed_dictionaries(
+        {"method": FUNCTIONS | SCALARS},
+        optional={
+            "args": st.lists(JSON, max_size=3) | JSON, "kwargs": st.dictionaries(st.text(max_size=6), JSON) | JSON,
+            "obj_id": NAMES | JSON, "more": JSON,
+        },
+    ),
+)  # fmt: skip
+
+
+@st.composite
+def json_bytes(draw: st.DrawFn) -> bytes:
+    """A body's bytes, now and then harmed: bytes changed, doubled, cut, doubled keys, nested deeply."""
+    document = draw(BODIES)
+    data = json.dumps(document, ensure_ascii=draw(st.booleans())).encode("utf-8", "surrogatepass")
+    if draw(st.booleans()):
+        return data
+    place = draw(st.integers(0, len(data)))
+    return draw(
+        st.sampled_from(
+            [
+                data[:place], data[:place] + data[place // 2 :], b"\xef\xbb\xbf" + data, data + data,
+                data.replace(b"{", b'{"args":[1],"args":2,', 1), data.replace(b'"', b"'"),
+                data.decode("latin-1").encode("utf-16"),
+                b'{"method":"same","args":[%b]}' % data, b'{"method":"same","args":%b}' % (b"[" * place * 50),
+                b'{"method":"same","args":[' + b'{"a":' * 120 + b"1" + b"}" * 120 + b"]}",
+                b'{"method":"same","args":[' + b"[" * 20_000 + b"]" * 20_000 + b"]}",
+                b'{"method":"same","args":[' + b"9" * 6000 + b",-1e999999,1E400,-0,01,.5,0x1,Infinity]}",
+                b'{"method":"same","args":["\\ud800","\\u0000","\\uDFFF\\uD800"],"kwargs":{}}',
+                data[:place] + draw(st.binary(max_size=4)) + data[place + 1 :],
+            ]
+        )
+    )  # fmt: skip
+
+
+@bounded(350)
+@given(
+    st.sampled_from(["CallJson", "StreamJson", "RunModule", "CallNamed"]), FUNCTIONS, NAMES | st.just(""), json_bytes()
+)
+def test_json(server: ModuleServer, method: str, name: str, obj_id: str, data: bytes) -> None:
+    body = http_body(data)
+    name, obj_id = (text.encode("utf-8", "replace").decode() for text in (name, obj_id))
+    request: Any = getattr(module_pb2, f"{method}Request")(body=body)
+    if method in ("RunModule", "CallNamed"):
+        request.method_name = name
+    if method == "RunModule":
+        request.obj_id = obj_id
+    for answer in send(server, method, request.SerializeToString()):
+        json.loads(getattr(module_pb2, f"{method}Response").FromString(answer).body.data)
+
+
+# --- messages ---
+
+NUMBERS = st.integers(0, 9) | st.integers(0, 2**64 - 1) | st.sampled_from([2**31, 2**32 - 1, 2**63, 2**64 - 1])
+
+
+def _field(kind: tuple[int, int], data: bytes, number: int) -> bytes:
+    if kind[1] == 2:
+        return sized(key(kind[0]), data)
+    return key(*kind) + (varint(number) if kind[1] == 0 else number.to_bytes(8, "little")[: 8 if kind[1] == 1 else 4])
+
+
+def harmed(message: bytes, changes: Iterable[tuple[int, int]]) -> bytes:
+    """The message with bytes changed."""
+    data = bytearray(message)
+    for place, byte in changes:
+        if data:
+            data[place % len(data)] = byte
+    return bytes(data)
+
+
+CHANGES: st.SearchStrategy[list[Any]] = st.just([]) | st.lists(
+    st.tuples(st.integers(0, 10_000), st.integers(0, 255)), max_size=4
+)
+FIELDS = st.lists(st.tuples(st.integers(1, 9), st.sampled_from([0, 1, 2, 2, 2, 2, 5])), max_size=5)
+WIRE = st.recursive(
+    st.binary(max_size=8) | st.sampled_from([b"same", b"Counter", b"{}", b'{"method":"same","args":[1]}']),
+    lambda inner: FIELDS.flatmap(
+        lambda kinds: st.tuples(*(st.builds(_field, st.just(kind), inner, NUMBERS) for kind in kinds))
+    ).map(b"".join),
+    max_leaves=12,
+)
+"""Well-formed messages of fields of any kind."""
+
+
+@bounded(500)
+@given(
+    st.sampled_from([*METHODS, *["Session"] * 5]),
+    st.lists(st.one_of(WIRE, WIRE, st.binary(max_size=40), st.just(b"\x0a" * 1000)), max_size=3),
+)
+def test_bytes(server: ModuleServer, method: str, messages: list[bytes]) -> None:
+    send(server, method, *messages)
+
+
+VALUES = st.recursive(
+    st.one_of(
+        st.just(struct_pb2.Value()), st.builds(struct_pb2.Value, number_value=st.floats()),
+        st.builds(struct_pb2.Value, string_value=st.text(max_size=9)),
+        st.builds(struct_pb2.Value, bool_value=st.booleans()),
+        st.builds(struct_pb2.Value, null_value=st.sampled_from([0, 1, -1])),
+    ),
+    lambda inner: st.one_of(
+        st.lists(inner, max_size=3).map(lambda items: struct_pb2.Value(list_value=struct_pb2.ListValue(values=items))),
+        st.dictionaries(st.sampled_from(["obj_id", "$bytes", "$value", "", "a"]), inner, max_size=3).map(
+            lambda items: struct_pb2.Value(struct_value=struct_pb2.Struct(fields=items))
+        ),
+    ),
+    max_leaves=8,
+)  # fmt: skip
+UTF8 = FUNCTIONS.map(lambda text: text.encode("utf-8", "replace").decode())
+
+
+@bounded(250)
+@given(
+    st.sampled_from(["Call", "Stream"]), UTF8, st.lists(VALUES, max_size=3),
+    st.dictionaries(st.sampled_from(["value", "a", "", "self"]), VALUES, max_size=2), NAMES, st.booleans(), CHANGES,
+)  # fmt: skip
+def test_values(
+    server: ModuleServer, method: str, name: str, args: Any, kwargs: Any, obj_id: str, of_object: bool, changes: Any
+) -> None:
+    request = module_pb2.CallRequest(method=name, args=args, kwargs=kwargs)
+    if of_object:
+        request.obj_id = obj_id.encode("utf-8", "replace").decode()
+    for answer in send(server, method, harmed(request.SerializeToString(), changes)):
+        assert module_pb2.CallResponse.FromString(answer).HasField("result")
+
+
+def test_values_nested_deeply(server: ModuleServer) -> None:
+    for levels in (90, 110, 5000):
+        data = b"\x08\x00"
+        for _ in range(levels):  # a list of one value, in a value
+            data = sized(key(6), sized(key(1), data))
+        send(server, "Call", sized(key(2), b"same") + sized(key(3), data))
+
+
+# --- sessions ---
+
+IDS = st.integers(0, 9) | st.sampled_from([2**63, 2**64 - 1])
+TYPES = ["decimal.Decimal", "datetime.datetime", "os.system", "builtins.type", "x", "", "builtins.range", "array.array"]
+LABELS = [
+    *TYPES,
+    "orc_feature_objects.Order",
+    "orc_feature_objects.Point",
+    "orc_feature_objects.Colour",
+    "numpy.generic",
+]
+PythonValue = value_pb2.PythonValue
+LEAVES = st.one_of(
+    st.just(PythonValue()), st.builds(PythonValue, int_value=st.integers(-(2**63), 2**63 - 1)),
+    st.builds(PythonValue, big_int_value=st.binary(max_size=20)), st.builds(PythonValue, float_value=st.floats()),
+    st.builds(PythonValue, surrogate_string_value=st.binary(max_size=5)),
+    st.builds(PythonValue, string_value=st.sampled_from(["", "é", "a"])),
+    st.builds(
+        value_pb2.TextValue, type=st.sampled_from(LABELS), text=st.text("0123456789-:TZ+.[]!/fold", max_size=20)
+    ).map(lambda text: PythonValue(text_value=text)),
+    st.builds(
+        value_pb2.TensorValue, dtype=st.sampled_from(["<f8", "|O", "<U1", "", "[]", '[["a","<i4"]]', "B", "d", "9s"]),
+        shape=st.lists(st.sampled_from([0, 1, 2, 2**40, 2**64 - 1]), max_size=3), data=st.binary(max_size=16),
+        chunk_id=st.integers(0, 3),
+        type=st.sampled_from(["", "array.array", "builtins.memoryview", "numpy.generic", "x"]),
+    ).map(lambda tensor: PythonValue(tensor_value=tensor)),
+    IDS.map(lambda number: PythonValue(result_value=value_pb2.ResultReference(call_id=number))),
+    NAMES.map(lambda name: name.encode(errors="replace").decode()).map(
+        lambda name: PythonValue(object_value=value_pb2.ObjectReference(obj_id=name))
+    ),
+)  # fmt: skip
+
+
+def _of_kind(pair: tuple[str, value_pb2.SequenceValue]) -> PythonValue:
+    value = PythonValue()
+    getattr(value, pair[0]).CopyFrom(pair[1])
+    return value
+
+
+def _containers(inner: st.SearchStrategy[PythonValue]) -> st.SearchStrategy[PythonValue]:
+    kinds = st.sampled_from(["list_value", "tuple_value", "set_value", "frozenset_value"])
+    sequences = st.builds(
+        value_pb2.SequenceValue, items=st.lists(inner, max_size=3), ints=st.just([]) | st.just([1, 2])
+    )
+    entries = st.lists(st.builds(value_pb2.MappingEntry, key=inner, value=inner), max_size=3)
+    record_fields = st.lists(
+        st.builds(value_pb2.RecordField, name=st.sampled_from(["x", "day", ""]), value=inner), max_size=3
+    )
+    return st.one_of(
+        st.tuples(kinds, sequences).map(_of_kind),
+        entries.map(lambda found: PythonValue(dict_value=value_pb2.MappingValue(entries=found))),
+        st.builds(value_pb2.RecordValue, type=st.sampled_from(LABELS), fields=record_fields).map(
+            lambda record: PythonValue(record_value=record)
+        ),
+    )
+
+
+PYTHON_VALUES = st.recursive(LEAVES, _containers, max_leaves=6)
+SHORT = st.sampled_from([None, duration_pb2.Duration(nanos=50_000_000), duration_pb2.Duration(seconds=-1)])
+LONG = st.sampled_from([duration_pb2.Duration(seconds=2**62), duration_pb2.Duration(seconds=-(2**63), nanos=-1)])
+Request = module_pb2.SessionRequest
+
+
+@st.composite
+def session_calls(draw: st.DrawFn) -> Request:
+    credit = draw(st.sampled_from([0, 0, 0, 1, 100, 2**31, 2**32 - 1]))
+    call = module_pb2.SessionCall(
+        call_id=draw(IDS), method=draw(UTF8), args=draw(st.lists(PYTHON_VALUES, max_size=3)),
+        kwargs=draw(st.dictionaries(st.sampled_from(["value", "x", ""]), PYTHON_VALUES, max_size=2)),
+        keep=draw(st.booleans()), hold=draw(st.booleans()), credit=credit,
+        # A stream whose client gives no more credit ends by its timeout only.
+        timeout=duration_pb2.Duration(nanos=50_000_000) if credit else draw(SHORT | LONG),
+    )  # fmt: skip
+    if draw(st.integers(0, 3)) == 0:
+        call.target.CopyFrom(draw(PYTHON_VALUES))
+    return Request(call=call)
+
+
+CHUNKS = st.builds(
+    module_pb2.SessionChunk, chunk_id=st.integers(0, 3), data=st.binary(max_size=9), last=st.booleans(),
+    total=st.sampled_from([0, 8, 8, 16, 2**40, 2**64 - 1]),
+)  # fmt: skip
+CREDITS = st.builds(module_pb2.SessionCredit, call_id=IDS, items=st.sampled_from([0, 1, 2**32 - 1]))
+RELEASES = st.builds(
+    module_pb2.SessionRelease, call_ids=st.lists(IDS, max_size=3),
+    obj_ids=st.lists(NAMES.map(lambda name: name.encode(errors="replace").decode()), max_size=2),
+)  # fmt: skip
+PLAIN_REQUESTS = st.one_of(
+    session_calls(), session_calls(), st.just(Request()),
+    IDS.map(lambda number: Request(cancel=module_pb2.SessionCancel(call_id=number))),
+    CHUNKS.map(lambda chunk: Request(chunk=chunk)), CREDITS.map(lambda credit: Request(credit=credit)),
+    RELEASES.map(lambda release: Request(release=release)),
+)  # fmt: skip
+REQUESTS = st.recursive(
+    PLAIN_REQUESTS,
+    lambda inner: st.lists(inner, max_size=4).map(
+        lambda requests: Request(batch=module_pb2.SessionRequestBatch(requests=requests))
+    ),
+    max_leaves=5,
+)
+
+
+def flat(responses: Iterable[module_pb2.SessionResponse]) -> Iterator[module_pb2.SessionResponse]:
+    for response in responses:
+        if response.HasField("batch"):
+            yield from flat(response.batch.responses)
+        else:
+            yield response
+
+
+@bounded(300)
+@given(st.lists(st.tuples(REQUESTS, CHANGES), max_size=7))
+def test_sessions(server: ModuleServer, requests: list[tuple[Request, Any]]) -> None:
+    messages = [harmed(request.SerializeToString(), changes) for request, changes in requests]
+    answers = send(server, "Session", *messages)
+    for answer in flat(map(module_pb2.SessionResponse.FromString, answers)):
+        if answer.HasField("error") and answer.error.status.code != grpc.StatusCode.CANCELLED.value[0]:
+            check(answer.error.status)
+
+
+@bounded(150)
+@given(st.lists(session_calls(), max_size=6))
+def test_each_call_of_a_session_is_answered_once(server: ModuleServer, calls: list[Request]) -> None:
+    for number, request in enumerate(calls, 1):
+        request.call.call_id = number
+    answers = send(server, "Session", *(request.SerializeToString() for request in calls))
+    ends = [
+        (answer.result if answer.HasField("result") else answer.error).call_id
+        for answer in flat(map(module_pb2.SessionResponse.FromString, answers))
+        if answer.HasField("result") or answer.HasField("error")
+    ]
+    assert sorted(ends) == list(range(1, len(calls) + 1))
+
+
+def test_credit_without_an_end(server: ModuleServer) -> None:
+    numbers = PythonValue(int_value=100)
+    call = module_pb2.SessionCall(call_id=1, method="generator", args=[numbers], credit=2**32 - 1)
+    more = Request(credit=module_pb2.SessionCredit(call_id=1, items=2**32 - 1)).SerializeToString()
+    answers = send(server, "Session", Request(call=call).SerializeToString(), *[more] * 10)
+    assert [module_pb2.SessionResponse.FromString(answer).WhichOneof("kind") for answer in answers] == [
+        *["item"] * 100,
+        "result",
+    ]
+
+
+@pytest.mark.parametrize(
+    "field", [key(7, 0) + varint(2**64 - 1), key(7, 0) + varint(10**9), sized(key(8), b"x"), key(1, 1) + b"x" * 8]
+)
+def test_fields_of_another_kind_in_a_call(server: ModuleServer, field: bytes) -> None:
+    send(server, "Session", sized(key(1), key(1, 0) + b"\x01" + sized(key(2), b"alive") + field))

@@ -26,7 +26,7 @@ up: $(LOCAL)  ## Runs the whole system on this machine; ARGS: options of `jac-or
 	@exec $(BIN)/jac-orc up $(ARGS)
 
 test: check  ## Runs every check, then the tests; ARGS: options of pytest
-	$(BIN)/pytest $(ARGS)
+	$(BIN)/pytest --numprocesses logical --maxprocesses 4 --dist loadfile $(ARGS)
 
 check: lint types contracts protos-check golden-check  ## Runs every check that is not a test
 

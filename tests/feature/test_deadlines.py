@@ -139,3 +139,23 @@ def test_a_stuck_call_lets_the_others_of_its_guest_end(start_server: Start, tmp_
     wait_until(lambda: server.call("pid") != old)
     assert {call.result().result.number_value for call in others} == {old}
     wait_until(lambda: not running(int(old)))
+
+
+def test_cancelled_calls_hold_their_places_until_they_have_ended(start_server: Start) -> None:
+    server = start_server("orc_feature_waits", max_concurrency=3, queue=100).serving()
+    for _ in range(20):
+        calls = [server.begin("at_once", 0.1) for _ in range(5)]
+        time.sleep(0.02)
+        for call in calls:
+            call.cancel()
+    assert server.call("most_at_once", timeout=20) <= 3
+
+
+def test_stuck_calls_give_their_places_up_with_their_guest(start_server: Start, tmp_path: Path) -> None:
+    server = start_server("orc_feature_waits", max_concurrency=3).serving()
+    for number in range(3):
+        with pytest.raises(grpc.RpcError):
+            server.call("stubborn", str(tmp_path / str(number)), timeout=0.1)
+    begin = time.monotonic()
+    assert all(call.result() for call in [server.begin("pid_after", 0.5) for _ in range(3)])
+    assert time.monotonic() - begin < 3

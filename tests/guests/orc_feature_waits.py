@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 import os
+import threading
 import time
+
+_lock = threading.Lock()
+_running: list[None] = []
+_counts = [0]
 
 
 def pid() -> int:
@@ -13,6 +18,21 @@ def pid() -> int:
 def pid_after(seconds: float) -> int:
     time.sleep(seconds)
     return os.getpid()
+
+
+def at_once(seconds: float) -> None:
+    """Notes how many run it at the same time."""
+    with _lock:
+        _running.append(None)
+        _counts.append(len(_running))
+    try:
+        time.sleep(seconds)
+    finally:
+        _running.pop()
+
+
+def most_at_once() -> int:
+    return max(_counts)
 
 
 def until(file: str) -> str:

@@ -267,13 +267,16 @@ class Call:
             self.guest.add_credit(self._id, items, style)
 
     def abandon(self) -> None:
-        """Cancels it; nothing more comes of it."""
+        """Cancels it; nothing more comes of it. Its place is free when the guest has ended it."""
         if self._receiver is None:
             return
         self._receiver = None
+        if self._timer is not None:
+            self._timer.cancel()
         if self._id and self.guest is not None:
-            self.guest.abandon(self._id)
-        self._end()
+            self.guest.abandon(self._id, self._calls.release_place)
+        else:
+            self._calls.forget(self)
 
     def add(self, body: bytes) -> None:
         assert self._receiver is not None
@@ -286,13 +289,14 @@ class Call:
         receiver.set_result(body)
 
     def set_exception(self, failure: OrcError) -> None:
+        if self._receiver is None:
+            return  # abandoned on behalf of another call of the guest that has just died
         if isinstance(failure, ObjectElsewhere) and self._calls.is_of_this_pod(failure.obj_id):
             if self._has_moved_to(self._calls.holder(failure.obj_id)):
                 return
             failure = objects_apart() if self.has_moved else error("OBJECT_LOST", failure.message, failure.metadata)
         receiver, self._receiver = self._receiver, None
         self._end()
-        assert receiver is not None
         receiver.set_exception(failure)
 
     def _has_moved_to(self, guest: Guest | None) -> bool:
@@ -314,8 +318,6 @@ class Call:
             self._timer.cancel()
         if self._id:
             self._calls.release_place()
-        else:
-            self._calls.forget(self)
 
 
 def objects_apart() -> OrcError:

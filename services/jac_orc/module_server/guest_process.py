@@ -14,7 +14,7 @@ import logging
 import os
 import signal
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Protocol, cast
 
@@ -66,6 +66,7 @@ class Guest(asyncio.Protocol):
         self._loaded: asyncio.Future[Frame] = asyncio.get_running_loop().create_future()
         self._calls: dict[int, Receiver] = {}
         self._abandoned: dict[int, asyncio.TimerHandle] = {}
+        self._on_ends: dict[int, Callable[[], None]] = {}
         self._last_id = 0
         self._loop = asyncio.get_running_loop()
         self._outgoing: list[bytes] = []
@@ -158,9 +159,17 @@ class Guest(asyncio.Protocol):
         """Returns when not too much waits to be read by the guest."""
         await self._writable.wait()
 
-    def abandon(self, call_id: int) -> None:
-        """Cancels the call in the guest; a guest that goes on with it for longer than the grace is replaced."""
-        if self._calls.pop(call_id, None) is None or self._transport is None or self._transport.is_closing():
+    def abandon(self, call_id: int, on_end: Callable[[], None]) -> None:
+        """Cancels the call in the guest; a guest that goes on with it for longer than the grace is replaced.
+
+        `on_end` is called once it has ended there, or the guest takes no more calls.
+        """
+        self._calls.pop(call_id, None)
+        if not self.alive:
+            on_end()
+        else:
+            self._on_ends[call_id] = on_end
+        if self._transport is None or self._transport.is_closing():
             return
         self._write(frame(wire.CANCEL, number=call_id))
         self._abandoned[call_id] = self._loop.call_later(self._settings.cancel_grace, self._expire, call_id)
@@ -234,6 +243,8 @@ class Guest(asyncio.Protocol):
             raise FrameError(f"an answer to no call: {number}")
         elif kind != ITEM:
             self._abandoned.pop(number).cancel()
+            if number in self._on_ends:
+                self._on_ends.pop(number)()
 
     # --- its end ---
 
@@ -245,7 +256,14 @@ class Guest(asyncio.Protocol):
         """Takes no more calls, since a cancelled one has not ended; the other calls may end first."""
         logger.warning("a cancelled call has not ended in %g s: replacing its guest", self._settings.cancel_grace)
         self.retired.set()
+        self._give_up()
         self._kill_if_stuck()
+
+    def _give_up(self) -> None:
+        """Holds no place any more for the calls that were cancelled."""
+        on_ends, self._on_ends = self._on_ends, {}
+        for on_end in on_ends.values():
+            on_end()
 
     def _kill_if_stuck(self) -> None:
         if self.retired.is_set() and not self._calls:
@@ -265,6 +283,7 @@ class Guest(asyncio.Protocol):
         for timer in self._abandoned.values():
             timer.cancel()
         self._abandoned.clear()
+        self._give_up()
         failure = guest_errors.of_exit(code)
         receivers, self._calls = list(self._calls.values()), {}
         for receiver in receivers:

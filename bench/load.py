@@ -113,15 +113,13 @@ class HttpConnection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         run = self._run
-        if not data.endswith(run.target.expected[-16:]) and not data.endswith(b"0\r\n\r\n"):
-            self._parts.append(data)  # the answer's end is still to come, or it is another answer
+        self._parts.append(data)
+        if len(self._parts) > 1:
+            if not data.endswith((run.target.expected[-16:], b"0\r\n\r\n")):
+                return  # nor is it looked for, as a large answer comes in very many parts
             data = b"".join(self._parts)
-        elif self._parts:
-            data = b"".join((*self._parts, data))
         head, found, body = data.partition(b"\r\n\r\n")
-        if not found:
-            return
-        whole = _whole(head, body)
+        whole = _whole(head, body) if found else None
         if whole is None:
             return
         self._parts.clear()

@@ -44,9 +44,9 @@ def bentoml() -> Iterator[Targets]:
 
 
 @contextlib.contextmanager
-def mlserver() -> Iterator[Targets]:
-    """In one process, without metrics; the id makes the answer the same each time."""
-    with mlserver_ports() as (http_port, grpc_port):
+def mlserver(workers: int) -> Iterator[Targets]:
+    """With so many processes for models, its default being 1, without metrics; a given id is in the answer, too."""
+    with mlserver_ports(workers) as (http_port, grpc_port):
         body = {"id": "1", "inputs": [{"name": "x", "shape": [1], "datatype": "FP64", "data": [16]}]}
         rest = Target("http", http_port, "/v2/models/sqrt/infer", json.dumps(body).encode(), b"")
         call = Target("grpc", grpc_port, "/inference.GRPCInferenceService/ModelInfer", _infer_request(), b"")
@@ -57,11 +57,11 @@ def mlserver() -> Iterator[Targets]:
 
 
 @contextlib.contextmanager
-def mlserver_ports() -> Iterator[tuple[int, int]]:
-    """Runs MLServer; answers its ports."""
+def mlserver_ports(workers: int) -> Iterator[tuple[int, int]]:
+    """Runs MLServer with so many processes for models, with 0 in one process; answers its ports."""
     http_port, grpc_port = free_port(), free_port()
     settings = {
-        "debug": False, "parallel_workers": 0, "host": "127.0.0.1", "http_port": http_port, "grpc_port": grpc_port,
+        "debug": False, "parallel_workers": workers, "host": "127.0.0.1", "http_port": http_port, "grpc_port": grpc_port,
         "metrics_endpoint": None, "gzip_enabled": False, "grpc_max_message_length": 2**28,
     }  # fmt: skip
     with tempfile.TemporaryDirectory(prefix="jac-bench-") as directory:
@@ -70,7 +70,7 @@ def mlserver_ports() -> Iterator[tuple[int, int]]:
             model = {"name": name, "implementation": f"bench.peers.serve_mlserver.{name.capitalize()}"}
             (Path(directory) / name).mkdir()
             (Path(directory) / name / "model-settings.json").write_text(json.dumps(model))
-        command = [environments.python("mlserver"), "-m", "mlserver.cli", "start", directory]
+        command = [environments.python("mlserver").with_name("mlserver"), "start", directory]
         with process(command, PATH, Path(directory)):
             yield http_port, grpc_port
 

@@ -52,5 +52,5 @@ def _rpyc(stack: ExitStack) -> Callable[[int], Way]:
 
 
 def _mlserver(stack: ExitStack) -> Callable[[int], Way]:
-    _, port = stack.enter_context(mlserver_ports())
+    _, port = stack.enter_context(mlserver_ports(0))
     return lambda size: lambda: client(environments.python("mlserver"), "bench.peers.call_mlserver", port, size)

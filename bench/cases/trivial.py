@@ -25,7 +25,8 @@ Start = Callable[[], AbstractContextManager[Targets]]
 IN_FLIGHT = 16
 GROUPS: list[dict[str, Start]] = [
     {"FastAPI def": trivial_peers.fastapi},
-    {"BentoML": trivial_peers.bentoml, "MLServer": trivial_peers.mlserver},
+    {"BentoML": trivial_peers.bentoml, "MLServer": partial(trivial_peers.mlserver, workers=1)},
+    {"MLServer without workers": partial(trivial_peers.mlserver, workers=0)},
     {"Ray Serve": partial(trivial_peers.ray, haproxy=False)},
     {"Ray Serve with HAProxy": partial(trivial_peers.ray, haproxy=True)},
 ]
@@ -35,10 +36,12 @@ GOALS = {
     ("rest", "FastAPI def"): ("http", 1.0),
     ("rest", "BentoML"): ("http", 4.0),
     ("rest", "MLServer"): ("http", 3.0),
+    ("rest", "MLServer without workers"): ("http", 3.0),
     ("rest", "Ray Serve"): ("http", 8.0),
     ("rest", "Ray Serve with HAProxy"): ("http", 8.0),
     ("grpc", "FastAPI def"): ("http", 1.2),
     ("grpc", "MLServer"): ("grpc", 2.0),
+    ("grpc", "MLServer without workers"): ("grpc", 2.0),
     ("grpc", "Ray Serve"): ("grpc", 2.0),
     ("grpc", "Ray Serve with HAProxy"): ("grpc", 2.0),
 }

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from jac_orc.guest import wire
-from jac_orc.guest.wire import ANSWER, CALL, COUNT, CREDIT, ERROR, FAILED, HEAD, ITEM, LOADED, Wire, frame
+from jac_orc.guest.wire import ANSWER, CALL, COUNT, CREDIT, ERROR, FAILED, HEAD, ITEM, LOADED, TOTAL, Wire, frame
 from jac_orc.module_server.frames import MAX_DOCUMENT_BYTES, Frame, FrameError, FrameParser
 
 KINDS = (LOADED, FAILED, ITEM, ANSWER, ERROR)
@@ -126,6 +126,25 @@ def test_the_guest_reads_what_is_written_in_any_chunks(bodies: list[bytes], step
         ours.close()
         with pytest.raises(EOFError):
             link.receive()
+
+
+@given(st.lists(st.binary(max_size=100) | st.just(b"x" * 300_000), min_size=1, max_size=4))
+def test_parts_of_large_values_are_read_to_where_they_belong(parts: list[bytes]) -> None:
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        total = sum(map(len, parts))
+        stream = b"".join(frame(wire.CHUNK, 1, 2, 3, TOTAL.pack(total) + part) + frame(CALL) for part in parts)
+        writer = threading.Thread(target=ours.sendall, args=(stream,))
+        writer.start()
+        link, value, filled = Wire(theirs), bytearray(total), 0
+        for part in parts:
+            *head, incoming = link.receive()
+            assert (head, incoming.total, incoming.size) == ([wire.CHUNK, 1, 2, 3], total, len(part))
+            incoming.read_into(memoryview(value)[filled : filled + incoming.size])
+            filled += incoming.size
+            assert link.receive()[0] == CALL
+        writer.join()
+        assert value == b"".join(parts)
 
 
 @pytest.mark.parametrize(

@@ -156,7 +156,7 @@ class Calls:
     def _take(self, me: Follower) -> None:
         """Reads one frame and does what it says."""
         incoming = self._wire.receive()
-        kind, style, session, number, body = incoming
+        kind, style, _, number, body = incoming
         if kind == wire.CALL:
             self._started += 1
             self._is_calling = True
@@ -173,7 +173,7 @@ class Calls:
             if call is not None:
                 call.add_credit(wire.COUNT.unpack(body)[0], of_client=style == OF_CLIENT)
         else:
-            self._requests.control(kind, session, body)
+            self._requests.control(incoming)
 
     def _monitor(self) -> None:
         idle = 0

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from .calls import Call
     from .names import Names
     from .objects import Objects
+    from .wire import Frame
 
     Document = dict[str, Any]
 
@@ -75,10 +76,10 @@ class Requests:
             raise Refusal("MALFORMED_REQUEST", "the request is malformed: %s" % failure) from None
         return answer
 
-    def control(self, kind: int, session: int, body: Any) -> None:
+    def control(self, incoming: Frame) -> None:
         """Takes what is sent for a session beside its calls; what is malformed is as if it had not come."""
-        with contextlib.suppress(Malformed, MemoryError, TypeError):
-            self._sessions.control(kind, session, body)
+        with contextlib.suppress(Malformed, TypeError):
+            self._sessions.control(incoming)
 
     # --- methods of the service ---
 

@@ -5,6 +5,7 @@ What is sent here is written as whole SessionResponse messages, which the server
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from typing import TYPE_CHECKING, Any
 
@@ -22,8 +23,9 @@ if TYPE_CHECKING:
     from .names import Names
     from .objects import Objects
     from .requests import Requests
+    from .wire import Frame, Part
 
-CHUNK_BYTES = 512 * 1024
+CHUNK_BYTES = 1024 * 1024
 _MOST_ASSEMBLIES = 1000
 _CALL_ID = key(1, 0)
 _VALUE = key(2)
@@ -64,10 +66,11 @@ class Sessions:
         self._sessions: dict[int, Session] = {}
         self._lock = threading.Lock()
 
-    def control(self, kind: int, number: int, body: Any) -> None:
+    def control(self, incoming: Frame) -> None:
         """Takes a chunk, a release, or the end of a session."""
+        kind, style, number, chunk_id, body = incoming
         if kind == wire.CHUNK:
-            self._take_chunk(self._session(number), body)
+            self._take_chunk(self._session(number), chunk_id, body, last=bool(style))
         elif kind == wire.RELEASE:
             self._release(number, body)
         elif kind == wire.END:
@@ -80,31 +83,29 @@ class Sessions:
         with self._lock:
             return self._sessions.setdefault(number, Session())
 
-    def _take_chunk(self, session: Session, message: Any) -> None:
-        chunk_id, data, last, total = 0, b"", False, 0
-        for number, value in fields(message):
-            if number == 1:
-                chunk_id = value
-            elif number == 2:
-                data = value
-            elif number == 3:
-                last = bool(value)
-            elif number == 4:
-                total = value
+    def _take_chunk(self, session: Session, chunk_id: int, part: Part, *, last: bool) -> None:
         assembly = session.chunks.get(chunk_id)
         if assembly is None:
-            if len(session.chunks) >= _MOST_ASSEMBLIES:
-                return  # whoever refers to it is told that it has not come
-            with self._lock:
-                if total + session.pending_bytes > self._max_array:
-                    total = 0
-                session.pending_bytes += total
-            assembly = session.chunks[chunk_id] = Assembly(total)
-        end = assembly.filled + len(data)
+            assembly = self._new_assembly(session, part.total)
+            if len(session.chunks) < _MOST_ASSEMBLIES:  # else whoever refers to it is told that it has not come
+                session.chunks[chunk_id] = assembly
+        end = assembly.filled + part.size
         if end <= len(assembly.data):
-            assembly.data[assembly.filled : end] = data
+            part.read_into(memoryview(assembly.data)[assembly.filled : end])
+        else:
+            part.read_into(memoryview(bytearray(part.size)))
         assembly.filled = end
         assembly.is_whole = assembly.is_whole or last
+
+    def _new_assembly(self, session: Session, total: int) -> Assembly:
+        """An empty one where so much is not allowed."""
+        with self._lock:
+            if total + session.pending_bytes <= self._max_array and len(session.chunks) < _MOST_ASSEMBLIES:
+                with contextlib.suppress(MemoryError):
+                    assembly = Assembly(total)
+                    session.pending_bytes += total
+                    return assembly
+        return Assembly(0)
 
     def _release(self, number: int, message: Any) -> None:
         for field, value in fields(message):

@@ -10,7 +10,7 @@ A frame is a head of fixed size and a body; all numbers are big-endian:
 | CALL | the call's | the request's message, which one says `style` |
 | CANCEL | the call's | - |
 | CREDIT | the call's | u32: how many more ITEMs may come |
-| CHUNK | the chunk's | a part of a large value of the session; `style` 1: the last one |
+| CHUNK | the chunk's | u64: the size of a large value of the session, and a part of it; `style` 1: the last one |
 | RELEASE | - | a SessionRelease of the session |
 | END | - | - (the session has ended) |
 
@@ -37,11 +37,13 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     import socket
     from collections.abc import Sequence
+    from typing import Any
 
-    Frame = tuple[int, int, int, int, memoryview]
+    Frame = tuple[int, int, int, int, Any]
 
 HEAD = struct.Struct("!BBIQI")
 COUNT = struct.Struct("!I")
+TOTAL = struct.Struct("!Q")
 
 LOAD, CALL, CANCEL, CREDIT, CHUNK, RELEASE, END = range(1, 8)
 LOADED, FAILED, ITEM, ANSWER, ERROR = range(11, 16)
@@ -63,6 +65,19 @@ def frame(kind: int, style: int = 0, session: int = 0, number: int = 0, body: by
     return HEAD.pack(kind, style, session, number, len(body)) + body
 
 
+class Part:
+    """The body of a CHUNK: `size` of `total` bytes, which are to be read, once, to where they belong."""
+
+    def __init__(self, wire: Wire, total: int, size: int) -> None:
+        self._wire = wire
+        self.total = total
+        self.size = size
+
+    def read_into(self, place: memoryview) -> None:
+        """Reads them into a place of this size."""
+        self._wire.read_into(place)
+
+
 class Wire:
     """The guest's end. Any thread may send, one at a time receives.
 
@@ -79,10 +94,15 @@ class Wire:
         self._held: list[bytes] = []
 
     def receive(self) -> Frame:
-        """The next frame as kind, style, session, id and body; raises EOFError at the end."""
+        """The next frame as kind, style, session, id and body, a memoryview or a Part; raises EOFError at the end."""
         if len(self._data) < HEAD.size:
             self._fill(HEAD.size)
         kind, style, session, number, size = HEAD.unpack_from(self._data)
+        if kind == CHUNK:
+            self._data = self._data[HEAD.size :]
+            total = bytearray(TOTAL.size)
+            self.read_into(memoryview(total))
+            return kind, style, session, number, Part(self, TOTAL.unpack(total)[0], size - TOTAL.size)
         end = HEAD.size + size
         if len(self._data) < end:
             return kind, style, session, number, self._large(size)
@@ -144,14 +164,21 @@ class Wire:
 
     def _large(self, size: int) -> memoryview:
         """A body that has not come as a whole yet; read into its place, so that it is copied once."""
-        self.flush()
+        self._data = self._data[HEAD.size :]
         body = memoryview(bytearray(size))
-        done = len(self._data) - HEAD.size
-        body[:done] = self._data[HEAD.size :]
-        self._data = memoryview(b"")
-        while done < size:
-            count = self._socket.recv_into(body[done:])
+        self.read_into(body)
+        return body.toreadonly()
+
+    def read_into(self, place: memoryview) -> None:
+        """Reads as many bytes as the place has; what was held back goes out before this waits."""
+        ready = self._data[: len(place)]
+        done = len(ready)
+        place[:done] = ready
+        self._data = self._data[done:]
+        if done < len(place):
+            self.flush()
+        while done < len(place):
+            count = self._socket.recv_into(place[done:])
             if not count:
                 raise EOFError
             done += count
-        return body.toreadonly()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import ctypes
 import logging
 import socket
 import sys
@@ -21,6 +22,9 @@ from jac_orc.module_server.servicer import SERVICE, ModuleServicer
 from jac_orc.module_server.settings import Settings
 
 logger = logging.getLogger(__name__)
+
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
+_KEPT_BYTES = 32 * 1024 * 1024
 
 
 async def serve(settings: Settings) -> int:
@@ -83,6 +87,17 @@ def _address(settings: Settings) -> str:
         return "127.0.0.1"
 
 
+def _keep_freed_memory() -> None:
+    """Has malloc keep what large messages have used for the next ones.
+
+    Page faults for memory that glibc had just given back were a third of the time that a large array took here.
+    """
+    library = ctypes.CDLL(None)
+    if hasattr(library, "mallopt"):  # glibc's
+        for option in (_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD):
+            library.mallopt(option, _KEPT_BYTES)
+
+
 def main() -> None:
     """Runs the server with settings from the environment."""
     try:
@@ -90,6 +105,7 @@ def main() -> None:
     except config.ConfigurationError as failure:
         print(f"module server: {failure}", file=sys.stderr)
         sys.exit(2)
+    _keep_freed_memory()
     logs.set_up(settings.log_level, Path(settings.log_file) if settings.log_file else None)
     try:
         sys.exit(uvloop.run(serve(settings)))

@@ -23,34 +23,38 @@ class FrameParser:
     def __init__(self, max_bytes: int) -> None:
         documents = dict.fromkeys((LOADED, FAILED, ERROR), MAX_DOCUMENT_BYTES)
         self._limits = {**documents, **dict.fromkeys((ITEM, ANSWER), max_bytes)}
+        self._rest = b""  # of a head
+        self._open = (0, 0)  # the kind and id of the frame whose body is still coming
         self._parts: list[bytes] = []
-        self._size = 0
-        self._needed = HEAD.size
+        self._missing = 0
 
     def feed(self, data: bytes) -> list[Frame]:
         """The frames that are complete now."""
-        if self._parts:
-            self._parts.append(data)
-            self._size += len(data)
-            if self._size < self._needed:
-                return []
-            data = b"".join(self._parts)
-            self._parts.clear()
         frames: list[Frame] = []
-        position, end = 0, len(data)
-        self._needed = HEAD.size
+        position = 0
+        if self._missing:
+            if len(data) < self._missing:
+                self._parts.append(data)
+                self._missing -= len(data)
+                return frames
+            position, self._missing = self._missing, 0
+            self._parts.append(data[:position])
+            frames.append((*self._open, b"".join(self._parts)))
+            self._parts.clear()
+        elif self._rest:
+            data, self._rest = self._rest + data, b""
+        end = len(data)
         while end - position >= HEAD.size:
             kind, _, _, number, size = HEAD.unpack_from(data, position)
             limit = self._limits.get(kind)
             if limit is None or size > limit:
                 raise FrameError(f"a frame of the kind {kind} and {size} bytes")
-            stop = position + HEAD.size + size
-            if stop > end:
-                self._needed = HEAD.size + size
-                break
-            frames.append((kind, number, data[position + HEAD.size : stop]))
-            position = stop
-        if position < end:
-            self._parts.append(data[position:])
-        self._size = end - position
+            start = position + HEAD.size
+            position = start + size
+            if position > end:  # the body is kept apart, so that it is put together without being copied once more
+                self._open, self._missing = (kind, number), position - end
+                self._parts.append(data[start:])
+                return frames
+            frames.append((kind, number, data[start:position]))
+        self._rest = data[position:]
         return frames

@@ -23,7 +23,7 @@ from jac_orc.errors import OrcError, error
 from jac_orc.guest import start as guest_start
 from jac_orc.guest import wire
 from jac_orc.guest.output import MARK
-from jac_orc.guest.wire import ANSWER, COUNT, ERROR, FAILED, ITEM, LOADED, frame
+from jac_orc.guest.wire import ANSWER, COUNT, ERROR, FAILED, HEAD, ITEM, LOADED, TOTAL, frame
 from jac_orc.module_server import guest_errors
 from jac_orc.module_server.frames import Frame, FrameError, FrameParser
 from jac_orc.module_server.settings import Settings
@@ -36,6 +36,8 @@ _INHERITED = ("PATH", "HOME", "LANG", "LC_ALL", "LC_CTYPE", "TZ", "TMPDIR", "LD_
 _INHERITED_PREFIXES = ("OPENBLAS_", "OMP_", "MKL_", "CUDA_", "NVIDIA_")
 _MAX_LOG_LINE = 64 * 1024
 _READ_FIRST = 0.02
+_JOINED = 64 * 1024
+_SOCKET_BUFFER = 4 * 1024 * 1024
 
 
 class Receiver(Protocol):
@@ -69,7 +71,7 @@ class Guest(asyncio.Protocol):
         self._on_ends: dict[int, Callable[[], None]] = {}
         self._last_id = 0
         self._loop = asyncio.get_running_loop()
-        self._outgoing: list[bytes] = []
+        self._outgoing: list[bytes | memoryview] = []
         self._writable = asyncio.Event()
         self._writable.set()
         self._tasks = [
@@ -89,6 +91,8 @@ class Guest(asyncio.Protocol):
         """
         ours, theirs = socket.socketpair()
         ours.setblocking(False)
+        for end in (ours, theirs):
+            end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SOCKET_BUFFER)  # as much of it as the system allows
         with contextlib.ExitStack() as unless_started, theirs:
             unless_started.enter_context(ours)
             process = await _run(
@@ -155,6 +159,12 @@ class Guest(asyncio.Protocol):
         """Sends what belongs to a session and to no call, if the guest lives."""
         self._send(frame(kind, 0, session, 0, body))
 
+    def send_chunk(self, session: int, chunk_id: int, total: int, data: memoryview, *, last: bool) -> None:
+        """Sends a part of a large value, which is not copied, if the guest lives."""
+        head = HEAD.pack(wire.CHUNK, last, session, chunk_id, TOTAL.size + len(data))
+        self._send(head + TOTAL.pack(total))
+        self._send(data)
+
     async def writable(self) -> None:
         """Returns when not too much waits to be read by the guest."""
         await self._writable.wait()
@@ -175,22 +185,28 @@ class Guest(asyncio.Protocol):
         self._abandoned[call_id] = self._loop.call_later(self._settings.cancel_grace, self._expire, call_id)
         self._kill_if_stuck()
 
-    def _write(self, data: bytes) -> None:
+    def _write(self, data: bytes | memoryview) -> None:
         if self._transport is None or self._transport.is_closing():
             raise error("GUEST_DIED", "the process that runs the module has ended")
         if not self._outgoing:
             self._loop.call_soon(self._flush)
         self._outgoing.append(data)
 
-    def _send(self, data: bytes) -> None:
+    def _send(self, data: bytes | memoryview) -> None:
         if self._transport is not None and not self._transport.is_closing():
             self._write(data)
 
     def _flush(self) -> None:
         """Writes what one turn of the loop has brought together."""
         outgoing, self._outgoing = self._outgoing, []
-        if self._transport is not None and not self._transport.is_closing():
-            self._transport.write(b"".join(outgoing) if len(outgoing) > 1 else outgoing[0])
+        if self._transport is None or self._transport.is_closing():
+            return
+        if len(outgoing) == 1:
+            self._transport.write(outgoing[0])
+        elif sum(map(len, outgoing)) < _JOINED:
+            self._transport.write(b"".join(outgoing))
+        else:  # too large to be copied once more
+            self._transport.writelines(outgoing)
 
     # --- what it sends ---
 

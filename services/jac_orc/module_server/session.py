@@ -123,7 +123,7 @@ class Session:
             if kind == _CALL:
                 self._start(body)
             elif kind == _CHUNK:
-                self._to_guest(wire.CHUNK, body)
+                self._pass_chunk(body)
             elif kind == _BATCH:
                 self._batches = True
                 for number, inner in fields(body):
@@ -139,14 +139,28 @@ class Session:
                 if call is not None and credit.items:
                     call.add_credit(credit.items)
             elif kind == _RELEASE:
-                self._to_guest(wire.RELEASE, body)
+                guest = self._choose()
+                if guest is not None:  # else there is nothing to forget
+                    guest.send(wire.RELEASE, self._number, bytes(body))
                 for peer in self._peers.values():
                     peer.send(message_of_kind(_RELEASE, bytes(body)))
 
-    def _to_guest(self, kind: int, body: memoryview) -> None:
+    def _pass_chunk(self, message: memoryview) -> None:
+        chunk_id, data, last, total = 0, memoryview(b""), 0, 0
+        for number, value in fields(message):
+            if isinstance(value, memoryview) != (number == 2):
+                raise Malformed("a field of another kind")
+            if number == 1:
+                chunk_id = value
+            elif number == 2:
+                data = value
+            elif number == 3:
+                last = value
+            elif number == 4:
+                total = value
         guest = self._choose()
-        if guest is not None:  # else there is nothing to forget, and whoever uses the chunks is told that they are gone
-            guest.send(kind, self._number, bytes(body))
+        if guest is not None:  # else whoever uses the chunks is told that they are gone
+            guest.send_chunk(self._number, chunk_id, total, data, last=bool(last))
 
     def _choose(self) -> Guest | None:
         """The session's guest: always the same, while it lives; None while none does, and calls wait for one."""

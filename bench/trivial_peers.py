@@ -61,7 +61,8 @@ def mlserver_ports(workers: int) -> Iterator[tuple[int, int]]:
     """Runs MLServer with so many processes for models, with 0 in one process; answers its ports."""
     http_port, grpc_port = free_port(), free_port()
     settings = {
-        "debug": False, "parallel_workers": workers, "host": "127.0.0.1", "http_port": http_port, "grpc_port": grpc_port,
+        "debug": False, "parallel_workers": workers, "host": "127.0.0.1", "http_port": http_port,
+        "grpc_port": grpc_port,
         "metrics_endpoint": None, "gzip_enabled": False, "grpc_max_message_length": 2**28,
     }  # fmt: skip
     with tempfile.TemporaryDirectory(prefix="jac-bench-") as directory:

@@ -21,6 +21,6 @@ class Identity(MLModel):  # type: ignore[misc]
     """An array there and back."""
 
     async def predict(self, payload: types.InferenceRequest) -> types.InferenceResponse:
-        array = self.decode(payload.inputs[0])
+        array = NumpyCodec.decode_input(payload.inputs[0])
         output = NumpyCodec.encode_output("y", array)
         return types.InferenceResponse(id=payload.id, model_name=self.name, outputs=[output])

@@ -22,13 +22,15 @@ class ConfigurationError(Exception):
     """A setting is missing or faulty; the message names the variable."""
 
 
-def without_fork_handlers() -> None:
-    """Has gRPC leave forks alone; called before it is imported.
+def prepare_grpc() -> None:
+    """Sets gRPC up for what runs here; called before it is imported. What the operator has set stays.
 
-    Its handlers serve children that go on without exec, which there are none of here, and while calls are in flight
-    they make a child that does exec fail now and then.
+    Its fork handlers serve children that go on without exec, which there are none of here, and while calls are in
+    flight they make a child that does exec fail now and then. Its event engine reads in threads of its own, each call
+    being handed from one to the next: without it a server's poller reads itself, at a fifth less time a call.
     """
     os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")
+    os.environ.setdefault("GRPC_EXPERIMENTS", "-event_engine_listener")
 
 
 def environment() -> dict[str, str]:

@@ -1,5 +1,5 @@
 """The server of one module: a gRPC front that never imports the module, and guests that do."""
 
-from jac_orc.core.config import without_fork_handlers
+from jac_orc.core.config import prepare_grpc
 
-without_fork_handlers()
+prepare_grpc()

@@ -189,6 +189,9 @@ class Guest(asyncio.Protocol):
         if self._transport is None or self._transport.is_closing():
             raise error("GUEST_DIED", "the process that runs the module has ended")
         if not self._outgoing:
+            if not self._calls:  # nothing is likely to come with it
+                self._transport.write(data)
+                return
             self._loop.call_soon(self._flush)
         self._outgoing.append(data)
 

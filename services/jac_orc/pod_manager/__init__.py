@@ -1,5 +1,5 @@
 """The pod manager: creates, scales and deletes modules, and tells Envoy where they are."""
 
-from jac_orc.core.config import without_fork_handlers
+from jac_orc.core.config import prepare_grpc
 
-without_fork_handlers()
+prepare_grpc()

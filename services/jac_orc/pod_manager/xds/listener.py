@@ -45,6 +45,7 @@ def listener(host: str, port: int, descriptors: bytes | None = None) -> Listener
         # client is an external one.
         use_remote_address=True,
         skip_xff_append=True,
+        generate_request_id=False,  # nobody reads it
         # The first call of a module may have to wait until its packages are installed.
         stream_idle_timeout="600s",
         request_headers_timeout="30s",

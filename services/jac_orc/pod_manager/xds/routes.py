@@ -61,8 +61,8 @@ def routes(allowed_hosts: Iterable[str] = DEFAULT_ALLOWED_HOSTS) -> RouteConfigu
         {
             "name": FRONT,
             "virtual_hosts": [served] if everyone else [served, others],
-            # The transcoder adds it, and no server needs it.
-            "request_headers_to_remove": ["x-envoy-original-path"],
+            # What Envoy adds and nobody reads: each costs a little with every call.
+            "request_headers_to_remove": ["x-envoy-original-path", "x-envoy-external-address", "x-forwarded-proto"],
         },
     )
 

@@ -101,40 +101,40 @@ def resident(pid: int) -> float:
     return 0.0
 
 
-@contextlib.contextmanager
-def hand_written(kind: str) -> Iterator[int]:
-    """Runs a server of `bench.servers`; answers its port."""
-    with _told([sys.executable, "-m", "bench.servers", kind], {}) as (_, port):
-        yield port
-
-
 @dataclass(frozen=True)
-class ModuleServer:
-    """A running module server."""
+class Server:
+    """A running server."""
 
     pid: int
     port: int
 
     @property
     def guest(self) -> int:
-        """The process id of its guest."""
+        """The process id of a module server's guest."""
         (guest,) = [pid for pid in tree(self.pid) if pid != self.pid]
         return guest
 
 
 @contextlib.contextmanager
-def module_server(module: str, guest_python: Path) -> Iterator[ModuleServer]:
+def hand_written(kind: str) -> Iterator[Server]:
+    """Runs a server of `bench.servers`."""
+    with _told([sys.executable, "-m", "bench.servers", kind], {}) as server:
+        yield server
+
+
+@contextlib.contextmanager
+def module_server(module: str, guest_python: Path) -> Iterator[Server]:
     """Runs a module server with the settings that a pod has."""
     environment = {
         "PYTHONPATH": str(SERVICES), "MODULE_NAME": module, "HOST": "127.0.0.1", "PORT": "0", "LAME_DUCK": "0",
         "GUEST_PYTHON": str(guest_python),
     }  # fmt: skip
-    with _told([sys.executable, "-m", "jac_orc.module_server"], environment) as (running, port):
-        yield ModuleServer(running.pid, port)
+    with _told([sys.executable, "-m", "jac_orc.module_server"], environment) as server:
+        yield server
 
 
 @contextlib.contextmanager
-def _told(command: Sequence[str], env: Mapping[str, str]) -> Iterator[tuple[subprocess.Popen[bytes], int]]:
+def _told(command: Sequence[str], env: Mapping[str, str]) -> Iterator[Server]:
     """Runs a process that tells its port over the pipe NOTIFY_FD."""
     reader, writer = os.pipe()
     with contextlib.ExitStack() as stack, os.fdopen(reader) as told:
@@ -146,4 +146,4 @@ def _told(command: Sequence[str], env: Mapping[str, str]) -> Iterator[tuple[subp
         if port is None:
             running.wait(10)
             raise NotStarted(f"{' '.join(command[1:])} did not become ready")
-        yield running, port
+        yield Server(running.pid, port)

@@ -46,6 +46,10 @@ class Report:
         """A row without a peer."""
         self._add(case, "", _text(ours, unit), "", "", f"≤ {most:g} {unit}", ours <= most)
 
+    def plain(self, case: str, what: str, ours: float, unit: str) -> None:
+        """A row without a goal."""
+        self.rows.append((case, what, _text(ours, unit), "", "", "", ""))
+
     def unavailable(self, case: str, against: str, why: str) -> None:
         """A row for a peer that could not be measured."""
         progress(f"{against}: {why}")

@@ -69,7 +69,7 @@ def memory_of_tree(root: int) -> dict[str, float]:
             pid = int(directory.name)
             parents[pid] = int(status["PPid"])
             sizes[pid] = int(status.get("VmRSS", "0 kB").split()[0]) / 1024
-            names[pid] = _what((directory / "cmdline").read_bytes().split(b"\0"))
+            names[pid] = role(pid)
     found: dict[str, float] = {}
     waiting = [root]
     while waiting:
@@ -79,8 +79,9 @@ def memory_of_tree(root: int) -> dict[str, float]:
     return found
 
 
-def _what(command: list[bytes]) -> str:
-    text = b" ".join(command).decode(errors="replace")
+def role(pid: int) -> str:
+    """What a process of a system runs."""
+    text = Path(f"/proc/{pid}/cmdline").read_text(errors="replace").replace("\0", " ")
     for part, name in (
         ("guest/start.py", "guest"),
         ("jac_orc.module_server", "module server"),

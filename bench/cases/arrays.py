@@ -23,7 +23,7 @@ def run(report: Report) -> None:
     subjects = environments.subjects()
     with ExitStack() as stack:
         server = stack.enter_context(module_server("orc_bench_plain", subjects)).port
-        echo = stack.enter_context(hand_written("echo"))
+        echo = stack.enter_context(hand_written("echo")).port
         failures: dict[str, Exception] = {}
         makers: dict[str, Callable[[int], Way]] = {
             "ours": lambda size: lambda: client(subjects, "bench.client", server, "array", size),

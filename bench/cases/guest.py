@@ -15,7 +15,7 @@ from bench.rounds import loads, ours
 def run(report: Report) -> None:
     """Measures it at sixteen calls in flight and at one."""
     with ExitStack() as stack:
-        ports = {kind: stack.enter_context(hand_written(kind)) for kind in ("threads", "inline")}
+        ports = {kind: stack.enter_context(hand_written(kind)).port for kind in ("threads", "inline")}
         ports["guest"] = stack.enter_context(module_server("math", Path(sys.executable))).port
         targets = {name: grpc_target(port) for name, port in ports.items()}
         busy = {name: ours(result) for name, result in loads("guest, 16 in flight", targets, 16).items()}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from bench import environments
 from bench.cases.session import client
 from bench.load import Target, measure
-from bench.processes import ModuleServer, module_server, resident
+from bench.processes import Server, module_server, resident
 from bench.report import Report, progress
 from bench.trivial_peers import framed
 from jac_orc.v1 import module_pb2
@@ -31,7 +31,7 @@ def run(report: Report, full: bool) -> None:
         report.figure(f"{case}: {name}", size - before[name], "MB", most=5)
 
 
-def _use(server: ModuleServer, calls: int, objects: int) -> None:
+def _use(server: Server, calls: int, objects: int) -> None:
     request = module_pb2.CallRequest(method="add", args=[{"number_value": 1}, {"number_value": 2}])
     answer = framed(module_pb2.CallResponse(result={"number_value": 3}).SerializeToString())
     target = Target("grpc", server.port, "/jac_orc.v1.ModuleService/Call", request.SerializeToString(), answer)
@@ -39,5 +39,5 @@ def _use(server: ModuleServer, calls: int, objects: int) -> None:
     client(environments.python("ours"), "bench.client", server.port, "objects", objects)
 
 
-def _sizes(server: ModuleServer) -> dict[str, float]:
+def _sizes(server: Server) -> dict[str, float]:
     return {"module server": resident(server.pid), "guest": resident(server.guest)}

@@ -21,7 +21,7 @@ def run(report: Report) -> None:
     items = [module_pb2.StreamResponse(result={"number_value": number}) for number in range(ITEMS)]
     expected = framed(*(item.SerializeToString() for item in items))
     with ExitStack() as stack:
-        ports = {"theirs": stack.enter_context(hand_written("stream"))}
+        ports = {"theirs": stack.enter_context(hand_written("stream")).port}
         ports["ours"] = stack.enter_context(module_server("orc_bench_plain", environments.subjects())).port
         path = "/jac_orc.v1.ModuleService/Stream"
         targets = {name: Target("grpc", port, path, request, expected) for name, port in ports.items()}

@@ -186,6 +186,9 @@ class _ShortRepr(reprlib.Repr):
         self.maxdict = self.maxlist = self.maxtuple = self.maxset = self.maxfrozenset = self.maxdeque = 20
         self.maxstring = self.maxlong = self.maxother = MAX_REPR_CHARS
 
+    def repr_array(self, x: Any, level: int) -> str:
+        return repr(x) if x.typecode == "u" else super().repr_array(x, level)
+
     def repr_instance(self, x: Any, level: int) -> str:
         return repr(x)
 

@@ -409,7 +409,7 @@ def _fields_of(value: Any) -> dict[str, Any]:
     kind = type(value)
     attributes = getattr(value, "__dict__", None) or {}
     if isinstance(value, tuple) and not attributes:
-        if hasattr(kind, "_fields") and len(value) == len(kind._fields):
+        if hasattr(kind, "_fields") and tuple.__len__(value) == len(value) == len(kind._fields):
             return dict(zip(kind._fields, value))
         if hasattr(kind, "n_sequence_fields"):  # struct_time and its like
             return dict(zip(("items", "more"), value.__reduce__()[1]))

@@ -67,13 +67,15 @@ def main() -> int:
     if unknown:
         parser.error(f"no such case: {', '.join(sorted(unknown))}")
     report = Report()
-    for name in options.case or cases:
-        progress(name)
-        try:
-            cases[name](report)
-        except Exception as failure:  # noqa: BLE001 - whatever it is, the other cases are measured
-            report.failed(name, f"{type(failure).__name__}: {failure}")
-    report.print()
+    try:
+        for name in options.case or cases:
+            progress(name)
+            try:
+                cases[name](report)
+            except Exception as failure:  # noqa: BLE001 - whatever it is, the other cases are measured
+                report.failed(name, f"{type(failure).__name__}: {failure}")
+    finally:  # with Ctrl-C, too, what has been measured is told
+        report.print()
     return 0 if report.complete else 1
 
 

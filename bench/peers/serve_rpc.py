@@ -7,7 +7,10 @@ import sys
 
 import Pyro5.api  # type: ignore[import-not-found]
 import rpyc  # type: ignore[import-not-found]
+from rpyc.core.channel import Channel  # type: ignore[import-not-found]
 from rpyc.utils.server import ThreadedServer  # type: ignore[import-not-found]
+
+Channel.COMPRESSION_THRESHOLD = sys.maxsize  # it would compress random numbers
 
 
 class RpycService(rpyc.Service):  # type: ignore[misc]

@@ -22,7 +22,7 @@ import grpc
 from google.rpc import status_pb2
 
 from jac_orc.errors import OrcError, error, from_status
-from jac_orc.guest.protowire import VARINT, fields, flag, key, sized, string, text, varint
+from jac_orc.guest.protowire import VARINT, Malformed, fields, flag, key, sized, string, text, varint
 from jac_orc.guest.python_values import OBJECT, RESULT, Context, Decoder, Encoder
 from jac_orc.v1 import module_pb2
 
@@ -329,15 +329,24 @@ class Session:
         call = self._calls.get(call_id)
         if call is None:
             return
+        if kind == 3:
+            del self._calls[call_id]
+            call._settle(None, from_status(status_pb2.Status.FromString(bytes(value or b""))))
+            return
+        try:
+            decoded = None if value is None else self._decoder.decode(value)
+        except Malformed as failure:
+            del self._calls[call_id]
+            if isinstance(call, Items):
+                call.close()
+            call._settle(None, error("VALUE_NOT_REPRESENTABLE", f"what came can't be made a value here: {failure}"))
+            return
         if kind == 2:
             if isinstance(call, Items):
-                call._add(self._decoder.decode(value))
-            return
-        del self._calls[call_id]
-        if kind == 3:
-            call._settle(None, from_status(status_pb2.Status.FromString(bytes(value or b""))))
+                call._add(decoded)
         else:
-            call._settle(None if value is None else self._decoder.decode(value), None)
+            del self._calls[call_id]
+            call._settle(decoded, None)
 
     def _take_chunk(self, body: Any) -> None:
         chunk_id, data, total = 0, b"", 0

@@ -6,6 +6,7 @@ guessed. An object lives until it is released, its lease has ended, or this proc
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import os
 import reprlib
@@ -113,6 +114,8 @@ class Objects:
         if kept is None:
             raise self._absent(obj_id)
         self.dismiss(kept.size)
+        if kept.ends <= time.monotonic():
+            raise self._absent(obj_id)
 
     def renew(self, obj_id: str, lease: float | None) -> float:
         """Has the lease last from now for so many seconds, or as long as it did; answers how long that is."""
@@ -169,7 +172,8 @@ class Made:
     def __exit__(self, kind: object, failure: object, trace: object) -> None:
         if kind is not None:
             for obj_id in self._names:
-                self._objects.release(obj_id)
+                with contextlib.suppress(Refusal):  # its lease has ended meanwhile
+                    self._objects.release(obj_id)
 
     def _keep(self, value: Any) -> Document:
         reference = self._objects.keep(value)

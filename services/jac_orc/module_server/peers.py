@@ -21,7 +21,7 @@ from jac_orc.v1 import pod_manager_pb2, pod_manager_pb2_grpc
 SENT_ON = "x-jac-orc-sent-on"
 """Metadata of a call that another pod has sent on: it is not sent on once more."""
 
-_FRESH = 1.0
+_PAUSES = (0.0, 0.1, 0.4)
 _QUESTION_TIMEOUT = 5.0
 
 
@@ -32,7 +32,7 @@ class Peers:
         self._module_name = module_name
         self._pod_manager = pod_manager
         self._known: frozenset[str] = frozenset()
-        self._asked = -_FRESH
+        self._asked = 0.0
         self._lock = asyncio.Lock()
         self._channels: dict[str, grpc.aio.Channel] = {}
 
@@ -48,7 +48,7 @@ class Peers:
         try:
             answer: bytes = await multi_callable(request, timeout=timeout, metadata=((SENT_ON, "1"),))
         except grpc.aio.AioRpcError as failure:
-            raise self._told(failure, obj_id) from failure
+            raise await self._told(failure, obj_id) from failure
         return answer
 
     async def stream(
@@ -62,21 +62,26 @@ class Peers:
             async for answer in call:
                 yield answer
         except grpc.aio.AioRpcError as failure:
-            raise self._told(failure, obj_id) from failure
+            raise await self._told(failure, obj_id) from failure
         finally:
             call.cancel()
 
     async def _find(self, obj_id: str) -> str:
         """The address of the object's pod; raises OrcError where it is gone, or can't be asked for."""
         address = address_in(obj_id)
-        if address and address not in self._known:
-            async with self._lock:
-                if address not in self._known and time.monotonic() - self._asked > _FRESH:
-                    self._known = await self._ask()
-                    self._asked = time.monotonic()
-        if address not in self._known:
-            raise error("OBJECT_LOST", f"the pod that held the object {obj_id[:200]!r} is gone", {"obj_id": obj_id})
+        is_ours = obj_id.startswith(f"{self._module_name}-")
+        if not is_ours or not (address in self._known or await self._is_listed(address)):
+            raise _lost(obj_id)
         return address
+
+    async def _is_listed(self, address: str) -> bool:
+        """Whether the pod manager lists the address, as it does now; those who ask at a time share one question."""
+        wanted = time.monotonic()
+        async with self._lock:
+            if self._asked < wanted:
+                self._asked = time.monotonic()
+                self._known = await self._ask()
+        return address in self._known
 
     async def _ask(self) -> frozenset[str]:
         if self._pod_manager is None:
@@ -91,15 +96,17 @@ class Peers:
                 raise error("MODULE_UNAVAILABLE", text) from failure
         return frozenset(pod.address for pod in answer.module.status.pods if pod.address)
 
-    def _told(self, failure: grpc.aio.AioRpcError, obj_id: str) -> OrcError:
-        """The failure as the other pod has told it, or that it is gone."""
+    async def _told(self, failure: grpc.aio.AioRpcError, obj_id: str) -> OrcError:
+        """The failure as the other pod has told it, or that it is gone, which the pod manager may just be learning."""
         for name, value in failure.trailing_metadata() or ():
             if name == "grpc-status-details-bin" and isinstance(value, bytes):
                 return from_status(status_pb2.Status.FromString(value))
-        self._known = frozenset()
-        self._asked = -_FRESH
         if failure.code() is grpc.StatusCode.DEADLINE_EXCEEDED:
             return error("DEADLINE_EXCEEDED", "the deadline passed before the answer")
+        for pause in _PAUSES:
+            await asyncio.sleep(pause)
+            if not await self._is_listed(address_in(obj_id)):
+                return _lost(obj_id)
         text = f"the pod that holds the object can't be reached: {failure.details()}"
         return error("MODULE_UNAVAILABLE", text, {"obj_id": obj_id})
 
@@ -108,6 +115,10 @@ class Peers:
         if channel is None:
             channel = self._channels[address] = grpc.aio.insecure_channel(address, options=SERVER_OPTIONS)
         return channel
+
+
+def _lost(obj_id: str) -> OrcError:
+    return error("OBJECT_LOST", f"the pod that held the object {obj_id[:200]!r} is gone", {"obj_id": obj_id[:200]})
 
 
 def place_of(module_name: str, ip_address: str, port: int) -> str:

@@ -79,7 +79,7 @@ class Activator(grpc.GenericRpcHandler):
 
     async def _start(self, method: str, first: bytes, rest: AsyncIterator[bytes], context: Context) -> Any:
         """The call to a ready pod of the module; raises OrcError where there can't be one."""
-        metadata = [(key, value) for key, value in context.invocation_metadata() or () if _is_forwarded(key)]
+        metadata = [pair for pair in context.invocation_metadata() or () if _is_forwarded(*pair)]
         name = str(dict(metadata).get("x-module") or self._named_in(method, first))
         module = await self._modules.ready(name, deploy=not self._is_safe(method))
         multi_callable: Any = self._channel(module.ready[0].address).stream_stream(method)
@@ -112,8 +112,11 @@ class Activator(grpc.GenericRpcHandler):
         return channel
 
 
-def _is_forwarded(key: str) -> bool:
-    return not key.startswith((":", "grpc-")) and key not in _NOT_FORWARDED
+def _is_forwarded(key: str, value: str | bytes) -> bool:
+    """Whether the header means something to the next server, and gRPC's library sends it at all."""
+    if key.startswith((":", "grpc-")) or key in _NOT_FORWARDED:
+        return False
+    return isinstance(value, bytes) or (value.isascii() and value.isprintable())
 
 
 async def _chained(first: bytes, rest: AsyncIterator[bytes]) -> AsyncIterator[bytes]:

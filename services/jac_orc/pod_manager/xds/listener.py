@@ -31,6 +31,14 @@ _OBJECT_POD = "(?:^/v1/objects/|[?&]obj_id=)[A-Za-z0-9_.]+-([0-9.]+)-([0-9]+)-"
 _MODULE_HOST = r"^([A-Za-z0-9_.]+)\\.modules\\.local$"
 
 
+# What gRPC's library would answer by itself, and without a reason, where it can't read it.
+_NOT_PASSED = [
+    {"remove": "grpc-status"},
+    {"remove": "grpc-previous-rpc-attempts"},
+    {"remove_on_match": {"key_matcher": {"suffix": "-bin"}}},
+]
+
+
 def listener(host: str, port: int, descriptors: bytes | None = None) -> Listener:
     """The listener on this address; `descriptors` replaces the transcoder's own set."""
     manager = typed(
@@ -81,13 +89,13 @@ def _early_mutations() -> dict[str, Any]:
         (POD_HEADER, _extracted("request.path", _OBJECT_POD, r"\\1:\\2")),
         ("grpc-timeout", "%QUERY_PARAM(timeout)%"),
     ]
+    added = [
+        {"append": {"append_action": "ADD_IF_ABSENT", "header": {"key": key, "value": value}}} for key, value in values
+    ]
     return typed(
         "envoy.http.early_header_mutation.header_mutation",
         "envoy.extensions.http.early_header_mutation.header_mutation.v3.HeaderMutation",
-        mutations=[
-            {"append": {"append_action": "ADD_IF_ABSENT", "header": {"key": key, "value": value}}}
-            for key, value in values
-        ],
+        mutations=[*added, *_NOT_PASSED],
     )
 
 

@@ -70,7 +70,9 @@ REPLIES = (
         rest_status=429,
         metadata={"limit": str(MAX_BODY_BYTES)},
     ),
+    Reply("MALFORMED_REQUEST", "the path is malformed", cause="path_normalization_failed"),
     Reply("MALFORMED_REQUEST", "the request is malformed", _BODY, status=400),
+    Reply("MALFORMED_REQUEST", "no other protocol is spoken here", cause="upgrade_failed", rest_status=400),
     Reply("HOST_NOT_ALLOWED", "the host or the origin is not let in", _BODY, status=403),
     Reply("ROUTE_NOT_FOUND", "no such route", "no such route: %REQ(:METHOD)% %REQ(:PATH):200%", status=404),
     Reply("DEADLINE_EXCEEDED", "the request came too slowly, or nothing moved for too long", status=408),
@@ -90,6 +92,7 @@ REPLIES = (
         status=503,
     ),
     Reply("DEADLINE_EXCEEDED", "the deadline passed before the answer", status=504),
+    Reply("MALFORMED_REQUEST", "the transfer coding is not supported", status=501, rest_status=400),
     Reply("INTERNAL", "the front proxy failed", f"the front proxy failed: {_BODY} (%RESPONSE_CODE_DETAILS%)"),
 )
 

@@ -131,10 +131,15 @@ def _consistency_guards() -> list[dict[str, Any]]:
 
     The transcoder would take the query's value, gRPC libraries would answer an internal error.
     """
+    no_grpc = _matches("content-type", "(?i)application/grpc.*", invert=True)
     bad_timeout = [_present("grpc-timeout"), _matches("grpc-timeout", "[0-9]{1,8}[HMSmun]", invert=True)]
     in_path = {"module_name": "/(create_pod|delete_pod|(v1/)?modules)/.+", "method_name": "/modules/.+"}
     return [
         _refuse({"prefix": "/", "headers": bad_timeout}, 400, "the timeout is not of the form 500m, 30S or 2M"),
+        _refuse({"prefix": "/", "headers": [_matches("grpc-timeout", "0+.")]}, 504, "the deadline has passed"),
+        _refuse(
+            {"prefix": "/", "headers": [_present("grpc-encoding"), no_grpc]}, 400, "grpc-encoding is for gRPC only"
+        ),
         *(
             _refuse(
                 {"safe_regex": {"regex": path}, "query_parameters": [{"name": name, "present_match": True}]},
@@ -186,7 +191,7 @@ def _action() -> dict[str, Any]:
     )
     return {
         "timeout": "0s",
-        "max_stream_duration": {"grpc_timeout_header_max": "0s", "grpc_timeout_header_offset": "0.005s"},
+        "max_stream_duration": {"grpc_timeout_header_max": "0s", "grpc_timeout_header_offset": "0.02s"},
         "retry_policy": {
             "retry_on": "connect-failure,refused-stream,reset-before-request",
             "num_retries": 3,

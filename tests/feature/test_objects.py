@@ -223,6 +223,10 @@ def test_a_refused_answer_leaves_no_objects(start_server: Start) -> None:
     assert len(result(server, "many", 10)) == 10
 
 
+def test_a_class_named_like_a_builtin_one_shows_itself(server: ModuleServer) -> None:
+    assert result(server, "array")["repr"] == "mine"
+
+
 def test_a_repr_that_fails_does_no_harm(server: ModuleServer) -> None:
     answer = result(server, "BadRepr")
     assert answer["repr"] == "<its repr() raised ValueError>"

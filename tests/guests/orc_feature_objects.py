@@ -70,6 +70,11 @@ class BadRepr:
         raise ValueError("no text")
 
 
+class array:  # noqa: N801 - a name that reprlib takes for array.array's
+    def __repr__(self) -> str:
+        return "mine"
+
+
 class Blob:
     """Says that it is large."""
 

@@ -82,8 +82,8 @@ def test_named_arguments_are_a_map(kwargs: dict[str, Any]) -> None:
 def test_a_number_without_a_fraction_is_an_int_to_python() -> None:
     numbers = [9, 9.5, -0.0, 2.0**53, 2.0**60, 1e300, -3]
     got = plain(message(numbers).SerializeToString())
-    assert [type(number) for number in got] == [int, float, int, int, float, float, int]
-    assert got == numbers
+    assert [type(number) for number in got] == [int, float, float, int, float, float, int]
+    assert got == numbers and math.copysign(1, got[2]) == -1
     assert type(plain(message(9).SerializeToString())) is int
 
 

@@ -181,6 +181,9 @@ class Made:
         return reference
 
 
+_SHOWN_SHORT = ("builtins", "collections", "array")
+
+
 class _ShortRepr(reprlib.Repr):
     """Shows the beginning of containers only, so that a large one costs no more than a small one."""
 
@@ -189,6 +192,10 @@ class _ShortRepr(reprlib.Repr):
         self.maxlevel = 4
         self.maxdict = self.maxlist = self.maxtuple = self.maxset = self.maxfrozenset = self.maxdeque = 20
         self.maxstring = self.maxlong = self.maxother = MAX_REPR_CHARS
+
+    def repr1(self, x: Any, level: int) -> str:
+        # Else it goes by the name of the class alone, which a class of the module's may share.
+        return super().repr1(x, level) if type(x).__module__ in _SHOWN_SHORT else self.repr_instance(x, level)
 
     def repr_array(self, x: Any, level: int) -> str:
         return repr(x) if x.typecode == "u" else super().repr_array(x, level)

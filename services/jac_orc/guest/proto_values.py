@@ -68,7 +68,7 @@ def entry(message: Any, depth: int = 0) -> tuple[str, Any]:
 
 def _number(number: float) -> float | int:
     if number.is_integer() and -_EXACT <= number <= _EXACT:
-        return int(number)
+        return int(number) if number or math.copysign(1, number) > 0 else number  # no int is -0.0
     if not math.isfinite(number):
         raise Refusal("MALFORMED_REQUEST", "a Value can't hold %s; send it as a string" % number)
     return number

@@ -1,0 +1,653 @@
+"""Whatever comes to the front port over HTTP is answered by a result, or refused with a reason, and harms nothing.
+
+The requests are written by hand on sockets, since no HTTP library would send most of them. The system of these tests
+deploys nothing by itself and installs nothing, so that a name that happens to be legal has no effect.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import gzip
+import http.client
+import json
+import socket
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote, unquote_to_bytes
+
+import pytest
+from hypothesis import HealthCheck, assume, given, settings
+from hypothesis import strategies as st
+
+from jac_orc.errors import REASONS
+from tests.e2e.system import System, wait_until
+from tests.feature.footprints import Footprint, footprint
+
+SECONDS = 5.0
+DEPLOYED = ["math", "orc_guest_objects", "orc_guest_values"]
+JSON_TYPE = (b"content-type", b"application/json")
+HTTP_STATUS = {2: 500, 3: 400, 4: 504, 5: 404, 6: 409, 7: 403, 8: 429, 9: 400, 12: 501}
+"""What Envoy makes of the gRPC codes that may come."""
+OWN_STATUS = {"TOO_LARGE": {413, 431}, "CONTENT_TYPE_NOT_SUPPORTED": {415}, "MALFORMED_REQUEST": {426}}
+"""What the front proxy says by itself."""
+FAILURES = {
+    500: {"EXCEPTION_RAISED"},
+    501: {"EXCEPTION_RAISED", "NOT_IMPLEMENTED", "VALUE_NOT_REPRESENTABLE"},
+    504: {"EXCEPTION_RAISED"},
+}
+"""The statuses from 500 on that are documented: what the module's own code raised, and what isn't there yet."""
+
+
+@dataclass
+class Request:
+    """An HTTP/1.1 request; `framing` stands for the header that tells the body's length, and may lie."""
+
+    verb: str
+    target: bytes
+    headers: list[tuple[bytes, bytes]] = field(default_factory=list)
+    body: bytes = b""
+    framing: bytes | None = None
+
+    def raw(self) -> bytes:
+        """The bytes to send."""
+        headers = list(self.headers)
+        if not any(name.lower() == b"host" for name, _ in headers):
+            headers.insert(0, (b"host", b"localhost"))
+        framing = b"content-length: %d\r\n" % len(self.body) if self.framing is None else self.framing
+        lines = b"".join(b"%b: %b\r\n" % header for header in headers)
+        return b"%b %b HTTP/1.1\r\n%b%b\r\n%b" % (self.verb.encode(), self.target, lines, framing, self.body)
+
+    @property
+    def is_harmless(self) -> bool:
+        """Whether it leaves the modules that these tests use as they are, if it is understood at all."""
+        target = unquote_to_bytes(unquote_to_bytes(unquote_to_bytes(self.target)))
+        changes = self.verb.upper() in ("DELETE", "PATCH") or b"scale" in target
+        return not changes or not any(name.encode() in target + self.body for name in DEPLOYED)
+
+    @property
+    def is_endless(self) -> bool:
+        """Whether its answer may have no end."""
+        return b"watch" in self.target or b"follow" in self.target
+
+
+@dataclass
+class Answer:
+    """What came back; the status is 0 where the connection was closed without an answer."""
+
+    status: int = 0
+    kind: str = ""
+    body: bytes = b""
+
+
+class Front:
+    """A system's front port, and what its processes have open."""
+
+    def __init__(self, system: System) -> None:
+        self.system = system
+        for _ in range(20):  # what they open once is open then
+            self.check_serving()
+        self._before = {pid: footprint(pid) for pid in system.pids()}
+
+    def send(self, data: bytes, verb: str = "POST", *, is_whole: bool = True, is_endless: bool = False) -> Answer:
+        """Sends the bytes on a connection of their own and reads one answer, which must come in time.
+
+        Where they may be no whole request, their end is told by closing this side, upon which Envoy closes the other.
+        """
+        begin = time.monotonic()
+        with socket.create_connection(("127.0.0.1", self.system.port), timeout=SECONDS) as connection:
+            with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # refused before it was read
+                connection.sendall(data)
+                if not is_whole:
+                    connection.settimeout(0.1)
+                    with contextlib.suppress(TimeoutError):
+                        connection.recv(1, socket.MSG_PEEK)
+                    connection.settimeout(SECONDS)
+                    connection.shutdown(socket.SHUT_WR)
+            with contextlib.closing(http.client.HTTPResponse(connection, method=verb)) as response:
+                try:
+                    response.begin()
+                    body = b"" if is_endless and response.status == 200 else response.read()
+                except (ConnectionResetError, http.client.RemoteDisconnected, http.client.IncompleteRead):
+                    return Answer()
+                assert time.monotonic() - begin < SECONDS, "it took too long"
+                return Answer(response.status, response.headers.get("content-type", ""), body)
+
+    def check(self, request: Request) -> Answer:
+        """Sends a request that is HTTP; fails unless its answer is one that the contract knows."""
+        answer = self.send(request.raw(), request.verb, is_endless=request.is_endless)
+        assert answer.kind == "application/json", answer
+        if answer.status == 200:
+            for line in answer.body.splitlines():
+                json.loads(line)
+        elif request.verb == "HEAD":
+            assert 400 <= answer.status < 500, answer
+        else:
+            has_deadline = b"timeout" in unquote_to_bytes(request.target) or any(
+                name.lower() == b"grpc-timeout" for name, _ in request.headers
+            )
+            check_failure(answer, {"DEADLINE_EXCEEDED"} if has_deadline else set())
+        return answer
+
+    def check_hardly_http(self, data: bytes, request: Request) -> None:
+        """Sends bytes that were a request; fails unless they are refused, in whatever form, or answered."""
+        answer = self.send(data, request.verb, is_whole=False, is_endless=request.is_endless)
+        if answer.status >= 400 and request.verb != "HEAD":
+            check_failure(answer, {"DEADLINE_EXCEEDED"})
+
+    def check_serving(self) -> None:
+        """Fails unless all parts answer as they should."""
+        assert self.system.call("math", "sqrt", 9) == 3.0
+        assert self.system.call("orc_guest_values", "seen", [1]) == "[1]"
+        assert self.system.module("orc_guest_objects")["status"]["ready_replicas"] == 1
+
+    def check_unharmed(self) -> None:
+        """Fails unless all processes are the same, with hardly more threads and files than before."""
+        self.check_serving()
+        assert set(self.system.pids()) == set(self._before)
+
+        def excess() -> list[tuple[Footprint, Footprint]]:
+            pairs = [(before, footprint(pid)) for pid, before in self._before.items()]
+            return [(old, new) for old, new in pairs if new.files > old.files + 6 or new.threads > old.threads + 4]
+
+        wait_until(lambda: not excess(), SECONDS)
+
+
+def check_failure(answer: Answer, late: set[str]) -> None:
+    """Fails unless this is an error of the contract's form, with a status that it documents; 504 may have `late`."""
+    told = json.loads(answer.body)
+    assert set(told) == {"code", "message", "details"}, told
+    info = told["details"][0] if told["details"] else {}
+    assert info.get("@type") == "type.googleapis.com/google.rpc.ErrorInfo", told
+    assert info["domain"] == "jac_orc", told
+    assert told["message"], told
+    reason = info["reason"]
+    assert reason in REASONS, told
+    if reason == "EXCEPTION_RAISED":
+        assert told["details"][1]["type"], told
+    else:
+        assert told["code"] == REASONS[reason].code, told
+    assert answer.status in {HTTP_STATUS.get(told["code"]), *OWN_STATUS.get(reason, ())}, (answer.status, told)
+    if answer.status >= 500:
+        assert reason in FAILURES.get(answer.status, set()) | late, (answer.status, told)
+
+
+@pytest.fixture(scope="module")
+def front(cache: Path, wheels: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Front]:
+    """A system with a few modules, whose logs must tell of no fault at the end."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("UV_OFFLINE", "1")
+        patch.setenv("UV_CACHE_DIR", str(tmp_path_factory.mktemp("no-packages")))
+        system = System(cache, wheels, "--no-auto-deploy")
+        try:
+            system.start()
+            for module in DEPLOYED:
+                assert system.post(f"/create_pod/{module}", {}).status_code == 200
+            yield Front(system)
+            assert faults(system) == []
+        finally:
+            system.end()
+
+
+def faults(system: System) -> list[str]:
+    """What the logs tell as errors, apart from what the gRPC library tells of each header that is not UTF-8."""
+    lines = [line for file in system.state.rglob("*.log") for line in file.read_text(errors="replace").splitlines()]
+    told = [json.loads(line) for line in lines if line.startswith('{"time"')]
+    errors = [line["text"] for line in told if line.get("level") in ("error", "critical")]
+    return [text for text in errors if not text.startswith("Invalid encoding on")]
+
+
+@pytest.fixture(autouse=True)
+def unharmed(front: Front) -> Iterator[None]:
+    """After each test all is as it was before all of them."""
+    yield
+    front.check_unharmed()
+
+
+def bounded(examples: int) -> settings:
+    """So many examples, others in each run."""
+    return settings(max_examples=examples, deadline=None, database=None, suppress_health_check=list(HealthCheck))
+
+
+@pytest.mark.parametrize(
+    ("line", "body", "expected"),
+    [
+        ("POST /run_module?module_name=math&method_name=sqrt", b'{"args":[9]}', {"result": 3.0}),
+        ("POST /modules/orc_guest_values/seen", b'{"argument":9}', {"result": "9"}),
+        ("POST /v1/modules/math:call", b'{"method":"gcd","args":[4,6]}', {"result": 2}),
+        ("POST /v1/modules/%6d%61th:call?timeout=5S", b'{"method":"gcd","args":[4,6]}', {"result": 2}),
+        ("GET /v1/modules?page_size=1", b"", {"next_page_token": "math"}),
+        ("DELETE /v1/modules/os", b"", 404),
+        ("POST /v1/objects/x:renew", b"{}", 404),
+        ("GET /v1/modules/math/proto", b"", 501),
+        ("POST /v1/modules/orc_guest_values:call", b'{"method":"raising","args":["OSError"]}', 500),
+        ("POST /v1/modules/orc_guest_values:call", b'{"method":"raising","args":["TimeoutError"]}', 504),
+    ],
+)
+def test_requests_as_they_should_be(front: Front, line: str, body: bytes, expected: Any) -> None:
+    """What is sent below would be understood, and what is allowed below comes about."""
+    verb, _, target = line.partition(" ")
+    answer = front.check(Request(verb, target.encode(), [JSON_TYPE] if verb == "POST" else [], body))
+    if isinstance(expected, int):
+        assert answer.status == expected
+    else:
+        assert answer.status == 200
+        assert expected.items() <= json.loads(answer.body).items()
+
+
+# --- names ---
+
+# None but those that are deployed may be legal names that aren't refused.
+MODULES = st.one_of(
+    st.sampled_from(DEPLOYED),
+    st.sampled_from("os|_socket|os.path||.|..|math.|.math|a b|ma/th|math\0|café|-|math:call|math:scale".split("|")),
+    st.sampled_from(["../math", "math/../os", "\u202emath", "ｍath", "class", "x" * 300, "1", "%6dath"]),
+    st.text(max_size=8).map("-".__add__),
+)
+METHODS = st.one_of(
+    st.sampled_from("sqrt hypot gcd pi seen value raising record Box use exists pid".split()),
+    st.sampled_from(["", ".", "..", "a..b", "_private", "sqrt.__class__", "__import__", "x" * 3000, "sqrt/", "sqr"]),
+    st.text(max_size=8),
+)
+OBJECTS = st.one_of(
+    st.sampled_from(["x", "", "-", "math-127.0.0.1-1-1-0", "orc_guest_objects-127.0.0.1-1-1-" + "0" * 32, "-" * 400]),
+    st.sampled_from(["os-127.0.0.1-1-1-0", "math-999.999.999.999-99999999-1-0", "math-..-1-1-0", "a" * 3000]),
+    st.builds("math-{}-{}-1-0".format, st.sampled_from(["127.0.0.1", "0.0.0.0", "_1"]), st.integers(-1, 2**17)),
+    st.text(max_size=12),
+)
+ROUTES = [
+    *["POST /run_module?module_name={m}&method_name={f}", "POST /modules/{m}/{f}", "POST /v1/modules/{m}:call"] * 2,
+    "POST /run_module?module_name={m}&method_name={f}&obj_id={o}", "POST /v1/modules/{m}:stream",
+    "GET /v1/modules/{m}:describe", "GET /v1/modules/{m}/openapi.json", "GET /v1/modules/{m}/proto",
+    "GET /v1/modules", "POST /v1/modules", "GET /v1/modules/{m}", "PATCH /v1/modules/{m}", "DELETE /v1/modules/{m}",
+    "POST /v1/modules/{m}:scale", "GET /v1/modules:watch", "GET /v1/modules/{m}:logs", "POST /v1/modules:plan",
+    "POST /create_pod/{m}", "DELETE /delete_pod/{m}", "DELETE /v1/objects/{o}", "POST /v1/objects/{o}:renew",
+]  # fmt: skip
+ENCODINGS: list[Callable[[bytes], bytes]] = [
+    lambda text: quote(text).encode(),
+    lambda text: quote(text).encode(),
+    lambda text: quote(text, safe=":@!$&'()*+,;=").encode(),
+    lambda text: quote(quote(text, safe=""), safe="").encode(),
+    lambda text: b"".join(b"%%%02x" % byte for byte in text),
+    lambda text: bytes(byte for byte in text if byte > 32 and byte not in b"?#\x7f"),  # as it is
+]
+
+
+@st.composite
+def requests(draw: st.DrawFn) -> Request:
+    """A request for a route, with names of all kinds, and a body where the route takes one."""
+    verb, _, template = draw(st.sampled_from(ROUTES)).partition(" ")
+    target = template.encode()
+    for place, names in ((b"{m}", MODULES), (b"{f}", METHODS), (b"{o}", OBJECTS)):
+        if place in target:
+            text = draw(names).encode("utf-8", "surrogatepass")
+            target = target.replace(place, draw(st.sampled_from(ENCODINGS))(text))
+    request = Request(verb, target)
+    if verb in ("POST", "PATCH"):
+        request.headers.append(JSON_TYPE)
+        if template.endswith((":call", ":stream")):
+            request.body = json.dumps({"method": draw(METHODS), "args": [9]}).encode()
+        elif template.startswith("/run_module"):
+            request.body = b'{"args":[9]}'
+        else:
+            request.body = b'{"x":9}' if template.startswith("/modules") else b"{}"
+    return request
+
+
+# --- paths ---
+
+VERBS = [*"GET HEAD POST PUT PATCH DELETE OPTIONS TRACE CONNECT post Get".split(), "X" * 50]
+PIECES = [
+    b"/", b"//", b"/./", b"/../", b"/..;/", b";x=1", b"%2f", b"%2F..%2F", b"%00", b"%", b"%zz", b"%c0%af", b"%ff",
+    b"%0d%0ax-module:os", b"\\", b"?", b"??", b"&", b":", b":call", b"/v1", b"*", b"a" * 8000, b"\xc3\xa9", b"\xff",
+    b"%25", b"+", b"#", b"|", b'"', b"<", b"{m}", b"[", b"'", b"/" * 500,
+]  # fmt: skip
+
+
+@st.composite
+def odd_paths(draw: st.DrawFn) -> Request:
+    """A request whose path, or verb, is not quite the route's."""
+    request = draw(requests())
+    kind = draw(st.integers(0, 5))
+    if kind == 0:
+        request.verb = draw(st.sampled_from(VERBS))
+    elif kind == 1:
+        request.target = (
+            draw(st.sampled_from([b"http://localhost", b"//localhost", b"http://[", b"x"])) + request.target
+        )
+    else:
+        for _ in range(kind // 2):
+            at = draw(st.integers(1, len(request.target)))
+            request.target = request.target[:at] + draw(st.sampled_from(PIECES)) + request.target[at:]
+    return request
+
+
+@bounded(600)
+@given(odd_paths())
+def test_paths(front: Front, sent: Request) -> None:
+    assume(sent.is_harmless)
+    front.check(sent)
+
+
+# --- queries ---
+
+FIELDS = """
+    module_name method_name obj_id timeout wait page_size page_token follow tail body body.data body.content_type x $alt
+    moduleName module_name[] timeout.seconds
+""".split()  # fmt: skip
+VALUES = [
+    *"math|sqrt|x||true|maybe|0|-1|1|99999999999999999999|1e3|NaN|500m|30S|0m|-1S|999999999S|1H1M|%00|%0d%0a|%ff".split("|"),
+    *["%", "%zz", "a%20b", "a+b", "[]", "{}", "%2500", "'", '"', "<", "..", "/", "=", "os", "-", "é", "x" * 5000],
+]  # fmt: skip
+
+
+@st.composite
+def odd_queries(draw: st.DrawFn) -> Request:
+    """A request whose query has fields that it doesn't know, twice, empty, or of another type."""
+    request = draw(requests())
+    path, mark, query = request.target.partition(b"?")
+    parts = [query] if mark else []
+    for name in draw(st.lists(st.sampled_from([*FIELDS, ""]), min_size=1, max_size=4)):
+        parts.append(f"{name}{draw(st.sampled_from(['=', '=', '', '==']))}{draw(st.sampled_from(VALUES))}".encode())
+    between = draw(st.sampled_from([b"&", b"&", b"&", b";", b"&&", b"&?"]))
+    request.target = path + b"?" + between.join(draw(st.permutations(parts)))
+    return request
+
+
+@bounded(500)
+@given(odd_queries())
+def test_queries(front: Front, sent: Request) -> None:
+    assume(sent.is_harmless)
+    front.check(sent)
+
+
+# --- headers ---
+
+TYPES = "; charset=utf-8|;charset=utf-16|p|, text/plain|/x| "
+HEADERS = {
+    "content-type": "text/plain|text/html, application/json|multipart/form-data|APPLICATION/JSON||;|application/json"
+    + "".join(f"|application/json{end}" for end in TYPES.split("|")),
+    "grpc-timeout": "1S|500m|0m|0H|99999999H|999999999S|-1S|soon||1|S|1S1S|1 S|1s|0x1S",
+    "x-module": "math|orc_guest_values|podmgr|mod:math|xds|os|../x|nowhere.at.all||math, math|{long}|Math|é",
+    "x-pod": "127.0.0.1:1|127.0.0.1|evil.example:80|:|{long}||127.0.0.1:99999|[::1]:80",
+    "host": "localhost|127.0.0.1:80|evil.example|math.modules.local|os.modules.local|.modules.local||[::1]|a b|{long}",
+    "origin": "http://localhost|http://127.0.0.1:80|https://evil.example|null||http://localhost.evil.example",
+    "sec-fetch-site": "cross-site|same-origin||Cross-Site",
+    "x-envoy-original-path": "/v1/modules/os|x|",
+    "x-envoy-original-method": "GET|DELETE|",
+    "x-envoy-upstream-rq-timeout-ms": "1|0|x",
+    "x-envoy-max-retries": "1000000",
+    "x-envoy-retry-on": "5xx,gateway-error",
+    "x-http-method-override": "DELETE|PATCH",
+    "x-forwarded-for": "1.2.3.4|x|{long}",
+    "x-forwarded-host": "evil.example",
+    "x-forwarded-proto": "https|gopher",
+    "x-request-id": "x||{long}",
+    "x-jac-orc-sent-on": "1|",
+    "te": "trailers|gzip|",
+    "trailer": "x",
+    "connection": "close|keep-alive|upgrade|x-module|host, content-type|",
+    "upgrade": "websocket|h2c|TLS/1.0|",
+    "expect": "100-continue|200-ok",
+    "accept": "text/html|application/json|*/*|x/y;q=2|",
+    "accept-encoding": "gzip|br|identity;q=0|*",
+    "content-encoding": "gzip|br|x",
+    "grpc-accept-encoding": "gzip|x",
+    "grpc-status": "0|13|x|",
+    "grpc-message": "%zz|x",
+    "grpc-status-details-bin": "AAAA|*|",
+    "grpc-previous-rpc-attempts": "1|x|",
+    "grpc-trace-bin": "*|",
+    "grpc-internal-x": "x",
+    "x-other-bin": "AAAA|*|é|",
+    "x-other": "a, b|{long}|{longest}|é|\t",
+    "authorization": "Basic x|",
+    "cookie": "a=b; c|é",
+    "range": "bytes=0-0",
+    "content-length": "0",
+    ":path": "/v1/modules/os",
+    "user-agent": "",
+    "a" * 500: "x",
+}
+ODD_HEADERS = [
+    (name.encode(), value.replace("{longest}", "x" * 70_000).replace("{long}", "x" * 5000).encode())
+    for name, values in HEADERS.items()
+    for value in values.split("|")
+]
+
+
+@st.composite
+def odd_headers(draw: st.DrawFn) -> Request:
+    """A request with headers that lie, are repeated, malformed or long, or aren't the client's to set."""
+    request = draw(requests())
+    if draw(st.integers(0, 3)) == 0:
+        request.headers.clear()
+    for name, value in draw(st.lists(st.sampled_from(ODD_HEADERS), min_size=1, max_size=4)):
+        spelled = draw(st.sampled_from([name, name, name.upper(), name.title()]))
+        request.headers += [(spelled, value)] * draw(st.sampled_from([1, 1, 1, 2]))
+    many = draw(st.sampled_from([0, 0, 0, 0, 90, 200]))
+    request.headers += [(b"x-number-%d" % number, b"x") for number in range(many)]
+    return request
+
+
+@bounded(500)
+@given(odd_headers())
+def test_headers(front: Front, sent: Request) -> None:
+    assume(sent.is_harmless)
+    front.check(sent)
+
+
+# --- bodies ---
+
+KEYS = [
+    "method",
+    "args",
+    "kwargs",
+    "obj_id",
+    "$bytes",
+    "$value",
+    "x",
+    "data",
+    "argument",
+    "kind",
+    "lease",
+    "replicas",
+    "",
+]
+SCALARS = st.one_of(
+    st.none(), st.booleans(), st.integers(), st.floats(), st.text(max_size=9),
+    st.sampled_from([10**400, -(2**64), 1e308, "\ud800", "\0", "$bytes", "ValueError", "MemoryError", "TimeoutError"]),
+)  # fmt: skip
+DOCUMENTS = st.recursive(
+    SCALARS,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(KEYS), inner, max_size=4),
+    max_leaves=8,
+)
+CALLS = st.fixed_dictionaries(
+    {"method": METHODS},
+    optional={"args": st.lists(DOCUMENTS, max_size=2), "kwargs": DOCUMENTS, "obj_id": OBJECTS, "more": DOCUMENTS},
+)
+SPECS = st.fixed_dictionaries(
+    {"module_name": MODULES | SCALARS},
+    optional={
+        **dict.fromkeys(["replicas", "workers", "timeout", "python_version", "queue", "max_concurrency"], SCALARS),
+        **dict.fromkeys(["env", "labels", "requirements", "secrets", "resources", "source", "expose"], DOCUMENTS),
+    },
+)
+OF_NO_FORM = [
+    b"", b" \n\t ", b"\0", b"true", b'"', b"{'args':[1]}", b'{"args":[01]}', b'{"args":[NaN]}',
+    b'{"x":' * 200 + b"1" + b"}" * 200,
+    b'{"method":"seen","args":[1e999999,-0,1E400]}', b'{"method":"seen","args":["\\ud800"]}', b'{"method":"seen"}//',
+    b'{"method":"seen","method":"pi"}', b'{"method":"seen","args":[1],}', b'{"module_name":"os","module_name":"math"}',
+    b'{"method":"seen","args":["%b"]}' % (b"x" * 300_000), b'{"method":"seen","args":[%b]}' % (b"9" * 5000),
+    b'{"method":"seen","args":%b' % (b"[" * 5000), b"[" * 100_000 + b"]" * 100_000, b"--x\r\n\r\n{}\r\n--x--",
+]  # fmt: skip
+
+
+@st.composite
+def odd_bodies(draw: st.DrawFn) -> Request:
+    """A request with any JSON as its body, which more often than not is harmed."""
+    request = draw(requests())
+    document = draw(st.one_of(DOCUMENTS, CALLS, SPECS))
+    data = json.dumps(document, ensure_ascii=draw(st.booleans())).encode("utf-8", "surrogatepass")
+    place = draw(st.integers(0, len(data)))
+    harmed = [
+        data[:place], data[:place] + b"\xff" + data[place:], data + data, b"\xef\xbb\xbf" + data, b"\0" + data,
+        data.decode("utf-8", "replace").encode("utf-16"), gzip.compress(data), b"[%b]" % data,
+        b'{"method":"seen","args":[%b]}' % data, b'{"args":[%b]}' % data, b'{"argument":%b}' % data,
+    ]  # fmt: skip
+    request.body = draw(st.one_of(st.just(data), st.sampled_from(harmed), st.sampled_from(OF_NO_FORM)))
+    if draw(st.integers(0, 5)) == 0:
+        request.headers.append((b"content-encoding", b"gzip"))
+    return request
+
+
+@bounded(500)
+@given(odd_bodies())
+def test_bodies(front: Front, sent: Request) -> None:
+    assume(sent.is_harmless)
+    front.check(sent)
+
+
+# --- what is hardly HTTP ---
+
+CHUNKED = b"transfer-encoding: chunked\r\n"
+LENGTH = b"content-length: "
+FRAMINGS = [
+    *[LENGTH + text + b"\r\n" for text in b"0|5|1000|-1|99999999999999999999|0x9|+9||5, 5|5 5|x".split(b"|")],
+    LENGTH + b"5\r\n" + LENGTH + b"6\r\n", LENGTH + b"5\r\n" + LENGTH + b"5\r\n", CHUNKED + LENGTH + b"5\r\n", b"",
+    *[
+        b"transfer-encoding: %b\r\n" % text
+        for text in (b"identity", b"gzip, chunked", b"chunked, chunked", b"xchunked", b"")
+    ],
+    *[CHUNKED] * 12,
+]  # fmt: skip
+
+
+@st.composite
+def odd_framings(draw: st.DrawFn) -> Request:
+    """A request whose body is not as long as it says, or is cut into chunks that are none."""
+    request = draw(requests())
+    request.framing = draw(st.sampled_from(FRAMINGS))
+    if CHUNKED in request.framing:
+        chunk, end = b"%x\r\n%b\r\n" % (len(request.body), request.body), b"0\r\n\r\n"
+        bodies = [
+            chunk + end, chunk, chunk + b"0\r\n", end, b"", b"zz\r\n" + chunk, b"-1\r\n\r\n", b"0x5\r\n" + chunk,
+            b"f" * 16 + b"\r\n", b"f" * 17 + b"\r\n", b"0;x\r\n\r\n", b"1;\r\n{\r\n1\r\n}\r\n" + end, b" 5\r\n" + chunk,
+            chunk + b"0\r\nx-trailer: y\r\n\r\n", chunk + b"0\r\ncontent-length: 5\r\n\r\n", chunk.replace(b"\r", b""),
+            b"5\r\n" + request.body + b"\r\n" + end, b"00000005\r\n{    }",
+            chunk + b"0\r\n" + b"x: y\r\n" * 2000 + b"\r\n", request.body, chunk + end + b"GET / HTTP/1.1\r\n\r\n",
+        ]  # fmt: skip
+        request.body = draw(st.sampled_from(bodies))
+    return request
+
+
+@bounded(120)
+@given(odd_framings())
+def test_framings(front: Front, sent: Request) -> None:
+    assume(sent.is_harmless)
+    front.check_hardly_http(sent.raw(), sent)
+
+
+LINE, END, POST = b" HTTP/1.1\r\n", b"\r\n\r\n", b"POST "
+LINES = [" HTTP/1.0\r\n", "\r\n", " HTTP/2.0\r\n", " HTTP/9.9\r\n", " http/1.1\r\n", " HTTP/1.1x\r\n"]
+LINES += ["  HTTP/1.1 \r\n", "\tHTTP/1.1\r\n", " HTTP/1.1\n", " HTTP/1.1\r"]
+HEADS = ["no colon", "x : y", ": y", "x: a\0b", "x: a\r\n folded", "\xff: y", "host: localhost"]
+WORDS = [" POST ", "POST", "\r\n\r\nPOST ", "P\0ST ", "CONNECT ", "\x16\x03\x01\x02\0\x01\0\x01\xfc"]
+MANGLINGS = [
+    *[(LINE, line.encode()) for line in LINES],
+    *[(END, f"\r\n{head}\r\n\r\n".encode("latin-1")) for head in HEADS],
+    *[(POST, word.encode("latin-1")) for word in WORDS],
+    *[(b"/", path) for path in (b" /", b"/\xc3\xa9\x80", b"/\0", b"")],
+    *[(b"host: localhost\r\n", b""), (END, b"\r\n"), (END, b"\n\n")],
+]
+CHANGES = st.lists(st.tuples(st.integers(0, 400), st.binary(max_size=2)), min_size=1, max_size=3)
+
+
+@bounded(250)
+@given(requests(), st.sampled_from(MANGLINGS) | CHANGES)
+def test_what_is_hardly_http(front: Front, sent: Request, how: tuple[bytes, bytes] | list[tuple[int, bytes]]) -> None:
+    assume(sent.is_harmless)
+    data = sent.raw()
+    if isinstance(how, tuple):
+        data = data.replace(*how, 1)
+    else:
+        for place, instead in how:
+            data = data[: place % len(data)] + instead + data[place % len(data) + 1 :]
+    front.check_hardly_http(data, sent)
+
+
+@pytest.mark.parametrize("follows", [b"", b"\0", b"\0" * 9, b"\xff" * 20, b"GET / HTTP/1.1\r\n\r\n"])
+def test_http2_that_is_none(front: Front, follows: bytes) -> None:
+    with socket.create_connection(("127.0.0.1", front.system.port), timeout=SECONDS) as connection:
+        connection.sendall(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + follows)
+        connection.shutdown(socket.SHUT_WR)
+        with contextlib.suppress(ConnectionResetError):
+            while connection.recv(65536):  # until it is closed, in time
+                pass
+
+
+@pytest.mark.parametrize("kind", [b"application/grpc", b"application/grpc-web", b"application/grpc+json"])
+@pytest.mark.parametrize("path", [b"/v1/modules/math:call", b"/nowhere", b"/jac_orc.v1.ModuleService/Call"])
+def test_grpc_that_is_none(front: Front, kind: bytes, path: bytes) -> None:
+    request = Request("POST", path, [(b"content-type", kind)], b'{"method":"pi"}')
+    with socket.create_connection(("127.0.0.1", front.system.port), timeout=SECONDS) as connection:
+        connection.sendall(request.raw())
+        with contextlib.closing(http.client.HTTPResponse(connection)) as response:
+            response.begin()
+            assert response.status == 200
+            assert response.headers["grpc-status"] in ("3", "12", "14")
+
+
+# --- what was wrong once, and comes seldom above ---
+
+
+# FAULT: Envoy refuses a QUERY without a content type by a 400 without a text, and so the message is empty.
+@pytest.mark.parametrize("line", ["GET /v1/modules#x", "POST /v1/modules/math:call#", "QUERY /v1/modules"])
+def test_every_refusal_has_a_message(front: Front, line: str) -> None:
+    verb, _, target = line.partition(" ")
+    sent = Request(verb, target.encode(), [JSON_TYPE] if verb == "POST" else [])
+    assert 400 <= front.check(sent).status < 500
+
+
+def test_an_upgrade_is_refused_for_what_it_is(front: Front) -> None:
+    answer = front.check(Request("GET", b"/v1/modules", [(b"connection", b"upgrade"), (b"upgrade", b"websocket")]))
+    assert 400 <= answer.status < 500
+    assert b"HOST_NOT_ALLOWED" not in answer.body
+
+
+# FAULT: a short deadline that has passed when the server looks is answered by the gRPC library, without details: one of
+# some hundred such calls where some come at a time.
+@pytest.mark.parametrize("timeout", [b"0m", b"1n", b"1m"])
+def test_deadlines_that_pass_at_once(front: Front, timeout: bytes) -> None:
+    late = Request("POST", b"/v1/modules/math:call", [JSON_TYPE, (b"grpc-timeout", timeout)], b'{"method":"pi"}')
+    with ThreadPoolExecutor(8) as pool:
+        statuses = set(pool.map(lambda _: front.check(late).status, range(500)))
+    assert statuses in ({504}, {200, 504})
+
+
+# FAULT: `grpc-encoding` is refused only beside a content type; without one, the gRPC library answers INTERNAL (500)
+# without details to any value, `gzip` too.
+@pytest.mark.parametrize("name", ["x-other-bin", "grpc-encoding", "grpc-status", "grpc-previous-rpc-attempts"])
+@pytest.mark.parametrize("line", ["POST /v1/modules/math:call", "POST /v1/modules:plan", "GET /v1/modules"])
+def test_headers_that_mean_something_to_grpc(front: Front, line: str, name: str) -> None:
+    verb, _, target = line.partition(" ")
+    headers = [(name.encode(), b"*"), *([JSON_TYPE] if verb == "POST" else [])]
+    assert front.check(Request(verb, target.encode(), headers, b"{}" if verb == "POST" else b"")).status < 500
+
+
+@pytest.mark.parametrize("path", [b"/v1/modules/math:call", b"/v1/modules/m%61th:call"], ids=["direct", "activator"])
+@pytest.mark.parametrize("header", [(b"cookie", b"\xe9"), (b"x-name", "é".encode()), (b"x-name", b"a\tb")], ids=str)
+def test_headers_beyond_ascii(front: Front, path: bytes, header: tuple[bytes, bytes]) -> None:
+    assert front.check(Request("POST", path, [JSON_TYPE, header], b'{"method":"pi"}')).status == 200
+
+
+@pytest.mark.parametrize("coding", [b"identity", b"gzip, chunked", b"chunked, chunked", b"xchunked"])
+def test_transfer_codings_that_are_none(front: Front, coding: bytes) -> None:
+    request = Request(
+        "POST", b"/v1/modules/math:call", [JSON_TYPE], b"0\r\n\r\n", b"transfer-encoding: %b\r\n" % coding
+    )
+    front.check_hardly_http(request.raw(), request)

@@ -184,9 +184,16 @@ def named_in(session: Session, arg: Any) -> Any:
 
 
 def kill(pid: int) -> None:
-    """Kills the process and waits for its end, since until then its sockets are open."""
+    """Kills the process and waits for the end of its last thread, since until then its sockets are open."""
     os.kill(pid, signal.SIGKILL)
-    wait_until(lambda: not running(pid))
+
+    def has_ended() -> bool:
+        try:
+            return not running(pid) and len(os.listdir(f"/proc/{pid}/task")) < 2
+        except OSError:
+            return True
+
+    wait_until(has_ended)
 
 
 @pytest.fixture(scope="module")

@@ -160,6 +160,10 @@ def check_failure(answer: Answer, late: set[str]) -> None:
     """Fails unless this is an error of the contract's form, with a status that it documents; 504 may have `late`."""
     told = json.loads(answer.body)
     assert set(told) == {"code", "message", "details"}, told
+    if late and answer.status == 504 and not told["details"]:
+        # Where Envoy is late, or less than 20 ms were left, the module server's gRPC library tells, without a reason.
+        assert told["code"] == REASONS["DEADLINE_EXCEEDED"].code, told
+        return
     info = told["details"][0] if told["details"] else {}
     assert info.get("@type") == "type.googleapis.com/google.rpc.ErrorInfo", told
     assert info["domain"] == "jac_orc", told
@@ -193,11 +197,14 @@ def front(cache: Path, wheels: Path, tmp_path_factory: pytest.TempPathFactory) -
 
 
 def faults(system: System) -> list[str]:
-    """What the logs tell as errors, apart from what the gRPC library tells of each header that is not UTF-8."""
+    """What the logs tell as errors, apart from what the gRPC library tells.
+
+    That is of each header that is not UTF-8, and of a caller who goes away just when the answer is sent.
+    """
     lines = [line for file in system.state.rglob("*.log") for line in file.read_text(errors="replace").splitlines()]
     told = [json.loads(line) for line in lines if line.startswith('{"time"')]
     errors = [line["text"] for line in told if line.get("level") in ("error", "critical")]
-    return [text for text in errors if not text.startswith("Invalid encoding on")]
+    return [text for text in errors if not text.startswith(("Invalid encoding on", "ExecuteBatchError raised in core"))]
 
 
 @pytest.fixture(autouse=True)

@@ -71,6 +71,7 @@ REPLIES = (
         metadata={"limit": str(MAX_BODY_BYTES)},
     ),
     Reply("MALFORMED_REQUEST", "the path is malformed", cause="path_normalization_failed"),
+    Reply("MALFORMED_REQUEST", "a QUERY needs a content type", cause="query_missing_content_type"),
     Reply("MALFORMED_REQUEST", "the request is malformed", _BODY, status=400),
     Reply("MALFORMED_REQUEST", "no other protocol is spoken here", cause="upgrade_failed", rest_status=400),
     Reply("HOST_NOT_ALLOWED", "the host or the origin is not let in", _BODY, status=403),

@@ -131,7 +131,10 @@ def _consistency_guards() -> list[dict[str, Any]]:
 
     The transcoder would take the query's value, gRPC libraries would answer an internal error.
     """
-    no_grpc = _matches("content-type", "(?i)application/grpc.*", invert=True)
+    no_grpc = {
+        **_matches("content-type", "(?i)application/grpc.*", invert=True),
+        "treat_missing_header_as_empty": True,
+    }
     bad_timeout = [_present("grpc-timeout"), _matches("grpc-timeout", "[0-9]{1,8}[HMSmun]", invert=True)]
     in_path = {"module_name": "/(create_pod|delete_pod|(v1/)?modules)/.+", "method_name": "/modules/.+"}
     return [

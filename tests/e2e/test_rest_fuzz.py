@@ -306,7 +306,7 @@ def requests(draw: st.DrawFn) -> Request:
 
 # --- paths ---
 
-VERBS = [*"GET HEAD POST PUT PATCH DELETE OPTIONS TRACE CONNECT post Get".split(), "X" * 50]
+VERBS = [*"GET HEAD POST PUT PATCH DELETE OPTIONS TRACE CONNECT QUERY post Get".split(), "X" * 50]
 PIECES = [
     b"/", b"//", b"/./", b"/../", b"/..;/", b";x=1", b"%2f", b"%2F..%2F", b"%00", b"%", b"%zz", b"%c0%af", b"%ff",
     b"%0d%0ax-module:os", b"\\", b"?", b"??", b"&", b":", b":call", b"/v1", b"*", b"a" * 8000, b"\xc3\xa9", b"\xff",
@@ -402,6 +402,7 @@ HEADERS = {
     "accept": "text/html|application/json|*/*|x/y;q=2|",
     "accept-encoding": "gzip|br|identity;q=0|*",
     "content-encoding": "gzip|br|x",
+    "grpc-encoding": "gzip|deflate|identity|x||{long}",
     "grpc-accept-encoding": "gzip|x",
     "grpc-status": "0|13|x|",
     "grpc-message": "%zz|x",
@@ -612,7 +613,6 @@ def test_grpc_that_is_none(front: Front, kind: bytes, path: bytes) -> None:
 # --- what was wrong once, and comes seldom above ---
 
 
-# FAULT: Envoy refuses a QUERY without a content type by a 400 without a text, and so the message is empty.
 @pytest.mark.parametrize("line", ["GET /v1/modules#x", "POST /v1/modules/math:call#", "QUERY /v1/modules"])
 def test_every_refusal_has_a_message(front: Front, line: str) -> None:
     verb, _, target = line.partition(" ")
@@ -626,18 +626,23 @@ def test_an_upgrade_is_refused_for_what_it_is(front: Front) -> None:
     assert b"HOST_NOT_ALLOWED" not in answer.body
 
 
-# FAULT: a short deadline that has passed when the server looks is answered by the gRPC library, without details: one of
-# some hundred such calls where some come at a time.
-@pytest.mark.parametrize("timeout", [b"0m", b"1n", b"1m"])
-def test_deadlines_that_pass_at_once(front: Front, timeout: bytes) -> None:
+def test_a_deadline_that_has_passed(front: Front) -> None:
+    late = Request("POST", b"/v1/modules/math:call", [JSON_TYPE, (b"grpc-timeout", b"0m")], b'{"method":"pi"}')
+    with ThreadPoolExecutor(8) as pool:
+        assert {answer.status for answer in pool.map(lambda _: front.check(late), range(300))} == {504}
+
+
+# FAULT: of one in some hundred of these the gRPC library tells the end, and without details; where that is mended,
+# `front.check` can look at them.
+@pytest.mark.parametrize("timeout", [b"1n", b"1m"])
+def test_a_deadline_that_passes_at_once(front: Front, timeout: bytes) -> None:
     late = Request("POST", b"/v1/modules/math:call", [JSON_TYPE, (b"grpc-timeout", timeout)], b'{"method":"pi"}')
     with ThreadPoolExecutor(8) as pool:
-        statuses = set(pool.map(lambda _: front.check(late).status, range(500)))
-    assert statuses in ({504}, {200, 504})
+        answers = list(pool.map(lambda _: front.send(late.raw()), range(300)))
+    ends = {(answer.status, json.loads(answer.body).get("code")) for answer in answers}
+    assert (504, 4) in ends <= {(504, 4), (200, None)}
 
 
-# FAULT: `grpc-encoding` is refused only beside a content type; without one, the gRPC library answers INTERNAL (500)
-# without details to any value, `gzip` too.
 @pytest.mark.parametrize("name", ["x-other-bin", "grpc-encoding", "grpc-status", "grpc-previous-rpc-attempts"])
 @pytest.mark.parametrize("line", ["POST /v1/modules/math:call", "POST /v1/modules:plan", "GET /v1/modules"])
 def test_headers_that_mean_something_to_grpc(front: Front, line: str, name: str) -> None:

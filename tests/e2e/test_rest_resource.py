@@ -169,3 +169,13 @@ def test_a_get_deploys_nothing(system: System) -> None:
     assert (response.status_code, reason(response)) == (404, "MODULE_NOT_FOUND")
     assert "/create_pod/quopri" in response.json()["message"]
     assert system.http.get("/v1/modules/quopri").status_code == 404
+
+
+@pytest.mark.parametrize("verb", ["DELETE", "POST"])
+def test_an_object_of_a_module_that_is_not_there_is_lost_and_deploys_nothing(system: System, verb: str) -> None:
+    for name in (f"graphlib-127.0.0.1-1-1-{'a' * 32}", "nobodys_module", "x"):
+        path = f"/v1/objects/{name}" + (":renew" if verb == "POST" else "")
+        response = system.http.request(verb, path, json={"lease": "5s"} if verb == "POST" else None)
+        assert (response.status_code, reason(response)) == (404, "OBJECT_LOST"), response.text
+    names = [module["spec"]["module_name"] for module in system.http.get("/v1/modules").json()["modules"]]
+    assert not {"graphlib", "nobodys_module", "x"} & set(names)

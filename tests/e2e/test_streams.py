@@ -29,3 +29,11 @@ def test_a_failure_before_the_first_item_is_the_answer(system: System) -> None:
     response = system.http.post("/v1/modules/itertools:stream", json={"method": "counts"}, timeout=60)
     assert response.status_code == 404
     assert response.json()["details"][0]["reason"] == "FUNCTION_NOT_FOUND"
+
+
+def test_a_deadline_is_the_last_line(system: System) -> None:
+    path = "/v1/modules/itertools:stream?timeout=400m"
+    with system.http.stream("POST", path, json={"method": "count"}, timeout=60) as response:
+        *items, last = [json.loads(line) for line in response.iter_lines()]
+    assert [item["result"] for item in items] == list(range(len(items)))
+    assert last["error"]["details"][0]["reason"] == "DEADLINE_EXCEEDED"

@@ -159,3 +159,15 @@ def test_stuck_calls_give_their_places_up_with_their_guest(start_server: Start, 
     begin = time.monotonic()
     assert all(call.result() for call in [server.begin("pid_after", 0.5) for _ in range(3)])
     assert time.monotonic() - begin < 3
+
+
+def test_calls_of_a_guest_whose_interpreter_is_held_end_with_it(start_server: Start) -> None:
+    """They have not begun, and never would."""
+    server = start_server("orc_feature_waits").serving()
+    guest = server.call("pid")
+    with pytest.raises(grpc.RpcError):
+        server.call("hold_the_interpreter", timeout=0.2)
+    told = failure(server.call, "pid", timeout=10)
+    assert told.error.reason == "GUEST_DIED"
+    assert not running(int(guest))
+    wait_until(lambda: server.call("pid") != guest)

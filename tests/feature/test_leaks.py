@@ -138,7 +138,7 @@ def test_calls_that_are_given_up_in_the_queue(watched: Watched, server: ModuleSe
         for call in calls:
             call.cancel()
 
-    steady(watched, repeat, 60, memory=3 * FEW_MB)  # what so many at once need is kept by gRPC
+    steady(watched, repeat, 60, memory=6 * FEW_MB)  # what so many at once need is kept by gRPC
     wait_until(lambda: server.call("same", 1) == 1)
 
 

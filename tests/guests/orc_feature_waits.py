@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import threading
 import time
 
@@ -52,6 +53,11 @@ def loop(file: str) -> None:
     finally:
         with open(file, "w") as marker:
             marker.write("interrupted")
+
+
+def hold_the_interpreter() -> None:
+    """For many years, in C code, so that no other thread of the process runs."""
+    re.match("(a+)+$", "a" * 60 + "b")
 
 
 def stubborn(file: str) -> None:

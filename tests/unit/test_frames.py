@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from jac_orc.guest import wire
-from jac_orc.guest.wire import ANSWER, CALL, COUNT, CREDIT, ERROR, FAILED, HEAD, ITEM, LOADED, TOTAL, Wire, frame
+from jac_orc.guest.wire import ANSWER, CALL, COUNT, CREDIT, ERROR, FAILED, HEAD, HEARD, ITEM, LOADED, TOTAL, Wire, frame
 from jac_orc.module_server.frames import MAX_DOCUMENT_BYTES, Frame, FrameError, FrameParser
 
 KINDS = (LOADED, FAILED, ITEM, ANSWER, ERROR)
@@ -54,7 +54,7 @@ def head(kind: int, size: int) -> bytes:
         b"HTTP/1.1 200 OK\r\n\r\n", b"Traceback (most recent call last):", b"\xff" * HEAD.size, b"\0" * HEAD.size,
         head(ANSWER, LIMIT + 1), head(ITEM, LIMIT + 1), head(ANSWER, 2**32 - 1), head(LOADED, MAX_DOCUMENT_BYTES + 1),
         head(FAILED, 2**32 - 1), head(ERROR, MAX_DOCUMENT_BYTES + 1), head(CALL, 0), head(CREDIT, 4), head(10, 0),
-        head(ERROR + 1, 0), head(255, 0),
+        head(HEARD, 1), head(HEARD + 1, 0), head(255, 0),
     ],
     ids=lambda data: repr(data[:24]),
 )  # fmt: skip
@@ -218,4 +218,4 @@ def test_a_frame_in_parts_arrives_whole(ends: tuple[socket.socket, Wire], sizes:
 def test_the_layout_is_as_it_is_written() -> None:
     assert frame(CALL, 3, 4, 5, b"ab") == struct.pack("!BBIQI", CALL, 3, 4, 5, 2) + b"ab"
     assert COUNT.unpack(b"\0\0\1\0") == (256,)
-    assert len({*KINDS, wire.LOAD, CALL, wire.CANCEL, CREDIT, wire.CHUNK, wire.RELEASE, wire.END}) == 12
+    assert len({*KINDS, wire.LOAD, CALL, wire.CANCEL, CREDIT, wire.CHUNK, wire.RELEASE, wire.END, wire.HEARD}) == 13

@@ -167,6 +167,7 @@ class Calls:
                 if self._leader is me:
                     self._is_calling = False
         elif kind == wire.CANCEL:
+            self._wire.send(frame(wire.HEARD, number=number))
             self._cancel(number)
         elif kind == wire.CREDIT:
             call = self._running.get(number)

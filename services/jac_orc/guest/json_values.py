@@ -200,7 +200,10 @@ def encode_result(value: Any, keep: Callable[[Any], Document], max_bytes: int) -
 def encode(value: Any, depth: int, walk: Walk) -> Any:
     """The value as what `json.dumps` writes exactly; what has no such form becomes an object's reference."""
     kind = type(value)
-    if value is None or kind in (str, int, bool):
+    if kind is str:
+        walk.take(len(value) // 2)
+        return value
+    if value is None or kind in (int, bool):
         return value
     if kind is float:
         return _encode_float(value)

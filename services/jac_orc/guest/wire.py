@@ -21,6 +21,7 @@ A frame is a head of fixed size and a body; all numbers are big-endian:
 | ITEM | the call's | a message of a stream, or of a session before its call's last one |
 | ANSWER | the call's | the response's message; empty at the end of a stream |
 | ERROR | the call's | JSON, an error |
+| HEARD | the call's | - (its CANCEL has been read) |
 
 An error is `{"reason", "message", "metadata"}`, for an exception of the module's code also `"exception"` and `"mro"`
 (see `failures`). Each call has one ANSWER or ERROR. A guest sends at most as many ITEMs of a call as it has credit for;
@@ -46,7 +47,7 @@ COUNT = struct.Struct("!I")
 TOTAL = struct.Struct("!Q")
 
 LOAD, CALL, CANCEL, CREDIT, CHUNK, RELEASE, END = range(1, 8)
-LOADED, FAILED, ITEM, ANSWER, ERROR = range(11, 16)
+LOADED, FAILED, ITEM, ANSWER, ERROR, HEARD = range(11, 17)
 
 # What a CALL's body is, and its answer's: the messages of that method of jac_orc.v1.ModuleService.
 STYLES = (

@@ -5,7 +5,7 @@ What a guest sends is not trusted: the first byte that can't be of a frame is an
 
 from __future__ import annotations
 
-from jac_orc.guest.wire import ANSWER, ERROR, FAILED, HEAD, ITEM, LOADED
+from jac_orc.guest.wire import ANSWER, ERROR, FAILED, HEAD, HEARD, ITEM, LOADED
 
 MAX_DOCUMENT_BYTES = 1024 * 1024
 
@@ -22,7 +22,7 @@ class FrameParser:
 
     def __init__(self, max_bytes: int) -> None:
         documents = dict.fromkeys((LOADED, FAILED, ERROR), MAX_DOCUMENT_BYTES)
-        self._limits = {**documents, **dict.fromkeys((ITEM, ANSWER), max_bytes)}
+        self._limits = {**documents, **dict.fromkeys((ITEM, ANSWER), max_bytes), HEARD: 0}
         self._rest = b""  # of a head
         self._open = (0, 0)  # the kind and id of the frame whose body is still coming
         self._parts: list[bytes] = []

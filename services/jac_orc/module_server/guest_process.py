@@ -23,7 +23,7 @@ from jac_orc.errors import OrcError, error
 from jac_orc.guest import start as guest_start
 from jac_orc.guest import wire
 from jac_orc.guest.output import MARK
-from jac_orc.guest.wire import ANSWER, COUNT, ERROR, FAILED, HEAD, ITEM, LOADED, TOTAL, frame
+from jac_orc.guest.wire import ANSWER, COUNT, ERROR, FAILED, HEAD, HEARD, ITEM, LOADED, TOTAL, frame
 from jac_orc.module_server import guest_errors
 from jac_orc.module_server.frames import Frame, FrameError, FrameParser
 from jac_orc.module_server.settings import Settings
@@ -68,6 +68,7 @@ class Guest(asyncio.Protocol):
         self._loaded: asyncio.Future[Frame] = asyncio.get_running_loop().create_future()
         self._calls: dict[int, Receiver] = {}
         self._abandoned: dict[int, asyncio.TimerHandle] = {}
+        self._unheard: set[int] = set()  # of the abandoned calls, those whose CANCEL has not been read yet
         self._on_ends: dict[int, Callable[[], None]] = {}
         self._last_id = 0
         self._loop = asyncio.get_running_loop()
@@ -182,6 +183,7 @@ class Guest(asyncio.Protocol):
         if self._transport is None or self._transport.is_closing():
             return
         self._write(frame(wire.CANCEL, number=call_id))
+        self._unheard.add(call_id)
         self._abandoned[call_id] = self._loop.call_later(self._settings.cancel_grace, self._expire, call_id)
         self._kill_if_stuck()
 
@@ -258,6 +260,8 @@ class Guest(asyncio.Protocol):
         if kind in (LOADED, FAILED):
             if not self._loaded.done():
                 self._loaded.set_result((kind, number, body))
+        elif kind == HEARD:
+            self._unheard.discard(number)
         elif number not in self._abandoned:
             raise FrameError(f"an answer to no call: {number}")
         elif kind != ITEM:
@@ -269,13 +273,18 @@ class Guest(asyncio.Protocol):
 
     def _expire(self, call_id: int) -> None:
         """Retires the guest once what it may have sent by now is read: a busy loop runs its timers before it reads."""
-        self._abandoned[call_id] = self._loop.call_later(_READ_FIRST, self._retire)
+        self._abandoned[call_id] = self._loop.call_later(_READ_FIRST, self._retire, call_id)
 
-    def _retire(self) -> None:
-        """Takes no more calls, since a cancelled one has not ended; the other calls may end first."""
+    def _retire(self, call_id: int) -> None:
+        """Takes no more calls, since a cancelled one has not ended; the other calls may end first.
+
+        Where not even the cancellation has been read, no call can end: C code holds the interpreter.
+        """
         logger.warning("a cancelled call has not ended in %g s: replacing its guest", self._settings.cancel_grace)
         self.retired.set()
         self._give_up()
+        if call_id in self._unheard:
+            self.kill()
         self._kill_if_stuck()
 
     def _give_up(self) -> None:

@@ -69,8 +69,10 @@ class Peers:
     async def _find(self, obj_id: str) -> str:
         """The address of the object's pod; raises OrcError where it is gone, or can't be asked for."""
         address = address_in(obj_id)
-        is_ours = obj_id.startswith(f"{self._module_name}-")
-        if not is_ours or not (address in self._known or await self._is_listed(address)):
+        if not address or not obj_id.startswith(f"{self._module_name}-"):
+            text = f"{obj_id[:200]!r} is not the id of an object of {self._module_name}"
+            raise error("OBJECT_LOST", text, {"obj_id": obj_id[:200]})
+        if address not in self._known and not await self._is_listed(address):
             raise _lost(obj_id)
         return address
 

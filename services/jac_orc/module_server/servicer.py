@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import json
 from collections.abc import AsyncGenerator, AsyncIterator
@@ -12,12 +13,13 @@ from google.protobuf import json_format
 from jac_orc.core.server import Context
 from jac_orc.errors import OrcError, error, to_status
 from jac_orc.guest.wire import STYLES
-from jac_orc.module_server.calls import Calls, objects_apart
+from jac_orc.module_server.calls import Calls, deadline_exceeded, objects_apart
 from jac_orc.module_server.guest_errors import ObjectElsewhere
 from jac_orc.module_server.peers import SENT_ON, Peers
 from jac_orc.module_server.session import Session
 from jac_orc.v1 import module_pb2
 
+_TELLING = 0.06
 SERVICE = module_pb2.DESCRIPTOR.services_by_name["ModuleService"]
 
 
@@ -56,7 +58,9 @@ class ModuleServicer:
                 yield message
 
     async def StreamJson(self, request: bytes, context: Context) -> AsyncGenerator[bytes]:
-        async with contextlib.aclosing(self._lines(self._messages("StreamJson", request, context))) as lines:
+        remaining = context.time_remaining()
+        messages = self._messages("StreamJson", request, context)
+        async with contextlib.aclosing(self._lines(messages, remaining)) as lines:
             async for line in lines:
                 yield line
 
@@ -96,12 +100,24 @@ class ModuleServicer:
                 async for message in messages:
                     yield message
 
-    async def _lines(self, messages: AsyncGenerator[bytes]) -> AsyncGenerator[bytes]:
-        """The messages; a failure after the first is the last line, as the status has been sent by then."""
+    async def _lines(self, messages: AsyncGenerator[bytes], remaining: float | None) -> AsyncGenerator[bytes]:
+        """The messages; a failure after the first is the last line, as the status has been sent by then.
+
+        The deadline is told a little before it passes, when nothing can be told any more.
+        """
         begun = False
+        loop = asyncio.get_running_loop()
+        end = None if remaining is None else loop.time() + max(remaining - _TELLING, remaining / 2)
         async with contextlib.aclosing(messages):
             try:
-                async for message in messages:
+                while True:
+                    try:
+                        async with asyncio.timeout_at(end):
+                            message = await anext(messages, None)
+                    except TimeoutError:
+                        raise deadline_exceeded(remaining or 0) from None
+                    if message is None:
+                        return
                     begun = True
                     yield message
             except OrcError as failure:

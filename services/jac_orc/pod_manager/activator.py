@@ -14,9 +14,10 @@ import grpc
 from google.api import annotations_pb2
 from google.protobuf import message_factory
 from google.protobuf.descriptor import ServiceDescriptor
+from google.protobuf.message import DecodeError
 
 from jac_orc.core.server import SERVER_OPTIONS, Context, translated_stream
-from jac_orc.errors import error
+from jac_orc.errors import OrcError, error
 from jac_orc.pod_manager.modules import Modules
 
 # Headers of one connection that mean nothing on the next.
@@ -80,8 +81,16 @@ class Activator(grpc.GenericRpcHandler):
     async def _start(self, method: str, first: bytes, rest: AsyncIterator[bytes], context: Context) -> Any:
         """The call to a ready pod of the module; raises OrcError where there can't be one."""
         metadata = [pair for pair in context.invocation_metadata() or () if _is_forwarded(*pair)]
-        name = str(dict(metadata).get("x-module") or self._named_in(method, first))
-        module = await self._modules.ready(name, deploy=not self._is_safe(method))
+        request = self._parsed(method, first)
+        name = str(dict(metadata).get("x-module") or self._named_in(request))
+        obj_id = getattr(request, "obj_id", "")
+        try:
+            module = await self._modules.ready(name, deploy=not obj_id and not self._is_safe(method))
+        except OrcError as failure:
+            if obj_id and failure.reason in ("MODULE_NOT_FOUND", "MODULE_NAME_INVALID"):
+                text = f"there is no object {obj_id[:200]!r}: its module is not deployed"
+                raise error("OBJECT_LOST", text, {"obj_id": obj_id[:200]}) from failure
+            raise
         multi_callable: Any = self._channel(module.ready[0].address).stream_stream(method)
         return multi_callable(_chained(first, rest), metadata=metadata, timeout=context.time_remaining())
 
@@ -91,17 +100,19 @@ class Activator(grpc.GenericRpcHandler):
         rule: Any = options.Extensions[annotations_pb2.http]  # type: ignore[index]
         return bool(rule.get)
 
-    def _named_in(self, method: str, first: bytes) -> str:
-        """The module that the first message names; raises OrcError if it names none."""
+    def _parsed(self, method: str, first: bytes) -> Any:
         request = message_factory.GetMessageClass(self._service.methods_by_name[method.rpartition("/")[2]].input_type)()
-        if "module_name" in request.DESCRIPTOR.fields_by_name:
-            try:
-                request.ParseFromString(first)
-            except Exception as failure:
-                raise error("MALFORMED_REQUEST", "the request can't be parsed") from failure
-            named: str = request.module_name or getattr(request, "obj_id", "").partition("-")[0]  # type: ignore[attr-defined]
-            if named:
-                return named
+        try:
+            request.ParseFromString(first)
+        except DecodeError as failure:
+            raise error("MALFORMED_REQUEST", "the request can't be parsed") from failure
+        return request
+
+    def _named_in(self, request: Any) -> str:
+        """The module that the message names; raises OrcError if it names none."""
+        named: str = getattr(request, "module_name", "") or getattr(request, "obj_id", "").partition("-")[0]
+        if named:
+            return named
         text = "no module is named: send the metadata `x-module`, or call MODULE.modules.local, or set `module_name`"
         raise error("MODULE_NAME_INVALID", text)
 

@@ -266,6 +266,7 @@ class Guest(asyncio.Protocol):
             raise FrameError(f"an answer to no call: {number}")
         elif kind != ITEM:
             self._abandoned.pop(number).cancel()
+            self._unheard.discard(number)  # where a guest ends calls and acknowledges nothing, it would grow
             if number in self._on_ends:
                 self._on_ends.pop(number)()
 

@@ -19,7 +19,7 @@ from jac_orc.module_server.peers import SENT_ON, Peers
 from jac_orc.module_server.session import Session
 from jac_orc.v1 import module_pb2
 
-_TELLING = 0.06
+_TELLING = 0.25
 SERVICE = module_pb2.DESCRIPTOR.services_by_name["ModuleService"]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 
 from tests.e2e.system import System
 
@@ -32,8 +33,17 @@ def test_a_failure_before_the_first_item_is_the_answer(system: System) -> None:
 
 
 def test_a_deadline_is_the_last_line(system: System) -> None:
-    path = "/v1/modules/itertools:stream?timeout=1500m"
+    path = "/v1/modules/itertools:stream?timeout=500m"
     with system.http.stream("POST", path, json={"method": "count"}, timeout=60) as response:
-        *items, last = [json.loads(line) for line in response.iter_lines()]
+        lines = response.iter_lines()
+        first = next(lines)
+        time.sleep(1)  # a slow reader: the deadline passes while much is yet to be read
+        *items, last = [json.loads(line) for line in (first, *lines)]
     assert [item["result"] for item in items] == list(range(len(items)))
     assert last["error"]["details"][0]["reason"] == "DEADLINE_EXCEEDED"
+
+
+def test_the_deadline_counts_while_the_module_is_deployed(system: System) -> None:
+    response = system.http.post("/v1/modules/heapq:stream?timeout=50m", json={"method": "merge", "args": [[1]]})
+    assert response.status_code == 504
+    assert response.json()["details"][0]["reason"] == "DEADLINE_EXCEEDED"

@@ -10,6 +10,7 @@ from collections.abc import AsyncGenerator, AsyncIterator
 from google.api import httpbody_pb2
 from google.protobuf import json_format
 
+from jac_orc.core.deadlines import stream_timeout
 from jac_orc.core.server import Context
 from jac_orc.errors import OrcError, error, to_status
 from jac_orc.guest.wire import STYLES
@@ -19,7 +20,6 @@ from jac_orc.module_server.peers import SENT_ON, Peers
 from jac_orc.module_server.session import Session
 from jac_orc.v1 import module_pb2
 
-_TELLING = 0.25
 SERVICE = module_pb2.DESCRIPTOR.services_by_name["ModuleService"]
 
 
@@ -58,7 +58,8 @@ class ModuleServicer:
                 yield message
 
     async def StreamJson(self, request: bytes, context: Context) -> AsyncGenerator[bytes]:
-        remaining = context.time_remaining()
+        timeout = stream_timeout(context.invocation_metadata() or ())
+        remaining = context.time_remaining() if timeout is None else timeout
         messages = self._messages("StreamJson", request, context)
         async with contextlib.aclosing(self._lines(messages, remaining)) as lines:
             async for line in lines:
@@ -101,13 +102,10 @@ class ModuleServicer:
                     yield message
 
     async def _lines(self, messages: AsyncGenerator[bytes], remaining: float | None) -> AsyncGenerator[bytes]:
-        """The messages; a failure after the first is the last line, as the status has been sent by then.
-
-        The deadline is told a little before it passes, when nothing can be told any more.
-        """
+        """The messages; a failure after the first is the last line, as the status has been sent by then."""
         begun = False
         loop = asyncio.get_running_loop()
-        end = None if remaining is None else loop.time() + max(remaining - _TELLING, remaining / 2)
+        end = None if remaining is None else loop.time() + remaining
         async with contextlib.aclosing(messages):
             try:
                 while True:
@@ -116,6 +114,8 @@ class ModuleServicer:
                             message = await anext(messages, None)
                     except TimeoutError:
                         raise deadline_exceeded(remaining or 0) from None
+                    if end is not None and loop.time() >= end:  # a generator that is always ahead never waits
+                        raise deadline_exceeded(remaining or 0)
                     if message is None:
                         return
                     begun = True

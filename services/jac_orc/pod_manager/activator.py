@@ -6,6 +6,7 @@ because none of its pods is ready. Messages are forwarded as bytes, so any metho
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator
 from functools import partial
 from typing import Any
@@ -16,6 +17,7 @@ from google.protobuf import message_factory
 from google.protobuf.descriptor import ServiceDescriptor
 from google.protobuf.message import DecodeError
 
+from jac_orc.core.deadlines import STREAM_TIMEOUT, stream_timeout, timeout_text
 from jac_orc.core.server import SERVER_OPTIONS, Context, translated_stream
 from jac_orc.errors import OrcError, error
 from jac_orc.pod_manager.modules import Modules
@@ -84,13 +86,21 @@ class Activator(grpc.GenericRpcHandler):
         request = self._parsed(method, first)
         name = str(dict(metadata).get("x-module") or self._named_in(request))
         obj_id = getattr(request, "obj_id", "")
+        loop = asyncio.get_running_loop()
+        limit, begin = stream_timeout(metadata), loop.time()
         try:
-            module = await self._modules.ready(name, deploy=not obj_id and not self._is_safe(method))
+            async with asyncio.timeout(limit):
+                module = await self._modules.ready(name, deploy=not obj_id and not self._is_safe(method))
+        except TimeoutError:
+            raise error("DEADLINE_EXCEEDED", f"{name} was not ready within the {limit:g} s that the call has") from None
         except OrcError as failure:
             if obj_id and failure.reason in ("MODULE_NOT_FOUND", "MODULE_NAME_INVALID"):
                 text = f"there is no object {obj_id[:200]!r}: its module is not deployed"
                 raise error("OBJECT_LOST", text, {"obj_id": obj_id[:200]}) from failure
             raise
+        if limit is not None:
+            left = timeout_text(limit - (loop.time() - begin))
+            metadata = [(key, left if key == STREAM_TIMEOUT else value) for key, value in metadata]
         multi_callable: Any = self._channel(module.ready[0].address).stream_stream(method)
         return multi_callable(_chained(first, rest), metadata=metadata, timeout=context.time_remaining())
 

@@ -10,6 +10,7 @@ import envoy.extensions.retry.host.previous_hosts.v3.previous_hosts_pb2
 import envoy.extensions.router.cluster_specifiers.lua.v3.lua_pb2  # noqa: F401
 from envoy.config.route.v3.route_pb2 import RouteConfiguration
 
+from jac_orc.core.deadlines import STREAM_TIMEOUT
 from jac_orc.v1 import pod_manager_pb2, rest_pb2
 
 from .listener import FRONT, TRANSCODER
@@ -25,6 +26,8 @@ _POD_MANAGER_SERVICES = (
     pod_manager_pb2.DESCRIPTOR.services_by_name["PodManagerService"].full_name,
     rest_pb2.DESCRIPTOR.services_by_name["PodManagerRestService"].full_name,
 )
+
+_LONGEST_TIMEOUT = "24H"
 
 _CHOOSE_CLUSTER = f"""\
 function envoy_on_route(handle)
@@ -155,9 +158,10 @@ def _consistency_guards() -> list[dict[str, Any]]:
 
 
 def _destinations() -> list[dict[str, Any]]:
-    of_modules = "/v1/modules/[^/]+(:(call|stream|describe)|/(openapi\\.json|proto))"
+    of_modules = "/v1/modules/[^/]+(:(call|describe)|/(openapi\\.json|proto))"
     prefixes = ["/create_pod/", "/delete_pod/", "/v1/modules", *(f"/{name}/" for name in _POD_MANAGER_SERVICES)]
     return [
+        {"match": {"safe_regex": {"regex": "/v1/modules/[^/]+:stream"}}, **_to_stream()},
         {"match": {"safe_regex": {"regex": of_modules}}, **_to_module()},
         *({"match": {"prefix": prefix}, **_to_pod_manager()} for prefix in prefixes),
         {"match": {"prefix": "/"}, **_to_module()},
@@ -179,6 +183,22 @@ def _to_module() -> dict[str, Any]:
         )
     }
     return {"route": {"inline_cluster_specifier_plugin": specifier, **_action()}}
+
+
+def _to_stream() -> dict[str, Any]:
+    """As `_to_module`, with the deadline left to the module server, which tells it in a last line.
+
+    Where Envoy or gRPC's library ended the stream, that line would be lost behind what the client has yet to read. So
+    they are given the longest deadline that there is, and the caller's own goes on in a header.
+    """
+    destination = _to_module()
+    del destination["route"]["max_stream_duration"]
+    headers = (
+        (STREAM_TIMEOUT, "%REQ(grpc-timeout)%", "OVERWRITE_IF_EXISTS_OR_ADD"),
+        ("grpc-timeout", _LONGEST_TIMEOUT, "OVERWRITE_IF_EXISTS"),
+    )
+    added = [{"header": {"key": key, "value": value}, "append_action": action} for key, value, action in headers]
+    return {**destination, "request_headers_to_add": added}
 
 
 def _action() -> dict[str, Any]:

@@ -15,12 +15,13 @@ import time
 from collections.abc import Callable
 
 from bench import adding
-from bench.cases import arrays, documents, guest, memory, session, stages, streams, trivial
+from bench.cases import arrays, cold, documents, guest, memory, session, stages, streams, trivial
 from bench.load import measure
 from bench.report import Report, progress
 from bench.system import memory_of_tree, running
 
 CASES: dict[str, Callable[[Report], None]] = {
+    "cold": cold.run,
     "rest": lambda report: trivial.run(report, {"rest"}),
     "grpc": lambda report: trivial.run(report, {"grpc"}),
     "stages": stages.run,

@@ -22,6 +22,7 @@ from jac_orc.pod_manager.backends.fake import FakeBackend
 from jac_orc.pod_manager.model import ModuleSpec
 from jac_orc.pod_manager.policy import Policy
 from jac_orc.pod_manager.settings import Settings
+from jac_orc.pod_manager.sources import Sources
 from jac_orc.pod_manager.xds import resources
 from jac_orc.v1 import module_pb2, module_pb2_grpc
 
@@ -79,7 +80,7 @@ async def _system() -> AsyncIterator[tuple[FakeBackend, int]]:
     with tempfile.TemporaryDirectory(prefix="jac-bench-") as directory:
         settings = Settings(port=ports[0], xds_port=ports[1], front_port=ports[2], state_dir=Path(directory))
         backend = FakeBackend(f"127.0.0.1:{pod_port}")
-        manager = PodManager(settings, Policy(), backend)
+        manager = PodManager(settings, Policy(), backend, Sources(Path(directory, "sources")))
         await manager.start()
         bootstrap = Path(directory) / "envoy.json"
         admin = str(Path(directory) / "admin.sock")

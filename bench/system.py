@@ -36,10 +36,11 @@ class Running:
 
 
 @contextlib.contextmanager
-def running() -> Iterator[Running]:
-    """Starts a system on free ports and stops it."""
+def running(*, spares: int = 0, cache: Path | None = None) -> Iterator[Running]:
+    """Starts a system on free ports and stops it; `cache` is where environments are, None: where users have them."""
     with tempfile.TemporaryDirectory(prefix="jac-bench-") as directory:
         command = [str(Path(sys.executable).with_name("jac-orc")), "up", "--state-dir", f"{directory}/state"]
+        command += ["--spares", str(spares), *([] if cache is None else ["--cache-dir", str(cache)])]
         for option in ("--port", "--pod-manager-port", "--xds-port"):
             command += [option, "0"]
         begin = time.perf_counter()

@@ -201,6 +201,12 @@ REASONS: Mapping[str, type[OrcError]] = {
     "ARGUMENT_NOT_CONVERTIBLE": InvalidArgumentError,
     "OBJECTS_APART": FailedPreconditionError,
     "CANCELLED": CancelledError,
+    "DISTRIBUTION_UNKNOWN": NotFoundError,
+    "REQUIREMENT_REFUSED": PermissionDeniedError,
+    "PYTHON_NOT_FOUND": FailedPreconditionError,
+    "SOURCE_INVALID": InvalidArgumentError,
+    "SOURCE_NOT_FOUND": NotFoundError,
+    "SOURCE_NOT_STORED": UnavailableError,
 }
 
 _BY_CODE: Mapping[int, type[OrcError]] = {cls.code: cls for cls in OrcError.__subclasses__()}

@@ -17,7 +17,9 @@ from jac_orc.pod_manager.backends.base import Backend
 from jac_orc.pod_manager.backends.fake import FakeBackend
 from jac_orc.pod_manager.backends.local import LocalBackend
 from jac_orc.pod_manager.environments import Environments
+from jac_orc.pod_manager.locks import Locks
 from jac_orc.pod_manager.model import Module
+from jac_orc.pod_manager.sources import Sources
 from tests.support import eventually
 
 
@@ -60,7 +62,11 @@ class Local:
 
     def __init__(self, state: Path, environments: Path, run_id: str = "run") -> None:
         self.state = state
-        self.backend = LocalBackend(state, Environments(environments), run_id, None, frozenset())
+        sources = Sources(state / "sources")
+        locks = Locks(environments / "locks", sources)
+        self.backend = LocalBackend(
+            state, Environments(environments / "built", locks), sources, run_id, None, frozenset()
+        )
 
     def processes(self) -> dict[str, int]:
         """The process ids of the pods, by the pods' names."""

@@ -28,6 +28,7 @@ _ROLES = {
     "server": "jac_orc.module_server",
     "guest": "guest/start.py",
     "envoy": "envoy.json",
+    "compiling": "compileall",  # in the background, for as long as it takes
 }
 
 
@@ -76,7 +77,7 @@ class System:
     def launch(self, *options: str) -> subprocess.Popen[bytes]:
         """Starts the command without waiting for anything."""
         given = dict(zip(options[::2], options[1::2], strict=True))
-        ports = {"--port": "0", "--pod-manager-port": "0", "--xds-port": "0"}
+        ports = {"--port": "0", "--pod-manager-port": "0", "--xds-port": "0", "--spares": "0"}
         paths = {"--state-dir": str(self.state), "--cache-dir": str(self.cache)}
         arguments = [part for pair in {**ports, **paths, **given}.items() for part in pair]
         environment = {**os.environ, "TMPDIR": str(self.directory / "tmp"), "UV_FIND_LINKS": str(self._wheels)}
@@ -176,8 +177,11 @@ class System:
         return {port for port, inode in listening() if f"socket:[{inode}]" in sockets}
 
     def traces(self, module: str) -> list[str]:
-        """What is left of a module: processes, and files of state and logs."""
-        files = [str(path) for path in self.state.rglob(f"{module}*")]
+        """What is left of a module: processes, and files of state and logs; sources are kept for a while."""
+        kept = self.state / "sources"
+        patterns = (f"{module}.json", f"{module}-*", f"{module}.installer.log")
+        found = [path for pattern in patterns for path in self.state.rglob(pattern)]
+        files = [str(path) for path in found if not path.is_relative_to(kept)]
         return [*map(str, self.pids("server", module)), *map(str, self.pids("guest", module)), *files]
 
     def kill(self, number: signal.Signals = signal.SIGKILL) -> None:

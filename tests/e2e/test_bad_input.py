@@ -35,7 +35,7 @@ CALLS = [
     ("refused: subprocess", "subprocess", "run", ["true"], 403, "MODULE_REFUSED"),
     ("refused: a submodule", "os.path", "join", ["a"], 403, "MODULE_REFUSED"),
     ("private module", "_socket", "gethostname", [], 403, "NAME_NOT_EXPOSED"),
-    ("unknown module", "orc_guest_nowhere", "f", [], 400, "ENVIRONMENT_FAILED"),
+    ("unknown module", "orc_guest_nowhere", "f", [], 404, "DISTRIBUTION_UNKNOWN"),
     ("unknown standard-library submodule", "json.nowhere", "f", [], 400, "MODULE_IMPORT_FAILED"),
     ("a constant with arguments", "math", "pi", [1], 400, "NOT_CALLABLE"),
     ("a module as function", "numpy", "linalg", [], 400, "NOT_CALLABLE"),

@@ -92,7 +92,8 @@ class ModuleServer:
     def told(self) -> dict[str, Any]:
         """What the server tells of its start, once it does; empty if it ends without."""
         with self._reader:
-            told: dict[str, Any] = json.loads(self._reader.readline() or "{}")
+            lines: list[dict[str, Any]] = [json.loads(line) for line in self._reader]
+        told = next((line for line in lines if "importing" not in line), {})
         self.port = told.get("port", 0)
         return told
 

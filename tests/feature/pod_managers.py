@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import json
+import tempfile
 from collections.abc import AsyncIterator, Awaitable
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import grpc
@@ -18,6 +20,7 @@ from jac_orc.pod_manager.modules import Modules
 from jac_orc.pod_manager.policy import Policy
 from jac_orc.pod_manager.rest import RestServicer
 from jac_orc.pod_manager.servicer import PodManagerServicer
+from jac_orc.pod_manager.sources import Sources
 from jac_orc.v1 import module_pb2, module_pb2_grpc, pod_manager_pb2, pod_manager_pb2_grpc, rest_pb2, rest_pb2_grpc
 from tests.feature.module_servers import Failure, failure_of
 
@@ -53,7 +56,8 @@ async def running_pod_manager(backend: Backend, *, auto_deploy: bool = True) -> 
     modules = Modules(backend, Policy(), auto_deploy=auto_deploy)
     activator = Activator(MODULE_SERVICE, modules)
     server = Server()
-    native = PodManagerServicer(modules)
+    directory = tempfile.TemporaryDirectory()
+    native = PodManagerServicer(modules, Sources(Path(directory.name)))
     server.register(NATIVE, native)
     server.register(REST, RestServicer(native, modules))
     server.add_handler(MODULE_SERVICE, activator)
@@ -69,6 +73,7 @@ async def running_pod_manager(backend: Backend, *, auto_deploy: bool = True) -> 
         await activator.stop()
         await modules.stop()
         await server.grpc.stop(0)
+        directory.cleanup()
 
 
 async def failure(call: Awaitable[Any]) -> Failure:

@@ -4,21 +4,26 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import hashlib
 import http.server
-import os
-import signal
+import shutil
 import subprocess
 import sys
 import threading
 import zipfile
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from jac_orc.errors import OrcError
-from jac_orc.pod_manager.environments import Environments
-from tests.support import children, eventually
+from jac_orc.pod_manager import interpreters
+from jac_orc.pod_manager.environments import Environment, Environments, Limits
+from jac_orc.pod_manager.locks import Locks
+from jac_orc.pod_manager.model import Lock, ModuleSpec
+from jac_orc.pod_manager.sources import Sources
+from tests.support import children, eventually, running
 
 NAME = "orc_unit_wheel-1-py3-none-any.whl"
 
@@ -90,70 +95,200 @@ def index(tmp_path: Path) -> Iterator[SlowIndex]:
     served.close()
 
 
-def visible(root: Path) -> list[str]:
-    return [file.name for file in root.iterdir() if not file.name.startswith(".")]
+class Built:
+    """Environments below one directory, with what they need."""
+
+    def __init__(self, root: Path, limits: Limits | None = None) -> None:
+        self.root = root / "built"
+        self.locks = Locks(root / "locks", Sources(root / "sources"))
+        self.environments = Environments(self.root, self.locks, limits)
+        self.told: list[str] = []
+
+    async def resolve(self, *requirements: str, **more: Any) -> Lock:
+        return await self.environments.resolve(ModuleSpec("m", requirements=requirements, **more), self.told.append)
+
+    async def hold(self, lock: Lock) -> Environment:
+        return await self.environments.ensure(lock, self.told.append)
+
+    async def python(self, lock: Lock) -> Path:
+        """The environment's interpreter, which nobody holds any more."""
+        held = await self.hold(lock)
+        held.release()
+        return held.interpreter
+
+    def visible(self) -> list[str]:
+        return [file.name for file in self.root.iterdir() if not file.name.startswith(".")]
 
 
-async def test_parallel_callers_share_one_build(tmp_path: Path) -> None:
-    environments = Environments(tmp_path / "root")
-    pythons = await asyncio.gather(*(environments.ensure([], "") for _ in range(5)))
-    assert len(set(pythons)) == 1 and len(visible(tmp_path / "root")) == 1
-    assert list((tmp_path / "root").glob(".building-*")) == []
-    run = subprocess.run([pythons[0], "-I", "-c", "import sys; print(sys.prefix)"], capture_output=True, check=True)
-    assert Path(run.stdout.decode().strip()) == pythons[0].parent.parent
-    before = pythons[0].lstat().st_ino
-    assert await Environments(tmp_path / "root").ensure([], "") == pythons[0]
-    assert pythons[0].lstat().st_ino == before, "it isn't built again"
+@pytest.fixture
+async def built(tmp_path: Path) -> AsyncIterator[Built]:
+    made = Built(tmp_path)
+    yield made
+    await made.environments.stop()
 
 
-async def test_requirements_are_installed_and_tell_environments_apart(tmp_path: Path) -> None:
-    environments = Environments(tmp_path / "root")
+def locked(*lines: str) -> Lock:
+    return Lock(interpreters.own().path, interpreters.own().version, "".join(f"{line}\n" for line in lines))
+
+
+def run(python: Path, code: str) -> str:
+    return subprocess.run([python, "-I", "-c", code], capture_output=True, check=True, text=True).stdout.strip()
+
+
+# --- locks ------------------------------------------------------------------------------------------------------------
+
+
+async def test_a_lock_is_resolved_once(built: Built, tmp_path: Path) -> None:
+    file = wheel(tmp_path)
+    requirements = [f"orc_unit_wheel @ {file.as_uri()}", "nothing; python_version < '3'"]
+    lock = await built.resolve(*requirements)
+    assert lock.packages == [f"orc-unit-wheel @ {file.as_uri()}"] and "--hash=sha256:" in lock.text
+    file.unlink()  # whoever asked the installer again would fail
+    assert await built.resolve(*requirements[::-1]) == lock, "in any order"
+    assert await Built(tmp_path).resolve(*requirements) == lock, "and in another process"
+
+
+async def test_nothing_to_install_needs_no_installer(built: Built) -> None:
+    lock = await built.resolve()
+    assert (lock.text, lock.packages, lock.python_version) == ("", [], interpreters.own().version)
+
+
+async def test_constraints_and_versions_tell_locks_apart(built: Built, tmp_path: Path) -> None:
     requirement = f"orc_unit_wheel @ {wheel(tmp_path).as_uri()}"
-    python = await environments.ensure([requirement], "")
-    script = "import orc_unit_wheel; print(orc_unit_wheel.VALUE)"
-    assert subprocess.run([python, "-I", "-c", script], capture_output=True, check=True).stdout == b"5\n"
-    assert await environments.ensure([], "") != python
+    with pytest.raises(OrcError) as caught:
+        await built.resolve(requirement, constraints=("orc_unit_wheel==2",))
+    assert caught.value.reason == "ENVIRONMENT_FAILED" and "orc-unit-wheel" in caught.value.message
+    assert (await built.resolve(requirement, constraints=("orc_unit_wheel==1",))).packages
 
 
-async def test_the_order_of_requirements_does_not_matter(tmp_path: Path) -> None:
-    environments = Environments(tmp_path / "root")
-    requirements = [f"orc_unit_wheel @ {wheel(tmp_path).as_uri()}", "nothing; python_version < '3'"]
-    assert await environments.ensure(requirements, "") == await environments.ensure(requirements[::-1], "")
+async def test_given_hashes_are_the_only_ones_that_are_taken(built: Built, tmp_path: Path) -> None:
+    file = wheel(tmp_path)
+    requirement, right = f"orc_unit_wheel @ {file.as_uri()}", hashlib.sha256(file.read_bytes()).hexdigest()
+    lock = await built.resolve(f"{requirement} --hash=sha256:{right}")
+    assert (await built.python(lock)).exists()
+    wrong = await built.resolve(f"{requirement} --hash=sha256:{'0' * 64}")
+    with pytest.raises(OrcError, match=r"(?i)hash"):
+        await built.python(wrong)
+
+
+async def test_a_python_that_is_not_there_is_told_with_those_that_are(built: Built) -> None:
+    with pytest.raises(OrcError) as caught:
+        await built.resolve(python_version="3.99")
+    assert caught.value.reason == "PYTHON_NOT_FOUND"
+    assert "3.99" in caught.value.message and interpreters.own().version in caught.value.message
+
+
+async def test_the_own_version_is_found_by_its_beginning(built: Built) -> None:
+    version = interpreters.own().version
+    for asked in (version, version.rpartition(".")[0]):
+        assert (await built.resolve(python_version=asked)).python_version == version
 
 
 @pytest.mark.parametrize(
-    ("requirements", "version", "words"),
+    "requirements",
     [
-        (["orc_unit_wheel @ file:///nowhere/orc_unit_wheel-1-py3-none-any.whl"], "", "nowhere"),
-        (["orc_unit_wheel==1", "orc_unit_wheel==2"], "", "orc-unit-wheel"),
-        (["--version"], "", "--version"),
+        ["orc_unit_wheel @ file:///nowhere/orc_unit_wheel-1-py3-none-any.whl"],
+        ["orc_unit_wheel==1", "orc_unit_wheel==2"],
     ],
+    ids=["missing", "conflict"],
 )
-async def test_a_requirement_that_fails_tells_why_and_leaves_nothing(
-    tmp_path: Path, requirements: list[str], version: str, words: str
-) -> None:
-    environments = Environments(tmp_path / "root")
-    with pytest.raises(OrcError) as caught:
-        await environments.ensure(requirements, version)
-    assert caught.value.reason == "ENVIRONMENT_FAILED"
-    assert words in caught.value.message and len(caught.value.message.splitlines()) <= 13
-    assert list((tmp_path / "root").iterdir()) == []
-    with pytest.raises(OrcError):
-        await environments.ensure(requirements, version)
+async def test_what_cannot_be_resolved_tells_why_and_leaves_nothing(built: Built, requirements: list[str]) -> None:
+    for _ in range(2):
+        with pytest.raises(OrcError) as caught:
+            await built.resolve(*requirements)
+        assert caught.value.reason == "ENVIRONMENT_FAILED"
+        assert "nowhere" in caught.value.message or "orc-unit-wheel" in caught.value.message
+        assert len(caught.value.message.splitlines()) <= 18
+    assert not built.root.exists() and not (built.root.parent / "locks").exists()
 
 
-async def test_a_python_that_is_not_there_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("UV_PYTHON_DOWNLOADS", "never")
-    with pytest.raises(OrcError, match=r"3\.99"):
-        await Environments(tmp_path / "root").ensure([], "3.99")
-    assert list((tmp_path / "root").iterdir()) == []
+# --- environments -----------------------------------------------------------------------------------------------------
 
 
-async def test_a_caller_that_goes_away_leaves_the_build_to_the_others(tmp_path: Path, index: SlowIndex) -> None:
-    environments = Environments(tmp_path / "root")
-    first = asyncio.create_task(environments.ensure([index.requirement], ""))
+async def test_parallel_callers_share_one_build(built: Built, tmp_path: Path) -> None:
+    held = await asyncio.gather(*(built.hold(locked()) for _ in range(5)))
+    (python,) = {environment.interpreter for environment in held}
+    for environment in held:
+        environment.release()
+    assert len(built.visible()) == 1 and list(built.root.glob(".building-*")) == []
+    assert Path(run(python, "import sys; print(sys.prefix)")) == python.parent.parent
+    before = python.lstat().st_ino
+    other = Built(tmp_path)
+    assert await other.python(locked()) == python
+    await other.environments.stop()
+    assert python.lstat().st_ino == before, "it isn't built again"
+
+
+async def test_what_is_locked_is_installed_and_compiled(built: Built, tmp_path: Path) -> None:
+    lock = await built.resolve(f"orc_unit_wheel @ {wheel(tmp_path).as_uri()}")
+    python = await built.python(lock)
+    assert run(python, "import orc_unit_wheel; print(orc_unit_wheel.VALUE)") == "5"
+    assert any("Installed" in line for line in built.told)
+    folder = python.parent.parent
+    await eventually((folder / "compiled.stamp").exists)
+    assert list(folder.glob("lib/python*/site-packages/__pycache__/orc_unit_wheel.*.pyc"))
+    assert await built.python(locked()) != python
+
+
+async def test_an_environment_that_somebody_has_emptied_is_built_again(built: Built) -> None:
+    python = await built.python(locked())
+    python.unlink()
+    assert (await built.python(locked())).exists()
+    shutil.rmtree(built.root)
+    assert (await built.python(locked())).exists()
+
+
+async def test_a_build_that_fails_leaves_nothing(built: Built) -> None:
+    with pytest.raises(OrcError, match="nowhere"):
+        await built.python(locked("orc_unit_wheel @ file:///nowhere/orc_unit_wheel-1-py3-none-any.whl"))
+    assert list(built.root.iterdir()) == []
+
+
+async def test_a_full_disk_is_told_and_leaves_nothing(tmp_path: Path, index: SlowIndex) -> None:
+    index.go_on.set()
+    small = tmp_path / "small"
+    small.mkdir()
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=4k", "tmpfs", small], capture_output=True, check=False
+    )
+    if mounted.returncode != 0:
+        pytest.skip("needs the right to mount")
+    try:
+        built = Built(small)
+        with pytest.raises(OrcError) as caught:
+            await built.python(locked(index.requirement))
+        assert caught.value.reason == "ENVIRONMENT_FAILED" and "space" in caught.value.message.lower()
+        assert not built.root.exists() or list(built.root.iterdir()) == []
+    finally:
+        subprocess.run(["umount", small], check=True)
+
+
+async def test_what_nobody_holds_is_removed_oldest_first(tmp_path: Path) -> None:
+    built = Built(tmp_path, Limits(size=1, age=1e9))
+    held = await built.hold(locked())
+    folder = held.interpreter.parent.parent
+    await eventually((folder / "compiled.stamp").exists)
+    await asyncio.to_thread(built.environments.collect)
+    assert held.interpreter.exists()
+    child = subprocess.Popen(["sleep", "60"], pass_fds=(held.fd,))  # as a pod that outlives the pod manager
+    held.release()
+    await asyncio.to_thread(built.environments.collect)
+    assert held.interpreter.exists()
+    child.kill()
+    child.wait()
+    await asyncio.to_thread(built.environments.collect)
+    assert list(built.root.iterdir()) == []
+    await built.environments.stop()
+
+
+# --- builders that go away --------------------------------------------------------------------------------------------
+
+
+async def test_a_caller_that_goes_away_leaves_the_build_to_the_others(built: Built, index: SlowIndex) -> None:
+    lock = locked(index.requirement)
+    first = asyncio.create_task(built.hold(lock))
     await eventually(index.asked.is_set)
-    second = asyncio.create_task(environments.ensure([index.requirement], ""))
+    second = asyncio.create_task(built.python(lock))
     await asyncio.sleep(0)
     first.cancel()
     await asyncio.gather(first, return_exceptions=True)
@@ -161,41 +296,61 @@ async def test_a_caller_that_goes_away_leaves_the_build_to_the_others(tmp_path: 
     assert (await second).exists()
 
 
-async def test_stopping_ends_builds_and_removes_what_they_made(tmp_path: Path, index: SlowIndex) -> None:
-    environments = Environments(tmp_path / "root")
-    build = asyncio.create_task(environments.ensure([index.requirement], ""))
+async def test_stopping_ends_builds_and_removes_what_they_made(built: Built, index: SlowIndex) -> None:
+    build = asyncio.create_task(built.hold(locked(index.requirement)))
     await eventually(index.asked.is_set)
-    await environments.stop()
+    await built.environments.stop()
     await asyncio.gather(build, return_exceptions=True)
-    assert build.cancelled() and list((tmp_path / "root").iterdir()) == []
+    assert build.cancelled() and list(built.root.iterdir()) == []
 
 
 SCRIPT = """
 import asyncio, sys
 from pathlib import Path
-from jac_orc.pod_manager.environments import Environments
-print(asyncio.run(Environments(Path(sys.argv[1])).ensure([sys.argv[2]], "")))
+from tests.feature.test_environments import Built, locked
+print(asyncio.run(Built(Path(sys.argv[1])).python(locked(sys.argv[2]))))
 """
 
 
 async def test_a_builder_that_is_killed_halfway_leaves_nothing_visible(tmp_path: Path, index: SlowIndex) -> None:
-    root = tmp_path / "root"
-    command = [sys.executable, "-c", SCRIPT, str(root), index.requirement]
-    builder = subprocess.Popen(command, start_new_session=True)
+    built = Built(tmp_path)
+    builder = subprocess.Popen([sys.executable, "-c", SCRIPT, str(tmp_path), index.requirement])
     await eventually(index.asked.is_set)
     installers = children(builder.pid)
-    assert installers and visible(root) == []
-    os.killpg(builder.pid, signal.SIGKILL)
+    assert installers and built.visible() == []
+    builder.kill()
     builder.wait()
-    assert visible(root) == []
+    await eventually(lambda: not any(running(pid) for pid in installers))
     index.go_on.set()
-    python = await Environments(root).ensure([index.requirement], "")
-    assert subprocess.run([python, "-I", "-c", "import orc_unit_wheel"], check=False).returncode == 0
+    python = await built.python(locked(index.requirement))
+    assert run(python, "import orc_unit_wheel") == ""
+    await eventually(lambda: len(list(built.root.iterdir())) == 1)  # what the killed one had begun is gone
+    await built.environments.stop()
+
+
+async def test_a_builder_may_be_killed_at_any_point(tmp_path: Path) -> None:
+    requirement = f"orc_unit_wheel @ {wheel(tmp_path).as_uri()}"
+    built = Built(tmp_path / "k")
+    for point in range(10):
+        builder = subprocess.Popen([sys.executable, "-c", SCRIPT, str(tmp_path / "k"), requirement], stdout=-1)
+        await eventually(lambda: list(built.root.glob("*")) or builder.poll() is not None)  # noqa: B023
+        await asyncio.sleep(point * 0.02)
+        builder.kill()
+        builder.communicate()
+        for name in built.visible():  # whatever is visible is whole
+            assert run(built.root / name / "bin" / "python", "import orc_unit_wheel") == ""
+            shutil.rmtree(built.root / name)
+    python = await built.python(locked(requirement))
+    assert run(python, "import orc_unit_wheel") == ""
+    await eventually((python.parent.parent / "compiled.stamp").exists)
+    built.environments.collect()
+    assert len(list(built.root.iterdir())) == 1
+    await built.environments.stop()
 
 
 async def test_builders_in_two_processes_may_race(tmp_path: Path, index: SlowIndex) -> None:
-    root = tmp_path / "root"
-    commands = [[sys.executable, "-c", SCRIPT, str(root), index.requirement] for _ in range(2)]
+    root = tmp_path / "built"
+    commands = [[sys.executable, "-c", SCRIPT, str(tmp_path), index.requirement] for _ in range(2)]
     builders = [subprocess.Popen(command, stdout=subprocess.PIPE) for command in commands]
     await eventually(lambda: len(list(root.glob(".building-*/bin/python"))) == 2)
     index.go_on.set()

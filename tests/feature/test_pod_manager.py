@@ -168,7 +168,7 @@ async def test_a_faulty_spec_tells_each_fault(manager: PodManager, fields: Any, 
 
 @pytest.mark.parametrize(
     "field",
-    [{"source": pb.ModuleSource(zip=b"x")}, {"resources": pb.Resources(cpu="1")}, {"secrets": ["a"]},
+    [{"resources": pb.Resources(cpu="1")}, {"secrets": ["a"]},
      {"autoscaling": pb.Autoscaling(max_replicas=2)}, {"expose": ["a*"]}],
     ids=lambda field: next(iter(field)),
 )  # fmt: skip

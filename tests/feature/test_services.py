@@ -161,6 +161,8 @@ def reading(method: MethodDescriptor) -> Any:
     answer = message_factory.GetMessageClass(method.output_type)
 
     async def unary(request: Any, context: Any) -> Any:
+        if method.client_streaming:
+            _ = [item async for item in request]
         return answer()
 
     async def stream(request: Any, context: Any) -> AsyncIterator[Any]:

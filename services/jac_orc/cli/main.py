@@ -12,6 +12,8 @@ from typing import Annotated
 import platformdirs
 import typer
 
+from jac_orc.cli import modules
+
 _STATE_DIR = platformdirs.user_state_path("jac-orc")
 _CACHE_DIR = platformdirs.user_cache_path("jac-orc")
 
@@ -60,6 +62,10 @@ def up(
     policy: Annotated[
         Path | None, typer.Option(help="A YAML file with the lists `allow` and `refuse` of modules.", dir_okay=False)
     ] = None,
+    spares: Annotated[
+        int,
+        typer.Option(help="Module servers that wait, so that a module starts at once; each takes some 31 MB.", min=0),
+    ] = 1,
     log_level: Annotated[LogLevel, typer.Option(help="The least level that is logged.")] = LogLevel.INFO,
 ) -> None:
     """Run everything on this machine: pod manager, Envoy, and modules as child processes. Ctrl-C stops it all."""
@@ -73,6 +79,7 @@ def up(
         cache_dir.absolute(),
         auto_deploy,
         policy,
+        spares,
         log_level.value,
     )
     try:
@@ -80,6 +87,9 @@ def up(
     except UsageError as failure:
         print(f"jac-orc up: {failure}", file=sys.stderr)
         sys.exit(2)
+
+
+modules.register(app)
 
 
 @app.command()

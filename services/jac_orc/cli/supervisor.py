@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import ctypes
 import signal
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-_LIBC = ctypes.CDLL(None)
-_PR_SET_PDEATHSIG = 1
+from jac_orc.core.processes import die_with_parent
+
 _FIRST_PAUSE = 0.1
 _LONGEST_PAUSE = 10.0
 _STABLE_AFTER = 10.0
@@ -35,7 +33,7 @@ class Child:
             # Started from the main thread, with whose end the kernel sends the signal (prctl(2)).
             self.process = await asyncio.create_subprocess_exec(
                 *self.command, env=dict(self.environment), stdin=asyncio.subprocess.DEVNULL, stdout=output,
-                stderr=output, pass_fds=self.pass_fds, start_new_session=True, preexec_fn=_die_with_parent,
+                stderr=output, pass_fds=self.pass_fds, start_new_session=True, preexec_fn=die_with_parent,
             )  # fmt: skip
 
     async def keep(self, say: Callable[[str], None]) -> None:
@@ -72,8 +70,3 @@ class Child:
 def describe(code: int) -> str:
     """An exit code in words."""
     return signal.Signals(-code).name if code < 0 else f"exit code {code}"
-
-
-def _die_with_parent() -> None:
-    if sys.platform == "linux":
-        _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)

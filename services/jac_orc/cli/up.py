@@ -25,6 +25,8 @@ from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import watchfiles
+
 from jac_orc.cli import envoy
 from jac_orc.cli.supervisor import Child, describe
 from jac_orc.core import config, logs
@@ -36,6 +38,7 @@ _START_SECONDS = 60.0
 _DRAIN_SECONDS = 10.0
 _STOP_SECONDS = 20.0
 _MAX_SOCKET_PATH = 100
+_TOGETHER_MS, _STEP_MS = 200, 50  # how long log lines are gathered
 _FIRST_CALL = (
     "curl -X POST 'http://127.0.0.1:{port}/run_module?module_name=numpy&method_name=array' "
     "-H 'Content-Type: application/json' -d '{{\"args\": [16, 20, 24], \"kwargs\": {{}}}}'"
@@ -57,6 +60,7 @@ class Options:
     cache_dir: Path
     auto_deploy: bool
     policy: Path | None
+    spares: int
     log_level: str
 
 
@@ -170,6 +174,7 @@ class System:
             "CACHE_DIR": str(options.cache_dir),
             "AUTO_DEPLOY": str(options.auto_deploy),
             "POLICY_FILE": str(options.policy or ""),
+            "SPARES": str(options.spares),
             "RUN_ID": uuid.uuid4().hex,
             "LOG_LEVEL": options.log_level,
             "LIFELINE_FD": str(self._other_end.fileno()),
@@ -315,12 +320,19 @@ class LogFollower:
             self._file(path).new_lines()
 
     async def follow(self) -> None:
-        """Prints new lines until cancelled."""
-        while True:
-            for path in sorted(self._directory.glob("*.log")):
-                for line in self._file(path).new_lines():
-                    emit(render(path.stem, line))
-            await asyncio.sleep(0.2)
+        """Prints new lines until cancelled; while nothing is written it does nothing, however many files there are."""
+        changes = watchfiles.awatch(self._directory, debounce=_TOGETHER_MS, step=_STEP_MS, recursive=False)
+        try:
+            self._print_new()
+            async for _ in changes:
+                self._print_new()
+        finally:
+            self._print_new()
+
+    def _print_new(self) -> None:
+        for path in sorted(self._directory.glob("*.log")):
+            for line in self._file(path).new_lines():
+                emit(render(path.stem, line))
 
     def _file(self, path: Path) -> LogFile:
         return self._files.setdefault(path.name, LogFile(path))

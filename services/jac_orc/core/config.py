@@ -38,6 +38,18 @@ def environment() -> dict[str, str]:
     return dict(os.environ)
 
 
+def replace_environment(environment: Mapping[str, str]) -> None:
+    """Makes this the process's environment."""
+    os.environ.clear()
+    os.environ.update(environment)
+
+
+def spare_fd() -> int | None:
+    """The socket over which this process, a spare one, is told what it shall be; None where it knows."""
+    text = os.environ.get("SPARE_FD", "")
+    return int(text) if text else None
+
+
 def load(settings: type[T], environ: Mapping[str, str] | None = None, prefix: str = "") -> T:
     """The settings, from the environment; a variable that isn't there or is empty leaves the field's default.
 

@@ -41,9 +41,10 @@ async def stop_requested(lifeline_fd: int | None) -> str:
     return await reason
 
 
-def notify(fd: int | None, message: Mapping[str, object]) -> None:
-    """Writes one JSON line to whoever started this process, if it asked, and closes the pipe."""
+def notify(fd: int | None, message: Mapping[str, object], *, last: bool = True) -> None:
+    """Writes one JSON line to whoever started this process, if it asked, and closes the pipe after the last one."""
     if fd is not None:
         with contextlib.suppress(BrokenPipeError):
             os.write(fd, json.dumps(message).encode() + b"\n")
-        os.close(fd)
+        if last:
+            os.close(fd)

@@ -1,7 +1,7 @@
 """Log lines as JSON, one a line: `time`, `level`, `stream`, `text`, and what else the record carries.
 
 Services write them to standard output; on one machine the pods write them to a file of bounded size too, from which
-the pod manager reads. `render` shows a line to people.
+the pod manager reads.
 """
 
 from __future__ import annotations
@@ -23,15 +23,14 @@ class JsonFormatter(logging.Formatter):
         text = record.getMessage()
         if record.exc_info:
             text += "\n" + self.formatException(record.exc_info)
-        line = {
-            "time": datetime.datetime.fromtimestamp(record.created, datetime.UTC).isoformat(timespec="milliseconds"),
-            "level": record.levelname.lower(),
-            "stream": getattr(record, "stream", "server"),
-            "text": text,
-        }
-        if call_id := getattr(record, "call_id", ""):
-            line["call_id"] = call_id
-        return json.dumps(line, ensure_ascii=False)
+        more = {"call_id": call_id} if (call_id := getattr(record, "call_id", "")) else {}
+        return render(record.created, record.levelname.lower(), getattr(record, "stream", "server"), text, **more)
+
+
+def render(time: float, level: str, stream: str, text: str, **more: str) -> str:
+    """A line; `time` is seconds since the epoch."""
+    moment = datetime.datetime.fromtimestamp(time, datetime.UTC).isoformat(timespec="milliseconds")
+    return json.dumps({"time": moment, "level": level, "stream": stream, "text": text, **more}, ensure_ascii=False)
 
 
 def set_up(level: str, file: Path | None = None) -> None:

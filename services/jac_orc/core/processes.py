@@ -7,11 +7,16 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import ctypes
 import os
 import signal
 import subprocess
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+
+_LIBC = ctypes.CDLL(None)
+_PR_SET_PDEATHSIG = 1
 
 
 class ManagedProcess:
@@ -80,6 +85,12 @@ class ManagedProcess:
         if self._child is not None:
             self._child.wait()  # returns at once: it has ended, and is reaped here
         self.ended.set()
+
+
+def die_with_parent() -> None:
+    """Has the kernel kill this process when the thread that started it ends (prctl(2)); Linux only."""
+    if sys.platform == "linux":
+        _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 def start_time(pid: int) -> int | None:

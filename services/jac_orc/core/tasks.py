@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
-from collections.abc import Coroutine
+from collections.abc import AsyncIterator, Coroutine
 from typing import Any
 from weakref import WeakValueDictionary
 
@@ -21,6 +22,29 @@ class NamedLocks:
 
     def __getitem__(self, name: str) -> asyncio.Lock:
         return self._locks.setdefault(name, asyncio.Lock())
+
+
+@contextlib.asynccontextmanager
+async def turn(turns: asyncio.Semaphore, longest: float) -> AsyncIterator[None]:
+    """Waits for one of the turns and holds it for the block, but no more than `longest` seconds.
+
+    What takes longer is likely waiting itself, and shall not keep others from their turns.
+    """
+    await turns.acquire()
+    held = True
+
+    def give_back() -> None:
+        nonlocal held
+        if held:
+            held = False
+            turns.release()
+
+    timer = asyncio.get_running_loop().call_later(longest, give_back)
+    try:
+        yield
+    finally:
+        timer.cancel()
+        give_back()
 
 
 class Tasks:

@@ -73,7 +73,12 @@ def _exception_data(failure: BaseException, depth: int) -> Document:
     ]
     while frames and "importlib" in frames[0].filename and frames[0].name in _IMPORT_FRAMES:
         frames.pop(0)
-    text = "".join(traceback.format_list(frames))
+    if isinstance(failure, SyntaxError):  # the file and the line are the exception's own
+        frames = [frame for frame in frames if "importlib" not in frame.filename]
+        place = traceback.format_exception_only(type(failure), failure)[:-1]
+    else:
+        place = []
+    text = "".join([*traceback.format_list(frames), *place])
     data: Document = {
         "type": qualified_name(type(failure)),
         "message": message[:MAX_MESSAGE_CHARS],

@@ -41,11 +41,12 @@ def main(descriptor: int, server: int) -> None:
 def load(link: Wire, output: Output) -> Calls:
     """Imports the module that the first frame names; ends the process where that fails.
 
-    The frame's document has `module`, `refused` (top-level names), `place` (what the ids of objects here begin with)
-    and the limits `max_answer`, `max_array`, `max_objects`, `max_object_bytes` (bytes, or how many) and `object_lease`
-    (seconds).
+    The frame's document has `module`, `folders` (where the user's own code is), `refused` (top-level names), `place`
+    (what the ids of objects here begin with) and the limits `max_answer`, `max_array`, `max_objects`,
+    `max_object_bytes` (bytes, or how many) and `object_lease` (seconds).
     """
     document: Any = json.loads(bytes(link.receive()[4]))
+    _add_folders(document["folders"])
     try:
         module = importlib.import_module(document["module"])
     except BaseException as failure:  # a module may well call sys.exit()
@@ -60,6 +61,13 @@ def load(link: Wire, output: Output) -> Calls:
     calls = Calls(link, output, Requests(names, objects, loop, document), loop)
     link.send(frame(wire.LOADED, body=json.dumps({"python": "%d.%d.%d" % sys.version_info[:3]}).encode()))
     return calls
+
+
+def _add_folders(folders: Any) -> None:
+    """Has the user's own code found before what is installed, and after the standard library, which others rely on."""
+    installed = [i for i, path in enumerate(sys.path) if path.endswith(("site-packages", "dist-packages"))]
+    place = installed[0] if installed else len(sys.path)
+    sys.path[place:place] = folders
 
 
 def _die_with(server: int) -> None:

@@ -17,9 +17,11 @@ from jac_orc.core.server import Server
 from jac_orc.core.tasks import Tasks
 from jac_orc.errors import OrcError, to_status
 from jac_orc.module_server.calls import Calls
+from jac_orc.module_server.guest_process import IdleGuest
 from jac_orc.module_server.peers import Peers, place_of
 from jac_orc.module_server.servicer import SERVICE, ModuleServicer
 from jac_orc.module_server.settings import Settings
+from jac_orc.module_server.spare import assigned
 
 logger = logging.getLogger(__name__)
 
@@ -27,24 +29,57 @@ _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
 _KEPT_BYTES = 32 * 1024 * 1024
 
 
-async def serve(settings: Settings) -> int:
+async def run(spare_fd: int | None) -> int:
+    """Serves until told to stop, a spare one once it has been told what; returns the exit code."""
+    idle: IdleGuest | None = None
+    if spare_fd is not None:
+        told = asyncio.create_task(assigned(spare_fd))
+        stop = asyncio.create_task(lifecycle.stop_requested(None))
+        await asyncio.wait([told, stop], return_when=asyncio.FIRST_COMPLETED)
+        idle = told.result() if told.done() else None
+        if idle is None:
+            told.cancel()
+            stop.cancel()
+            return 0
+        stop.cancel()
+    try:
+        settings = config.load(Settings)
+    except config.ConfigurationError as failure:
+        print(f"module server: {failure}", file=sys.stderr)
+        return 2
+    logs.set_up(settings.log_level, Path(settings.log_file) if settings.log_file else None)
+    if idle is not None and not fits(idle, settings):
+        await idle.stop()
+        idle = None
+    return await serve(settings, idle)
+
+
+def fits(idle: IdleGuest, settings: Settings) -> bool:
+    """Whether a guest that was started ahead is as one that is started now would be."""
+    variables = any(name.startswith(config.MODULE_ENV_PREFIX) for name in config.environment())
+    return idle.python == settings.guest_python and not variables and idle.process.returncode is None
+
+
+async def serve(settings: Settings, idle: IdleGuest | None = None) -> int:
     """Serves until told to stop; returns the exit code."""
-    lifecycle.keep_private(settings.lifeline_fd, settings.notify_fd)
+    lifecycle.keep_private(settings.lifeline_fd, settings.notify_fd, settings.environment_fd)
     stop = asyncio.create_task(lifecycle.stop_requested(settings.lifeline_fd))
+    gone = asyncio.Event()
     tasks = Tasks()
     server = Server()
 
     def on_serving(serving: bool) -> None:
         tasks.start(server.set_serving(serving))
 
-    calls = Calls(settings, on_serving=on_serving)
+    calls = Calls(settings, on_serving, gone.set)
     peers = Peers(settings.module_name, settings.pod_manager_url)
     server.register(SERVICE, ModuleServicer(calls, peers, settings.timeout), raw=True)
     port = await server.start(f"{settings.host}:{settings.port}")
     logger.info("listening on %s:%d, importing %s", settings.host, port, settings.module_name)
+    lifecycle.notify(settings.notify_fd, {"importing": settings.module_name}, last=False)
 
     place = place_of(settings.module_name, await asyncio.to_thread(_address, settings), port)
-    starting = asyncio.create_task(calls.start(place))
+    starting = asyncio.create_task(calls.start(place, idle))
     await asyncio.wait([starting, stop], return_when=asyncio.FIRST_COMPLETED)
     exit_code = 0
     if starting.done() and (failure := starting.exception()) is not None:
@@ -57,8 +92,15 @@ async def serve(settings: Settings) -> int:
         await server.set_serving(True)
         logger.info("serving %s", settings.module_name)
         lifecycle.notify(settings.notify_fd, {"port": port})
-        logger.info("stopping: %s", await stop)
-        await drain(server, settings)
+        broken = asyncio.create_task(gone.wait())
+        await asyncio.wait([stop, broken], return_when=asyncio.FIRST_COMPLETED)
+        broken.cancel()
+        if stop.done():
+            logger.info("stopping: %s", stop.result())
+            await drain(server, settings)
+        else:
+            logger.error("the module's environment is gone: ending, so that it is made again")
+            exit_code = 1
     starting.cancel()
     stop.cancel()
     await asyncio.gather(starting, return_exceptions=True)
@@ -100,15 +142,9 @@ def _keep_freed_memory() -> None:
 
 def main() -> None:
     """Runs the server with settings from the environment."""
-    try:
-        settings = config.load(Settings)
-    except config.ConfigurationError as failure:
-        print(f"module server: {failure}", file=sys.stderr)
-        sys.exit(2)
     _keep_freed_memory()
-    logs.set_up(settings.log_level, Path(settings.log_file) if settings.log_file else None)
     try:
-        sys.exit(uvloop.run(serve(settings)))
+        sys.exit(uvloop.run(run(config.spare_fd())))
     except OSError as failure:
         logger.error("%s", failure)
         sys.exit(2)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import os
 from collections import deque
 from collections.abc import AsyncGenerator, Callable
 from functools import partial
@@ -19,7 +20,7 @@ from jac_orc.errors import OrcError, error
 from jac_orc.guest.wire import CREDIT_AT_FIRST, END
 from jac_orc.module_server.frames import FrameError
 from jac_orc.module_server.guest_errors import ObjectElsewhere
-from jac_orc.module_server.guest_process import Guest, Receiver
+from jac_orc.module_server.guest_process import Guest, IdleGuest, Receiver
 from jac_orc.module_server.settings import Settings
 
 logger = logging.getLogger(__name__)
@@ -33,10 +34,15 @@ _CREDIT_STEP = CREDIT_AT_FIRST // 2
 class Calls:
     """Runs calls in guests, as many at a time and as many waiting as the settings allow."""
 
-    def __init__(self, settings: Settings, on_serving: Callable[[bool], None]) -> None:
+    def __init__(
+        self, settings: Settings, on_serving: Callable[[bool], None], on_gone: Callable[[], None] = lambda: None
+    ) -> None:
+        """`on_serving` is told whether there is a guest, `on_gone` that the interpreter is no longer there."""
+        self._on_gone = on_gone
         self._settings = settings
         self._on_serving = on_serving
         self._place = ""
+        self._idle: IdleGuest | None = None
         self._free = settings.max_concurrency
         self._queue: deque[Call] = deque()
         self._guests: list[Guest] = []
@@ -45,12 +51,14 @@ class Calls:
         self._failure: OrcError | None = None
         self._tasks = Tasks()
 
-    async def start(self, place: str) -> None:
+    async def start(self, place: str, idle: IdleGuest | None = None) -> None:
         """Starts the guests; raises OrcError where the module can't be imported.
 
-        `place` is what the ids of objects begin with that any guest of this pod makes.
+        `place` is what the ids of objects begin with that any guest of this pod makes, `idle` a guest that has been
+        started ahead.
         """
         self._place = place
+        self._idle = idle
         for _ in range(self._settings.workers):
             guest = await self._new_guest()
             self._add(guest)
@@ -181,7 +189,8 @@ class Calls:
 
     async def _new_guest(self) -> Guest:
         self._last_guest += 1
-        return await Guest.start(self._settings, self._last_guest, f"{self._place}-{self._last_guest}")
+        idle, self._idle = self._idle, None
+        return await Guest.start(self._settings, self._last_guest, f"{self._place}-{self._last_guest}", idle)
 
     def _add(self, guest: Guest) -> None:
         self._guests.append(guest)
@@ -218,6 +227,8 @@ class Calls:
             except OrcError as failure:
                 logger.error("the module can't be started again: %s", failure.message)
                 self._failure = failure
+                if not await asyncio.to_thread(os.path.exists, self._settings.guest_python):
+                    self._on_gone()
                 if not self._guests:
                     waiting, self._queue = self._queue, deque()
                     text = f"the module can't be started again: {failure.message}"

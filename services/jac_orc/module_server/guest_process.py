@@ -56,6 +56,39 @@ class Receiver(Protocol):
         ...
 
 
+class IdleGuest:
+    """A guest's process that has loaded nothing yet, and this side's end of its wire."""
+
+    def __init__(self, python: str, process: asyncio.subprocess.Process, wire_end: socket.socket) -> None:
+        self.python = python
+        self.process = process
+        self.socket = wire_end
+
+    @classmethod
+    async def start(cls, python: str) -> IdleGuest:
+        """Starts one with this interpreter; raises OrcError where there is none."""
+        ours, theirs = socket.socketpair()
+        ours.setblocking(False)
+        for end in (ours, theirs):
+            end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SOCKET_BUFFER)  # as much of it as the system allows
+        with contextlib.ExitStack() as unless_started, theirs:
+            unless_started.enter_context(ours)
+            process = await _run(
+                python, "-I", "-u", str(GUEST), str(theirs.fileno()), str(os.getpid()),
+                pass_fds=(theirs.fileno(),), env=_environment(), start_new_session=True,
+                stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
+            )  # fmt: skip
+            unless_started.pop_all()
+        return cls(python, process, ours)
+
+    async def stop(self) -> None:
+        """Ends it."""
+        self.socket.close()
+        with contextlib.suppress(ProcessLookupError):
+            self.process.kill()
+        await self.process.communicate()
+
+
 class Guest(asyncio.Protocol):
     """A running guest; `start` makes one."""
 
@@ -85,26 +118,17 @@ class Guest(asyncio.Protocol):
         """Done when the process has ended."""
 
     @classmethod
-    async def start(cls, settings: Settings, number: int, place: str) -> Guest:
+    async def start(cls, settings: Settings, number: int, place: str, idle: IdleGuest | None = None) -> Guest:
         """Starts a guest and loads the module; raises OrcError (MODULE_IMPORT_FAILED) where that fails.
 
-        `number` is this guest's among all that the pod has had, `place` what the ids of its objects begin with.
+        `number` is this guest's among all that the pod has had, `place` what the ids of its objects begin with, `idle`
+        one that has been started ahead.
         """
-        ours, theirs = socket.socketpair()
-        ours.setblocking(False)
-        for end in (ours, theirs):
-            end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SOCKET_BUFFER)  # as much of it as the system allows
-        with contextlib.ExitStack() as unless_started, theirs:
-            unless_started.enter_context(ours)
-            process = await _run(
-                settings.guest_python, "-I", "-u", str(GUEST), str(theirs.fileno()), str(os.getpid()),
-                pass_fds=(theirs.fileno(),), env=_environment(), start_new_session=True,
-                stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
-            )  # fmt: skip
-            unless_started.pop_all()
-        guest = cls(number, process, settings)
+        if idle is None:
+            idle = await IdleGuest.start(settings.guest_python)
+        guest = cls(number, idle.process, settings)
         try:
-            await asyncio.get_running_loop().create_connection(lambda: guest, sock=ours)
+            await asyncio.get_running_loop().create_connection(lambda: guest, sock=idle.socket)
             await guest._load(place)
         except BaseException:
             await guest.stop()
@@ -115,7 +139,8 @@ class Guest(asyncio.Protocol):
         settings = self._settings
         name, timeout = settings.module_name, settings.import_timeout
         document = {
-            "module": name, "refused": settings.refused, "place": place, "max_answer": settings.max_answer_bytes,
+            "module": name, "folders": list(filter(None, settings.source_folders.split(os.pathsep))),
+            "refused": settings.refused, "place": place, "max_answer": settings.max_answer_bytes,
             "max_array": settings.max_array_bytes, "max_objects": settings.max_objects,
             "max_object_bytes": settings.max_object_bytes, "object_lease": settings.object_lease,
         }  # fmt: skip
@@ -124,7 +149,7 @@ class Guest(asyncio.Protocol):
             async with asyncio.timeout(timeout):
                 kind, _, body = await self._loaded
         except TimeoutError:
-            text = f"importing {name} took longer than the {timeout:g} s that the setting IMPORT_TIMEOUT allows"
+            text = f"importing {name} took longer than the {timeout:g} s that its `import_timeout` allows"
             raise error("MODULE_IMPORT_FAILED", text) from None
         except OrcError as failure:
             text = f"importing {name} failed: {failure.message}"

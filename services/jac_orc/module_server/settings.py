@@ -22,6 +22,10 @@ class Settings:
     """`HOST:PORT` of the pod manager, which is asked where an object's pod is; None: it can't be asked."""
     guest_python: str = sys.executable
     """The interpreter of the module's own environment, which runs the guests."""
+    source_folders: str = ""
+    """Folders from which the module is imported before any of its environment, separated as those in PATH."""
+    environment_fd: int | None = None
+    """Holds the environment as long as this process lives; None: nobody removes it."""
     workers: int = 1
     """How many guests run the module's code."""
     max_concurrency: int = 16

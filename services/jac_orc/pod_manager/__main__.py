@@ -17,13 +17,15 @@ from jac_orc.pod_manager import policy
 from jac_orc.pod_manager.activator import Activator
 from jac_orc.pod_manager.backends.base import Backend
 from jac_orc.pod_manager.backends.local import LocalBackend
-from jac_orc.pod_manager.environments import Environments
+from jac_orc.pod_manager.environments import Environments, Limits
 from jac_orc.pod_manager.health import HealthServicer
+from jac_orc.pod_manager.locks import Locks
 from jac_orc.pod_manager.modules import Modules
 from jac_orc.pod_manager.publisher import Publisher
 from jac_orc.pod_manager.rest import RestServicer
 from jac_orc.pod_manager.servicer import PodManagerServicer
 from jac_orc.pod_manager.settings import Settings
+from jac_orc.pod_manager.sources import SourceLimits, Sources
 from jac_orc.pod_manager.xds import resources
 from jac_orc.pod_manager.xds.server import XdsServer
 from jac_orc.pod_manager.xds.snapshot import Snapshot
@@ -42,13 +44,13 @@ _XDS_OPTIONS = (
 class PodManager:
     """All parts of the pod manager, wired."""
 
-    def __init__(self, settings: Settings, allowed: policy.Policy, backend: Backend) -> None:
+    def __init__(self, settings: Settings, allowed: policy.Policy, backend: Backend, sources: Sources) -> None:
         self._settings = settings
         self._modules = Modules(backend, allowed, auto_deploy=settings.auto_deploy)
         module_service = module_pb2.DESCRIPTOR.services_by_name["ModuleService"]
         self._activator = Activator(module_service, self._modules)
         self._server = Server(HealthServicer(backend))
-        native = PodManagerServicer(self._modules)
+        native = PodManagerServicer(self._modules, sources)
         self._server.register(pod_manager_pb2.DESCRIPTOR.services_by_name["PodManagerService"], native)
         rest = rest_pb2.DESCRIPTOR.services_by_name["PodManagerRestService"]
         self._server.register(rest, RestServicer(native, self._modules))
@@ -90,13 +92,19 @@ async def serve(settings: Settings, allowed: policy.Policy) -> None:
     """Runs until told to stop."""
     lifecycle.keep_private(settings.lifeline_fd, settings.notify_fd)
     stop = asyncio.create_task(lifecycle.stop_requested(settings.lifeline_fd))
-    environments = Environments(settings.cache_dir / "environments")
-    await asyncio.to_thread(environments.remove_abandoned)
+    limits = SourceLimits(settings.source_archive_bytes, settings.source_unpacked_bytes, settings.source_files)
+    sources = Sources(settings.state_dir / "sources", limits)
+    environments = Environments(
+        settings.cache_dir / "environments",
+        Locks(settings.state_dir / "locks", sources, settings.install_timeout),
+        Limits(settings.cache_bytes, settings.cache_days * 86_400),
+        timeout=settings.install_timeout,
+    )
     backend = LocalBackend(
-        settings.state_dir, environments, settings.run_id, settings.lifeline_fd, allowed.refused,
-        f"{settings.host}:{settings.port}",
+        settings.state_dir, environments, sources, settings.run_id, settings.lifeline_fd, allowed.refused,
+        f"{settings.host}:{settings.port}", settings.spares,
     )  # fmt: skip
-    manager = PodManager(settings, allowed, backend)
+    manager = PodManager(settings, allowed, backend, sources)
     await backend.start()
     await manager.start()
     bootstrap = settings.state_dir / "envoy.json"

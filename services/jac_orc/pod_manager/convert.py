@@ -9,17 +9,20 @@ from google.protobuf import timestamp_pb2
 from google.rpc import error_details_pb2
 
 from jac_orc.errors import error, to_status
-from jac_orc.pod_manager.distributions import default_requirements
 from jac_orc.pod_manager.model import LogLine, Module, ModuleSpec, Pod, check_name, violations
+from jac_orc.pod_manager.sources import SourceRef
 from jac_orc.v1 import pod_manager_pb2 as pb
 
 # Fields of the wire that this version doesn't act on: asking for one is refused, never ignored.
 _MOST_FAULTS = 10  # more don't fit into a response's headers, and nobody mends more at a time
-_NOT_YET = ("source", "resources", "secrets", "autoscaling", "expose")
+_NOT_YET = ("resources", "secrets", "autoscaling", "expose")
 
 
 def spec_from(message: pb.ModuleSpec) -> ModuleSpec:
-    """The spec with its defaults filled in; raises OrcError for a faulty one, one field violation per fault."""
+    """The spec with its defaults filled in; raises OrcError for a faulty one, one field violation per fault.
+
+    A source must be an uploaded one by now (`uploads.store`).
+    """
     check_name(message.module_name)
     unsupported = [field.name for field, _ in message.ListFields() if field.name in _NOT_YET]
     if unsupported:
@@ -30,11 +33,18 @@ def spec_from(message: pb.ModuleSpec) -> ModuleSpec:
         for field in ("replicas", "workers", "max_concurrency", "queue")
         if message.HasField(field)
     }
-    if message.HasField("timeout"):
-        given["timeout"] = message.timeout.seconds + message.timeout.nanos / 1e9
+    for field in ("timeout", "import_timeout"):
+        if message.HasField(field):
+            duration = getattr(message, field)
+            given[field] = duration.seconds + duration.nanos / 1e9
+    source = None
+    if message.HasField("source"):
+        source = SourceRef(message.source.uploaded.digest, message.source.uploaded.file_name)
     spec = ModuleSpec(
         module_name=message.module_name,
-        requirements=tuple(message.requirements) or default_requirements(message.module_name),
+        requirements=tuple(message.requirements),
+        constraints=tuple(message.constraints),
+        source=source,
         env=dict(message.env),
         python_version=message.python_version,
         labels=dict(message.labels),
@@ -70,8 +80,13 @@ def spec_message(spec: ModuleSpec) -> pb.ModuleSpec:
         queue=spec.queue,
         python_version=spec.python_version,
         labels=dict(spec.labels),
+        constraints=spec.constraints,
     )
     message.timeout.FromTimedelta(datetime.timedelta(seconds=spec.timeout))
+    message.import_timeout.FromTimedelta(datetime.timedelta(seconds=spec.import_timeout))
+    if spec.source is not None:
+        uploaded = pb.UploadedSource(digest=spec.source.digest, file_name=spec.source.file_name)
+        message.source.uploaded.CopyFrom(uploaded)
     return message
 
 
@@ -103,12 +118,17 @@ def module_message(module: Module) -> pb.Module:
             pods=[_pod_message(pod) for pod in module.pods],
             ready_replicas=len(module.ready),
             observed_generation=module.observed_generation,
+            progress=module.progress,
         ),
         uid=module.uid,
         generation=module.generation,
         create_time=_timestamp(module.create_time),
         update_time=_timestamp(module.update_time),
     )
+    if module.lock is not None:
+        message.status.environment.python_version = module.lock.python_version
+        message.status.environment.packages.extend(module.lock.packages)
+        message.status.environment.digest = module.lock.digest
     if module.error is not None:
         message.status.error.CopyFrom(to_status(module.error))
     return message

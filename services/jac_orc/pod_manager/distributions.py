@@ -1,63 +1,257 @@
-"""Which distribution provides an import name, where the two differ.
+"""Which distribution provides a module, by what others keep; and which names look mistyped.
 
-The names below are the distributions' own choice and stable; for any other name the distribution is called as the
-module is, which the index's name rules (PEP 503) make true for the great majority.
+Anybody can put a distribution into an index under a name that is free, and some wait under the likely misspellings of
+known ones. So a module whose distribution isn't known, but is called almost as one that is, isn't installed on a guess:
+whoever means it says so by `requirements`. Any other unknown name is taken as it is, and the index decides.
+
+`data/` has a line for each well-known distribution, with the names it is imported by where these aren't just its own.
+requirements/import_names.py makes it.
 """
 
 from __future__ import annotations
 
+import re
+import sys
+from collections import defaultdict
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from functools import cache
+from importlib.resources import files
+
+from packaging.utils import canonicalize_name
+
+from jac_orc.errors import OrcError, error
 from jac_orc.pod_manager.model import is_standard_library
 
-_PROVIDED_BY = {
-    "Crypto": "pycryptodome",
-    "Cryptodome": "pycryptodomex",
-    "Levenshtein": "levenshtein",
-    "MySQLdb": "mysqlclient",
-    "OpenSSL": "pyopenssl",
-    "PIL": "pillow",
-    "attr": "attrs",
-    "bs4": "beautifulsoup4",
-    "cairo": "pycairo",
-    "cv2": "opencv-python-headless",
-    "dateutil": "python-dateutil",
-    "docx": "python-docx",
-    "dotenv": "python-dotenv",
-    "fitz": "pymupdf",
-    "git": "gitpython",
-    "github": "pygithub",
+# What the data lacks or has otherwise, by import name; a dotted one goes before those that it lies in.
+_CORRECTIONS = {
+    # Its files are airflow-core's alone; this brings airflow.sdk and what else belongs to it.
+    "airflow": "apache-airflow",
+    # In namespaces: parts whose distributions are called otherwise, and what belongs to the namespace itself.
+    "aws_cdk": "aws-cdk-lib",
+    "databricks.sql": "databricks-sql-connector",
+    "dbt": "dbt-core",
+    "google.api": "googleapis-common-protos",
+    "google.cloud.sql.connector": "cloud-sql-python-connector",
+    "google.longrunning": "googleapis-common-protos",
+    "google.oauth2": "google-auth",
     "google.protobuf": "protobuf",
-    "grpc": "grpcio",
-    "jose": "python-jose",
-    "jwt": "pyjwt",
-    "lxml_html_clean": "lxml-html-clean",
-    "magic": "python-magic",
+    "google.rpc": "googleapis-common-protos",
+    "google.type": "googleapis-common-protos",
+    "opentelemetry": "opentelemetry-api",
+    "snowflake.connector": "snowflake-connector-python",
+    "snowflake.ml": "snowflake-ml-python",
+    "snowflake.snowpark": "snowflake-snowpark-python",
+    # A server has no display library.
+    "cv2": "opencv-python-headless",
+    # The same, maintained; fpdf's last version is of 2015.
+    "fpdf": "fpdf2",
+    # pigar takes it for PyGObject, which is no module.
+    "gi": "pygobject",
+    # Chroma's fork is downloaded more, by Chroma.
+    "hnswlib": "hnswlib",
+    # pigar has it of basemap only, which adds to it.
     "mpl_toolkits": "matplotlib",
-    "multipart": "python-multipart",
-    "nacl": "pynacl",
-    "pkg_resources": "setuptools",
-    "pptx": "python-pptx",
-    "psycopg2": "psycopg2-binary",
+    # 82 has removed it.
+    "pkg_resources": "setuptools<82",
+    # pigar doesn't have this one.
     "pylab": "matplotlib",
-    "rest_framework": "djangorestframework",
-    "serial": "pyserial",
-    "skimage": "scikit-image",
-    "sklearn": "scikit-learn",
-    "slugify": "python-slugify",
-    "socks": "pysocks",
-    "telegram": "python-telegram-bot",
-    "usb": "pyusb",
+    # One of sixty; the data has none of these.
     "win32api": "pywin32",
-    "yaml": "pyyaml",
-    "zmq": "pyzmq",
 }
+
+# Namespaces within namespaces. The distributions `google-cloud` and `azure-mgmt` are dead collections.
+_INNER_NAMESPACES = frozenset({"azure.mgmt", "google.cloud"})
+
+# A name is taken for a misspelling if it or what is meant has so many characters; shorter ones are all alike. In a name
+# shorter than the second number two faults are too many, and so are two with the first character among them.
+_MIN_CHARS = 5
+_MIN_CHARS_TWO_FAULTS = 10
+_MOST_NEAR = 3
+_API_VERSION = re.compile(r"_v\d+\w*\Z")
+
+
+@dataclass(frozen=True)
+class Guess:
+    """What a module's distribution is taken to be."""
+
+    requirement: str
+    """`pillow`; empty for the standard library."""
+    known: bool
+    """By the data; False: it is only called as the module is."""
+
+
+@dataclass(frozen=True)
+class _Known:
+    """The data."""
+
+    provider: dict[str, str] = field(default_factory=dict)
+    """The distribution by import name."""
+    import_names: dict[str, list[str]] = field(default_factory=dict)
+    """The import names by distribution, its own first."""
+    namespaces: set[str] = field(default_factory=set)
+    """Top-level names that several distributions share."""
+    parts: dict[str, str] = field(default_factory=dict)
+    """What provides a part of a namespace, by its name without hyphens."""
+
+
+def guess(module_name: str) -> Guess:
+    """What provides the module.
+
+    Raises OrcError for a name that is likely mistyped, and for a namespace that isn't any one distribution's.
+    """
+    if is_standard_library(module_name):
+        return Guess("", known=True)
+    known = _known()
+    segments = module_name.split(".")
+    for length in range(len(segments), 0, -1):
+        name = ".".join(segments[:length])
+        found = _CORRECTIONS.get(name) or known.provider.get(name)
+        if not found and length > 1 and segments[0] in known.namespaces and name not in _INNER_NAMESPACES:
+            found = known.parts.get(canonicalize_name(_API_VERSION.sub("", name)).replace("-", ""))
+        if found:
+            return Guess(found, known=True)
+    if module_name in known.namespaces | _INNER_NAMESPACES:
+        text = f"several distributions share {module_name}; name a module in it, or the distribution by `requirements`"
+        raise error("DISTRIBUTION_UNKNOWN", text, {"module": module_name, "near": ""})
+    # By convention the distribution of a namespace's part is called as the part: `zope-event`, `google-cloud-storage`.
+    depth = 1 if segments[0] not in known.namespaces else 3 if ".".join(segments[:2]) in _INNER_NAMESPACES else 2
+    name = "-".join(segments[:depth])
+    distribution = canonicalize_name(name)
+    if distribution in known.import_names:
+        return Guess(distribution, known=True)
+    likely = _likely_meant(distribution)
+    if likely:
+        raise _mistyped(module_name, name, likely)
+    return Guess(name, known=False)
+
+
+def near(module_name: str) -> list[str]:
+    """The well-known names that are nearest to the module's, as they are imported; at most three."""
+    top_level = module_name.partition(".")[0]
+    name = canonicalize_name(top_level)
+    found = sorted(_within(name, 2 if len(name) > _MIN_CHARS else 1, _all_names()))
+    suggestions = dict.fromkeys(suggestion for _, _, _, suggestion in found if suggestion != top_level)
+    return list(suggestions)[:_MOST_NEAR]
 
 
 def default_requirements(module_name: str) -> tuple[str, ...]:
-    """The requirements of a module whose spec names none: empty for the standard library, else its distribution."""
-    if is_standard_library(module_name):
-        return ()
-    segments = module_name.split(".")
-    for length in range(len(segments), 0, -1):
-        if found := _PROVIDED_BY.get(".".join(segments[:length])):
-            return (found,)
-    return (segments[0],)
+    """The requirements of a module whose spec names none: empty for the standard library, else its distribution.
+
+    Raises OrcError as `guess` does.
+    """
+    requirement = guess(module_name).requirement
+    return (requirement,) if requirement else ()
+
+
+def _mistyped(module_name: str, name: str, likely: list[str]) -> OrcError:
+    provider = {each: _known().provider.get(each, each) for each in likely}
+    meant = [each if canonicalize_name(each) == provider[each] else f"{each} (of {provider[each]})" for each in likely]
+    text = f"no distribution is known to provide {module_name}; did you mean {' or '.join(meant)}?"
+    text += f' If {name} is meant, create the module with `requirements: ["{name}"]`'
+    return error("DISTRIBUTION_UNKNOWN", text, {"module": module_name, "near": ",".join(likely)})
+
+
+def _likely_meant(name: str) -> list[str]:
+    """The popular names of which this one, itself unknown, is likely a misspelling."""
+    faults = 2 if len(name) >= _MIN_CHARS_TWO_FAULTS else 1
+    found = sorted(_within(name, faults, _popular_names(), _MIN_CHARS))
+    suggestions = dict.fromkeys(meant for distance, _, other, meant in found if distance < 2 or other[0] == name[0])
+    return list(suggestions)[:_MOST_NEAR]
+
+
+@cache
+def _known() -> _Known:
+    """Both files."""
+    known = _Known()
+    for file in ("popular.txt", "further.txt"):
+        for distribution, names in _lines(file):
+            own = [name for name in names if canonicalize_name(name) == distribution]
+            known.import_names.setdefault(distribution, own + [name for name in names if name not in own])
+            for name in names:
+                if name.endswith("."):
+                    known.namespaces.add(name[:-1])
+                    known.parts[distribution.replace("-", "")] = distribution
+                else:
+                    known.provider.setdefault(name, distribution)
+    return known
+
+
+def _lines(file: str) -> Iterator[tuple[str, list[str]]]:
+    """The distributions of a file, each with its import names; with a dot at the end those of namespaces."""
+    text = (files("jac_orc.pod_manager") / "data" / file).read_text("utf-8")
+    for line in text.splitlines():
+        if not line.startswith("#"):
+            distribution, *names = line.split()
+            yield distribution, [] if names == ["-"] else names or [distribution.replace("-", "_")]
+
+
+# Names to search, by their length: normalised, a bit for each character in it, how far back among equally near ones,
+# and what to suggest for it.
+_Searchable = dict[int, list[tuple[str, int, int, str]]]
+
+
+@cache
+def _popular_names() -> _Searchable:
+    """What is often meant and so likely to be mistyped: popular distributions, their imports, the standard library."""
+    return _searchable([{distribution for distribution, _ in _lines("popular.txt")}])
+
+
+@cache
+def _all_names() -> _Searchable:
+    popular = {distribution for distribution, _ in _lines("popular.txt")}
+    return _searchable([popular, set(_known().import_names) - popular])
+
+
+def _searchable(tiers: list[set[str]]) -> _Searchable:
+    meant: dict[str, tuple[int, str]] = {}
+    for tier, distributions in enumerate(tiers):
+        for distribution in sorted(distributions):
+            names = [name for name in _known().import_names[distribution] if not name.endswith(".")]
+            for name in names:
+                meant.setdefault(canonicalize_name(name), (tier, name))
+            meant.setdefault(distribution, (tier + len(tiers), names[0] if names else distribution))
+    for name in sys.stdlib_module_names:
+        if not name.startswith("_"):
+            meant.setdefault(canonicalize_name(name), (len(tiers), name))
+    found: _Searchable = defaultdict(list)
+    for name, (order, suggestion) in meant.items():
+        found[len(name)].append((name, _characters(name), order, suggestion))
+    return found
+
+
+def _within(name: str, faults: int, names: _Searchable, min_chars: int = 0) -> Iterator[tuple[int, int, str, str]]:
+    """All names at most so far away: how far, how far back, the name, and what to suggest for it."""
+    characters = _characters(name)
+    for length in range(len(name) - faults, len(name) + faults + 1):
+        allowed = faults if max(length, len(name)) >= min_chars else 0
+        for other, others, order, suggestion in names.get(length, ()):
+            # A fault changes at most two characters' presence: this tells most names apart, and quickly.
+            if (characters ^ others).bit_count() <= 2 * allowed:
+                distance = _distance(name, other, allowed)
+                if distance <= allowed:
+                    yield distance, order, other, suggestion
+
+
+def _characters(name: str) -> int:
+    bits = 0
+    for char in name:
+        bits |= 1 << (ord(char) & 63)
+    return bits
+
+
+def _distance(a: str, b: str, most: int) -> int:
+    """How many characters are wrong, missing, too many or changed with their neighbour; ends early beyond `most`."""
+    before: list[int] = []
+    row = list(range(len(b) + 1))
+    for i, x in enumerate(a, 1):
+        now = [i]
+        for j, y in enumerate(b, 1):
+            cost = min(row[j] + 1, now[j - 1] + 1, row[j - 1] + (x != y))
+            if i > 1 and j > 1 and x == b[j - 2] and y == a[i - 2]:
+                cost = min(cost, before[j - 2] + 1)
+            now.append(cost)
+        if min(now) > most:
+            return most + 1
+        before, row = row, now
+    return row[-1]

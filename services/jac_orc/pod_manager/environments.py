@@ -1,107 +1,252 @@
-"""Python environments, built once per content hash.
+"""Python environments, built once per lock.
 
-An environment is built aside, under a name that nothing looks up, and renamed to its hash when it is complete, so that
-a half-built one is never seen. Builders of the same hash in several processes may race: the first rename wins.
+An environment is built aside, under a name that nothing looks up, and renamed to its lock's digest when it is complete,
+so that a half-built one is never seen. Builders of the same one in several processes may race: the first rename wins.
+Whoever uses one holds its folder by a shared lock (flock), which pods inherit; only what nobody holds is removed.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import hashlib
-import json
+import errno
+import fcntl
 import logging
 import os
-import platform
 import shutil
+import time
 import uuid
-from collections.abc import Sequence
+from collections.abc import Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 
-import uv
-
-from jac_orc.core.processes import start_time
+from jac_orc.core.processes import die_with_parent, start_time
+from jac_orc.core.tasks import Tasks
 from jac_orc.errors import error
+from jac_orc.pod_manager.installer import Tell, run_uv
+from jac_orc.pod_manager.locks import Locks
+from jac_orc.pod_manager.model import Lock, ModuleSpec
 
 logger = logging.getLogger(__name__)
 
-_BUILDING = ".building-"
-_LAST_LINES = 12
-_MAX_OUTPUT = 64 * 1024
+_BUILDING, _REMOVING = ".building-", ".removing-"
+_COMPILED = "compiled.stamp"
+_USED = "used.stamp"
+
+
+@dataclass(frozen=True)
+class Limits:
+    """When environments are removed that nobody uses."""
+
+    size: int = 20 * 1024**3
+    """How many bytes all of them may have together; those not used for longest go first."""
+    age: float = 30 * 86_400.0
+    """Seconds after its last use."""
+
+
+@dataclass
+class _Build:
+    task: asyncio.Task[None] | None = None
+    listeners: list[Tell] = field(default_factory=list)
+
+    def tell(self, line: str) -> None:
+        for listener in self.listeners:
+            listener(line)
+
+
+class Environment:
+    """An environment that is held: nobody removes it before `release`."""
+
+    def __init__(self, root: Path, fd: int) -> None:
+        self.interpreter = root / "bin" / "python"
+        self.fd = fd
+        """Its folder, locked; a process that inherits it holds the environment, too."""
+
+    def release(self) -> None:
+        """Lets go of it."""
+        os.close(self.fd)
 
 
 class Environments:
-    """The environments below one directory."""
+    """The environments below one directory; `concurrency` of them are built at a time."""
 
-    def __init__(self, root: Path) -> None:
+    def __init__(
+        self, root: Path, locks: Locks, limits: Limits | None = None, *, timeout: float = 1800.0, concurrency: int = 2
+    ) -> None:
+        self.locks = locks
         self._root = root
-        self._builds: dict[str, asyncio.Task[Path]] = {}
+        self._limits = limits or Limits()
+        self._timeout = timeout
+        self._builds: dict[str, _Build] = {}
+        self._turns = asyncio.Semaphore(concurrency)
+        self._compiling: set[str] = set()
+        self._tasks = Tasks()
 
-    async def ensure(self, requirements: Sequence[str], python_version: str) -> Path:
-        """The interpreter of the environment with these requirements, which is built where it isn't there.
+    async def resolve(self, spec: ModuleSpec, tell: Tell) -> Lock:
+        """As `Locks.resolve`, when it is this one's turn."""
+        async with self._turns:
+            return await self.locks.resolve(spec, tell)
 
-        `python_version` is `3.12` or alike, or empty for this process's own. Raises OrcError with the reason
-        ENVIRONMENT_FAILED and the installer's last lines.
+    async def ensure(self, lock: Lock, tell: Tell) -> Environment:
+        """The lock's environment, held; it is built where it isn't there, and `tell` gets the installer's lines.
+
+        Raises OrcError with the reason ENVIRONMENT_FAILED and the installer's last lines.
         """
-        version = python_version or platform.python_version()
-        content = [version, platform.machine(), platform.libc_ver()[0], sorted(requirements)]
-        key = hashlib.sha256(json.dumps(content).encode()).hexdigest()[:24]
-        interpreter = self._root / key / "bin" / "python"
-        if interpreter.exists():
-            return interpreter
-        build = self._builds.get(key)
-        if build is None:
-            build = self._builds[key] = asyncio.create_task(self._build(key, requirements, version))
-            build.add_done_callback(lambda _: self._builds.pop(key, None))
-        return await asyncio.shield(build)
-
-    def remove_abandoned(self) -> None:
-        """Removes what builders that were killed have left behind; their names tell whose it is."""
-        for aside in self._root.glob(f"{_BUILDING}*"):
-            pid, started, _ = aside.name.removeprefix(_BUILDING).split("-")
-            if str(start_time(int(pid))) != started:
-                shutil.rmtree(aside, ignore_errors=True)
+        built = False
+        while True:
+            held = await asyncio.to_thread(self._hold, lock.digest)
+            if held is not None:
+                self._compile(lock.digest)
+                if built:  # only now, as this one is held
+                    self._tasks.start(asyncio.to_thread(self.collect))
+                return held
+            build = self._builds.setdefault(lock.digest, _Build())
+            build.listeners.append(tell)
+            if build.task is None:
+                build.task = asyncio.create_task(self._build(lock, build.tell))
+                build.task.add_done_callback(lambda _: self._builds.pop(lock.digest, None))
+            try:
+                await asyncio.shield(build.task)
+                built = True
+            finally:
+                build.listeners.remove(tell)
 
     async def stop(self) -> None:
         """Ends the builds that are under way, and what they have made."""
-        builds = list(self._builds.values())
-        for build in builds:
-            build.cancel()
-        await asyncio.gather(*builds, return_exceptions=True)
+        tasks = [build.task for build in self._builds.values() if build.task is not None]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(self._tasks.cancel(), *tasks, return_exceptions=True)
 
-    async def _build(self, key: str, requirements: Sequence[str], version: str) -> Path:
-        aside = self._root / f"{_BUILDING}{os.getpid()}-{start_time(os.getpid())}-{uuid.uuid4().hex}"
-        logger.info("building an environment: Python %s, %s", version, ", ".join(requirements) or "no requirements")
+    def collect(self) -> None:
+        """Removes what builders that were killed have left, and environments that nobody holds beyond the limits."""
+        for aside in self._root.glob(f"{_BUILDING}*"):
+            pid, started, _ = aside.name.removeprefix(_BUILDING).split("-")  # the name tells whose it is
+            if str(start_time(int(pid))) != started:
+                shutil.rmtree(aside, ignore_errors=True)
+        for aside in self._root.glob(f"{_REMOVING}*"):
+            shutil.rmtree(aside, ignore_errors=True)
+        there = sorted(self._there(), key=lambda each: each[1])
+        size = sum(each[2] for each in there)
+        for folder, used, bytes_ in there:
+            too_old = time.time() - used > self._limits.age
+            if (too_old or size > self._limits.size) and self._remove(folder):
+                size -= bytes_
+
+    # --- using ---
+
+    def _hold(self, digest: str) -> Environment | None:
+        """The environment, locked; None where it isn't there. Another process may be removing it just now."""
+        folder = self._root / digest
+        while True:
+            try:
+                fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+            except OSError:
+                return None
+            try:
+                fcntl.flock(fd, fcntl.LOCK_SH)
+                if os.fstat(fd).st_ino == folder.stat().st_ino and (folder / "bin" / "python").exists():
+                    (folder / _USED).touch()
+                    return Environment(folder, fd)
+            except OSError:
+                pass
+            os.close(fd)
+            if folder.exists() and not (folder / "bin" / "python").exists():  # somebody has emptied it
+                shutil.rmtree(folder, ignore_errors=True)
+                return None
+
+    def _there(self) -> Iterator[tuple[Path, float, int]]:
+        """Each environment with its last use and its size."""
+        for folder in self._root.glob("[!.]*"):
+            with contextlib.suppress(OSError):
+                used = max(folder.stat().st_mtime, _mtime(folder / _USED))
+                size = sum(file.lstat().st_size for file in folder.rglob("*") if not file.is_dir())
+                yield folder, used, size
+
+    def _remove(self, folder: Path) -> bool:
+        """Removes the environment unless somebody holds it."""
+        fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
         try:
-            await asyncio.to_thread(self._root.mkdir, parents=True, exist_ok=True)
-            await _uv("venv", "--quiet", "--no-project", "--relocatable", "--python", version, str(aside))
-            if requirements:
-                python = str(aside / "bin" / "python")
-                await _uv("pip", "install", "--quiet", "--no-progress", "--python", python, "--", *requirements)
-            with contextlib.suppress(OSError):  # another process was first: its environment is as good
-                await asyncio.to_thread(aside.rename, self._root / key)
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            aside = folder.with_name(f"{_REMOVING}{uuid.uuid4().hex}")
+            folder.rename(aside)
+        except OSError:
+            return False
+        finally:
+            os.close(fd)
+        shutil.rmtree(aside, ignore_errors=True)
+        logger.info("removed the environment %s, which nobody uses", folder.name)
+        return True
+
+    # --- building ---
+
+    async def _build(self, lock: Lock, tell: Tell) -> None:
+        aside = self._root / f"{_BUILDING}{os.getpid()}-{start_time(os.getpid())}-{uuid.uuid4().hex}"
+        logger.info("building an environment: Python %s, %s", lock.python_version, ", ".join(lock.packages) or "empty")
+        try:
+            async with self._turns:
+                await asyncio.to_thread(self._root.mkdir, parents=True, exist_ok=True)
+                venv = ["venv", "--quiet", "--no-project", "--no-config", "--relocatable", "--python", lock.python]
+                await run_uv(*venv, str(aside), tell=tell, timeout=self._timeout)
+                if lock.text:
+                    await self._install(lock, aside, tell)
+                try:
+                    await asyncio.to_thread(aside.rename, self._root / lock.digest)
+                except OSError as failure:
+                    if failure.errno not in (errno.EEXIST, errno.ENOTEMPTY):
+                        raise  # else another process was first: its environment is as good
         except OSError as failure:
             text = f"the environment can't be built below {self._root}: {failure}"
             raise error("ENVIRONMENT_FAILED", text) from failure
         finally:
             await asyncio.to_thread(shutil.rmtree, aside, ignore_errors=True)
-        return self._root / key / "bin" / "python"
+
+    async def _install(self, lock: Lock, aside: Path, tell: Tell) -> None:
+        file = aside / "requirements.txt"
+        await asyncio.to_thread(file.write_text, lock.text)
+        await run_uv(
+            "pip", "install", "--no-progress", "--no-deps", "--python", str(aside / "bin" / "python"),
+            "--requirements", str(file), tell=tell, timeout=self._timeout,
+        )  # fmt: skip
+
+    def _compile(self, digest: str) -> None:
+        """Has what is not compiled yet compiled in the background; an import compiles what it needs by itself."""
+        if digest not in self._compiling and not (self._root / digest / _COMPILED).exists():
+            self._compiling.add(digest)
+            self._tasks.start(self._compiled(self._root / digest))
+
+    async def _compiled(self, folder: Path) -> None:
+        held = await asyncio.to_thread(self._hold, folder.name)
+        if held is None:
+            self._compiling.discard(folder.name)
+            return
+        try:
+            process = await asyncio.create_subprocess_exec(
+                str(held.interpreter), "-I", "-m", "compileall", "-q", str(folder / "lib"),
+                stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.DEVNULL,
+                preexec_fn=_in_the_background,
+            )  # fmt: skip
+            try:
+                await process.wait()
+            finally:
+                with contextlib.suppress(ProcessLookupError):
+                    process.kill()
+                await process.wait()
+            (folder / _COMPILED).touch()  # whatever it could not compile is no module of this Python
+        except OSError as failure:
+            logger.warning("the environment %s can't be compiled: %s", folder.name, failure)
+        finally:
+            held.release()
+            self._compiling.discard(folder.name)
 
 
-async def _uv(*arguments: str) -> None:
-    """Runs the installer; raises OrcError with its last lines where it fails."""
-    process = await asyncio.create_subprocess_exec(
-        uv.find_uv_bin(), *arguments,
-        stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT,
-    )  # fmt: skip
+def _in_the_background() -> None:
+    die_with_parent()
+    os.nice(19)
+
+
+def _mtime(file: Path) -> float:
     try:
-        output, _ = await process.communicate()
-    except BaseException:
-        with contextlib.suppress(ProcessLookupError):
-            process.kill()
-        await process.wait()
-        raise
-    if process.returncode != 0:
-        lines = output[-_MAX_OUTPUT:].decode("utf-8", "replace").strip().splitlines()
-        text = "\n".join(line.strip() for line in lines[-_LAST_LINES:])
-        raise error("ENVIRONMENT_FAILED", f"the requirements can't be installed:\n{text}")
+        return file.stat().st_mtime
+    except OSError:
+        return 0.0

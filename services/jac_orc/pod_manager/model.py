@@ -7,6 +7,7 @@ import enum
 import hashlib
 import json
 import keyword
+import platform
 import re
 import sys
 from collections.abc import Mapping
@@ -15,6 +16,7 @@ from dataclasses import dataclass, field
 from packaging.requirements import InvalidRequirement, Requirement
 
 from jac_orc.errors import OrcError, error
+from jac_orc.pod_manager.sources import SourceRef
 
 MAX_NAME_CHARS = 200
 MAX_REPLICAS = 1000
@@ -23,6 +25,7 @@ MAX_CONCURRENCY = 1000
 MAX_QUEUE = 100_000
 MAX_TIMEOUT = 86_400.0
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
+_HASH = re.compile(r"sha(256|384|512):[0-9a-fA-F]{64,128}\Z")
 _PYTHON_VERSION = re.compile(r"3\.\d{1,2}(\.\d{1,2})?\Z")
 
 
@@ -40,6 +43,9 @@ class ModuleSpec:
     timeout: float = 300.0
     python_version: str = ""
     labels: Mapping[str, str] = field(default_factory=dict)
+    source: SourceRef | None = None
+    constraints: tuple[str, ...] = ()
+    import_timeout: float = 300.0
 
     def revision(self) -> str:
         """A hash of what a pod is made from: pods of one revision are alike."""
@@ -47,16 +53,48 @@ class ModuleSpec:
         del content["replicas"], content["labels"]
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:12]
 
+    @property
+    def inputs(self) -> tuple[object, ...]:
+        """What its environment is resolved from; with equal inputs a lock stays right."""
+        return (self.requirements, self.constraints, self.python_version, self.source)
+
     def differing_fields(self, other: ModuleSpec) -> list[str]:
         """The names of the fields in which the specs differ."""
         return [f.name for f in dataclasses.fields(self) if getattr(self, f.name) != getattr(other, f.name)]
 
 
+@dataclass(frozen=True)
+class Lock:
+    """What an environment consists of, exactly."""
+
+    python: str
+    """The path of the interpreter that it is made with."""
+    python_version: str
+    """Its version, `3.11.2`."""
+    text: str
+    """The distributions as a requirements file, each pinned, with its hashes where it has any."""
+
+    @property
+    def digest(self) -> str:
+        """What tells this environment from others; equal locks share one."""
+        content = [self.python, self.python_version, platform.machine(), platform.libc_ver()[0], self.text]
+        return hashlib.sha256(json.dumps(content).encode()).hexdigest()[:24]
+
+    @property
+    def packages(self) -> list[str]:
+        """The pinned distributions without their hashes, `numpy==2.3.5`."""
+        lines = [line for line in self.text.splitlines() if line and not line.startswith((" ", "#"))]
+        return [line.removesuffix("\\").strip() for line in lines]
+
+
 class ModulePhase(enum.Enum):
     """What a module is doing, in short; as `jac_orc.v1.ModulePhase`."""
 
+    RESOLVING = "RESOLVING"
+    DOWNLOADING = "DOWNLOADING"
     BUILDING = "BUILDING"
     STARTING = "STARTING"
+    IMPORTING = "IMPORTING"
     READY = "READY"
     FAILED = "FAILED"
     DELETING = "DELETING"
@@ -67,6 +105,7 @@ class PodPhase(enum.Enum):
     """What a pod is doing; as `jac_orc.v1.PodPhase`."""
 
     STARTING = "STARTING"
+    IMPORTING = "IMPORTING"
     READY = "READY"
     DRAINING = "DRAINING"
     CRASHED = "CRASHED"
@@ -98,6 +137,10 @@ class Module:
     """The last generation that all pods were of."""
     error: OrcError | None = None
     """Why the current generation could not be deployed."""
+    lock: Lock | None = None
+    """What its environment consists of; None before that is resolved."""
+    progress: str = ""
+    """What is being done just now, for people; empty where nothing is."""
 
     @property
     def name(self) -> str:
@@ -143,7 +186,12 @@ def check_name(name: str) -> None:
 
 def violations(spec: ModuleSpec) -> list[tuple[str, str]]:
     """The spec's faults as (field, what is wrong)."""
-    found = [("requirements", fault) for fault in map(_requirement_fault, spec.requirements) if fault]
+    found = [
+        (name, fault)
+        for name in ("requirements", "constraints")
+        for fault in map(_requirement_fault, getattr(spec, name))
+        if fault
+    ]
     for name, least, most in (
         ("replicas", 0, MAX_REPLICAS),
         ("workers", 1, MAX_WORKERS),
@@ -152,26 +200,39 @@ def violations(spec: ModuleSpec) -> list[tuple[str, str]]:
     ):
         if not least <= getattr(spec, name) <= most:
             found.append((name, f"must be from {least} to {most}, not {getattr(spec, name)}"))
-    if not 0 < spec.timeout <= MAX_TIMEOUT:
-        found.append(("timeout", f"must be more than 0 s and at most {MAX_TIMEOUT:g} s, not {spec.timeout:g} s"))
+    for name in ("timeout", "import_timeout"):
+        seconds = getattr(spec, name)
+        if not 0 < seconds <= MAX_TIMEOUT:
+            found.append((name, f"must be more than 0 s and at most {MAX_TIMEOUT:g} s, not {seconds:g} s"))
     for name, value in spec.env.items():
         if not _VARIABLE.match(name):
             found.append(("env", f"{name[:100]!r} is no name of an environment variable"))
         if "\0" in value:
             found.append(("env", f"the value of {name[:100]} has a NUL character"))
+    if spec.source is not None and is_standard_library(spec.module_name):
+        package = spec.module_name.partition(".")[0]
+        found.append(("source", f"{package} is a module of the standard library; give your own another name"))
     if spec.python_version and not _PYTHON_VERSION.match(spec.python_version):
         found.append(("python_version", f"{spec.python_version[:50]!r} is no version like 3.12"))
     return found
 
 
 def _requirement_fault(text: str) -> str:
+    pin, *hashes = split_hashes(text)
     try:
-        requirement = Requirement(text)
+        requirement = Requirement(pin)
     except InvalidRequirement as fault:
         return f"{text[:100]!r} is no PEP 508 requirement: {str(fault).splitlines()[0]}"
     if requirement.url and not requirement.url.startswith(("https://", "git+https://")):
         return f"{text[:100]!r}: only https URLs are taken"
+    if faulty := [each for each in hashes if not _HASH.match(each)]:
+        return f"{text[:100]!r}: {faulty[0][:80]!r} is no hash like sha256:0f1e…"
     return ""
+
+
+def split_hashes(requirement: str) -> list[str]:
+    """The requirement, and the hashes that stand behind it: `numpy==2.3.5 --hash=sha256:…`, as in pip's files."""
+    return [part.strip() for part in re.split(r"\s--hash[= ]", requirement)]
 
 
 def is_standard_library(module_name: str) -> bool:

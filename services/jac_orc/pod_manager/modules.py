@@ -7,6 +7,8 @@ that fails cleans up after itself even if nobody waits for it.
 from __future__ import annotations
 
 import asyncio
+import dataclasses
+import logging
 from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import TypeVar
@@ -14,9 +16,11 @@ from typing import TypeVar
 from jac_orc.core.tasks import NamedLocks, Tasks
 from jac_orc.errors import OrcError, error
 from jac_orc.pod_manager.backends.base import Backend
-from jac_orc.pod_manager.distributions import default_requirements
-from jac_orc.pod_manager.model import Module, ModulePhase, ModuleSpec, check_name
+from jac_orc.pod_manager.distributions import default_requirements, guess, near
+from jac_orc.pod_manager.model import Module, ModulePhase, ModuleSpec, check_name, is_standard_library
 from jac_orc.pod_manager.policy import Policy
+
+logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
@@ -52,12 +56,24 @@ class Modules:
         """Raises OrcError where the policy refuses the module."""
         self._policy.check(name)
 
+    def completed(self, spec: ModuleSpec) -> ModuleSpec:
+        """The spec with the requirements that its module's name stands for; raises OrcError for what is refused."""
+        name = spec.module_name
+        self.check(name)
+        if not spec.requirements and spec.source is None and not is_standard_library(name):
+            if not self._policy.guess:
+                text = f"the policy lets no distribution be taken for {name}; create it with `requirements`"
+                raise error("DISTRIBUTION_UNKNOWN", text, {"module": name, "near": ""})
+            spec = dataclasses.replace(spec, requirements=default_requirements(name))
+        self._policy.check_requirements(spec.requirements)
+        return spec
+
     async def create(self, spec: ModuleSpec, *, wait: bool = True) -> Module:
         """Deploys the module, or answers the one that is deployed with an equal spec.
 
         With `wait` it returns when the module can be called; if that fails nothing is left of it. Raises OrcError.
         """
-        self.check(spec.module_name)
+        spec = self.completed(spec)
         if wait:
             return await self._alone(spec.module_name, partial(self._create, spec))
         existing = self.backend.get(spec.module_name)
@@ -68,9 +84,17 @@ class Modules:
     async def update(self, name: str, change: Callable[[Module], ModuleSpec], *, wait: bool = True) -> Module:
         """Changes the module's spec to what `change` makes of the module.
 
-        With `wait` it returns when all pods are of that spec; if that fails the old spec is restored. Raises OrcError.
+        With `wait` it returns when all pods are of that spec. If that fails the old spec is restored, whether it is
+        waited for or not. Raises OrcError.
         """
-        return await self._alone(name, partial(self._update, name, change, wait=wait))
+        applied: asyncio.Future[Module] = asyncio.get_running_loop().create_future()
+        updated = asyncio.ensure_future(self._alone(name, partial(self._update, name, change, applied)))
+        if not wait:
+            await asyncio.wait([applied, updated], return_when=asyncio.FIRST_COMPLETED)
+            if applied.done():
+                updated.add_done_callback(_told)
+                return applied.result()
+        return await updated
 
     async def delete(self, name: str) -> None:
         """Removes the module; raises OrcError if there is none."""
@@ -87,7 +111,7 @@ class Modules:
             text = f"no module {name} is deployed; deploy it with POST /create_pod/{name}"
             raise error("MODULE_NOT_FOUND", text, {"module": name})
         if module is None:
-            self.check(name)
+            self.completed(ModuleSpec(name))
         return await self._alone(name, partial(self._ready, name))
 
     async def _create(self, spec: ModuleSpec) -> Module:
@@ -100,21 +124,25 @@ class Modules:
                 await self.backend.delete(spec.module_name)
             raise _advised(failure, spec) from None
 
-    async def _update(self, name: str, change: Callable[[Module], ModuleSpec], *, wait: bool) -> Module:
+    async def _update(
+        self, name: str, change: Callable[[Module], ModuleSpec], applied: asyncio.Future[Module]
+    ) -> Module:
         before = self.get(name)
-        module = await self.backend.apply(change(before))
-        if not wait:
-            return module
+        module = await self.backend.apply(self.completed(change(before)))
+        if not applied.done():
+            applied.set_result(module)
         try:
             return await self._settling.wait(module, lambda now: now.settled)
-        except OrcError:
-            await self.backend.apply(before.spec)
+        except OrcError as failure:
+            logger.warning("%s: generation %d is taken back: %s", name, module.generation, failure.message)
+            if self.backend.get(name) is not None:
+                await self.backend.apply(before.spec)
             raise
 
     async def _ready(self, name: str) -> Module:
         module = self.backend.get(name)
         if module is None:
-            return await self._create(ModuleSpec(name, requirements=default_requirements(name)))
+            return await self._create(self.completed(ModuleSpec(name)))
         if module.spec.replicas == 0:
             raise error("MODULE_UNAVAILABLE", f"{name} is scaled to no pod; scale it up to call it", {"module": name})
         return await self._settling.wait(module, lambda now: bool(now.ready))
@@ -135,13 +163,29 @@ class Modules:
             raise
 
 
+def _told(updated: asyncio.Future[Module]) -> None:
+    """Takes note of what nobody waits for: it is in the log."""
+    if not updated.cancelled():
+        updated.exception()
+
+
 def _advised(failure: OrcError, spec: ModuleSpec) -> OrcError:
     """The failure, with what to do where the requirements were guessed from the module's name."""
-    guessed = spec.requirements and spec.requirements == default_requirements(spec.module_name)
-    if failure.reason not in ("ENVIRONMENT_FAILED", "MODULE_IMPORT_FAILED") or not guessed:
+    if failure.reason not in ("ENVIRONMENT_FAILED", "MODULE_IMPORT_FAILED") or spec.source is not None:
         return failure
-    text = f"{failure.message}\n{spec.requirements[0]} was taken as the distribution that provides {spec.module_name}"
+    try:
+        known = guess(spec.module_name)
+    except OrcError:  # whoever asked has named the requirements
+        return failure
+    if spec.requirements != (known.requirement,):
+        return failure
+    text = f"{failure.message}\n{known.requirement} was taken as the distribution that provides {spec.module_name}"
     text += "; if another one does, create the module with `requirements`"
+    meant = [] if known.known else near(spec.module_name)
+    if meant:
+        text += f". Near to it are {', '.join(meant)}"
+    if failure.reason == "ENVIRONMENT_FAILED" and not known.known:
+        return error("DISTRIBUTION_UNKNOWN", text, {"module": spec.module_name, "near": ",".join(meant)})
     return error(failure.reason, text, failure.metadata, failure.details)
 
 

@@ -63,7 +63,7 @@ class RestServicer:
     async def RestUpdateModule(
         self, request: rest_pb2.RestUpdateModuleRequest, context: Context
     ) -> rest_pb2.RestUpdateModuleResponse:
-        patch = _document(request.body)
+        patch = await self._stored(_document(request.body))
 
         def change(module: Module) -> ModuleSpec:
             document = _merged(_to_document(convert.spec_message(module.spec)), patch)
@@ -72,6 +72,22 @@ class RestServicer:
         wait = request.wait if request.HasField("wait") else True
         changed = await self._modules.update(request.module_name, change, wait=wait)
         return rest_pb2.RestUpdateModuleResponse(body=_body(convert.module_message(changed)))
+
+    async def _stored(self, patch: dict[str, Any]) -> dict[str, Any]:
+        """The patch with the source that it brings along named instead."""
+        if patch.get("source") is None:
+            return patch
+        spec = await self._native.stored(_from_document({"source": patch["source"]}, pb.ModuleSpec()))
+        return {**patch, "source": _to_document(spec.source)}
+
+    async def RestUploadSource(
+        self, requests: AsyncIterator[rest_pb2.RestUploadSourceRequest], context: Context
+    ) -> rest_pb2.RestUploadSourceResponse:
+        pieces = (
+            pb.UploadSourceRequest(file_name=each.file_name, digest=each.digest, data=each.body.data)
+            async for each in requests
+        )
+        return rest_pb2.RestUploadSourceResponse(body=_body(await self._native.UploadSource(pieces, context)))
 
     async def RestScaleModule(
         self, request: rest_pb2.RestScaleModuleRequest, context: Context

@@ -7,9 +7,10 @@ from collections.abc import AsyncIterator
 
 from jac_orc.core.server import Context
 from jac_orc.errors import error
-from jac_orc.pod_manager import convert
+from jac_orc.pod_manager import convert, uploads
 from jac_orc.pod_manager.model import Module, ModuleSpec
 from jac_orc.pod_manager.modules import Modules
+from jac_orc.pod_manager.sources import Sources
 from jac_orc.v1 import pod_manager_pb2 as pb
 
 _DEFAULT_PAGE = 100
@@ -20,11 +21,17 @@ _DEFAULT_TAIL = 100
 class PodManagerServicer:
     """Answers for the modules of one pod manager."""
 
-    def __init__(self, modules: Modules) -> None:
+    def __init__(self, modules: Modules, sources: Sources) -> None:
         self._modules = modules
+        self._sources = sources
+
+    async def UploadSource(
+        self, requests: AsyncIterator[pb.UploadSourceRequest], context: Context
+    ) -> pb.UploadSourceResponse:
+        return await uploads.receive(self._sources, requests)
 
     async def CreateModule(self, request: pb.CreateModuleRequest, context: Context) -> pb.CreateModuleResponse:
-        spec = convert.spec_from(request.spec)
+        spec = convert.spec_from(await self.stored(request.spec))
         module = await self._modules.create(spec, wait=_wait(request))
         return pb.CreateModuleResponse(module=convert.module_message(module))
 
@@ -44,8 +51,9 @@ class PodManagerServicer:
     async def UpdateModule(self, request: pb.UpdateModuleRequest, context: Context) -> pb.UpdateModuleResponse:
         name, paths = request.spec.module_name, list(request.update_mask.paths)
         paths = paths or [field.name for field in pb.ModuleSpec.DESCRIPTOR.fields]
+        spec = await self.stored(request.spec)
         module = await self._modules.update(
-            name, lambda module: convert.merged(module, request.spec, paths), wait=_wait(request)
+            name, lambda module: convert.merged(module, spec, paths), wait=_wait(request)
         )
         return pb.UpdateModuleResponse(module=convert.module_message(module))
 
@@ -75,6 +83,10 @@ class PodManagerServicer:
         async for response in lines:
             yield response
 
+    async def stored(self, spec: pb.ModuleSpec) -> pb.ModuleSpec:
+        """The spec with the source that it brings along stored, and named instead."""
+        return await uploads.store(self._sources, spec)
+
     async def watch(self, request: pb.WatchModulesRequest) -> AsyncIterator[pb.WatchModulesResponse]:
         """The answers to a WatchModules."""
         async for module, gone in self._modules.backend.watch():
@@ -92,9 +104,8 @@ class PodManagerServicer:
         return (convert.log_message(line) async for line in lines)
 
     async def PlanModule(self, request: pb.PlanModuleRequest, context: Context) -> pb.PlanModuleResponse:
-        spec = convert.spec_from(request.spec)
-        self._modules.check(spec.module_name)
-        return pb.PlanModuleResponse(spec=convert.spec_message(spec))
+        spec = convert.spec_from(await self.stored(request.spec))
+        return pb.PlanModuleResponse(spec=convert.spec_message(self._modules.completed(spec)))
 
 
 def _wait(request: pb.CreateModuleRequest | pb.UpdateModuleRequest | pb.ScaleModuleRequest) -> bool:

@@ -28,6 +28,20 @@ class Settings:
     """Where modules, pods and logs are kept."""
     cache_dir: Path = platformdirs.user_cache_path("jac-orc")
     """Where environments are kept; they can be built again."""
+    cache_bytes: int = 20 * 1024**3
+    """How many bytes of environments are kept that no module uses; those not used for longest go first."""
+    cache_days: float = 30.0
+    """For how many days an environment that no module uses is kept."""
+    install_timeout: float = 1800.0
+    """Seconds that one run of the installer may take; large packages take minutes to download or to compile."""
+    source_archive_bytes: int = 256 * 1024**2
+    """How large an archive of a user's own code may be."""
+    source_unpacked_bytes: int = 1024**3
+    """How large its files may be together."""
+    source_files: int = 20_000
+    """How many files it may have."""
+    spares: int = 0
+    """How many module servers are started ahead of need, each with the memory of an idle module, some 31 MB."""
     auto_deploy: bool = True
     """Whether a call to a module that isn't deployed deploys it; otherwise such a call is answered by 404."""
     policy_file: Path | None = None

@@ -44,6 +44,12 @@ class ErrorReason(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     ERROR_REASON_ARGUMENT_NOT_CONVERTIBLE: _ClassVar[ErrorReason]
     ERROR_REASON_OBJECTS_APART: _ClassVar[ErrorReason]
     ERROR_REASON_CANCELLED: _ClassVar[ErrorReason]
+    ERROR_REASON_DISTRIBUTION_UNKNOWN: _ClassVar[ErrorReason]
+    ERROR_REASON_REQUIREMENT_REFUSED: _ClassVar[ErrorReason]
+    ERROR_REASON_PYTHON_NOT_FOUND: _ClassVar[ErrorReason]
+    ERROR_REASON_SOURCE_INVALID: _ClassVar[ErrorReason]
+    ERROR_REASON_SOURCE_NOT_FOUND: _ClassVar[ErrorReason]
+    ERROR_REASON_SOURCE_NOT_STORED: _ClassVar[ErrorReason]
 ERROR_REASON_UNSPECIFIED: ErrorReason
 ERROR_REASON_MODULE_NAME_INVALID: ErrorReason
 ERROR_REASON_MODULE_NOT_FOUND: ErrorReason
@@ -79,6 +85,12 @@ ERROR_REASON_INTERFACE_INCOMPATIBLE: ErrorReason
 ERROR_REASON_ARGUMENT_NOT_CONVERTIBLE: ErrorReason
 ERROR_REASON_OBJECTS_APART: ErrorReason
 ERROR_REASON_CANCELLED: ErrorReason
+ERROR_REASON_DISTRIBUTION_UNKNOWN: ErrorReason
+ERROR_REASON_REQUIREMENT_REFUSED: ErrorReason
+ERROR_REASON_PYTHON_NOT_FOUND: ErrorReason
+ERROR_REASON_SOURCE_INVALID: ErrorReason
+ERROR_REASON_SOURCE_NOT_FOUND: ErrorReason
+ERROR_REASON_SOURCE_NOT_STORED: ErrorReason
 
 class ExceptionInfo(_message.Message):
     __slots__ = ("type", "message", "traceback", "notes", "cause", "exceptions")

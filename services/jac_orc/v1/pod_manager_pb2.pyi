@@ -22,6 +22,9 @@ class ModulePhase(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     MODULE_PHASE_FAILED: _ClassVar[ModulePhase]
     MODULE_PHASE_DELETING: _ClassVar[ModulePhase]
     MODULE_PHASE_IDLE: _ClassVar[ModulePhase]
+    MODULE_PHASE_RESOLVING: _ClassVar[ModulePhase]
+    MODULE_PHASE_DOWNLOADING: _ClassVar[ModulePhase]
+    MODULE_PHASE_IMPORTING: _ClassVar[ModulePhase]
 
 class PodPhase(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
@@ -30,6 +33,7 @@ class PodPhase(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     POD_PHASE_READY: _ClassVar[PodPhase]
     POD_PHASE_DRAINING: _ClassVar[PodPhase]
     POD_PHASE_CRASHED: _ClassVar[PodPhase]
+    POD_PHASE_IMPORTING: _ClassVar[PodPhase]
 
 class WatchEvent(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
@@ -43,11 +47,15 @@ MODULE_PHASE_READY: ModulePhase
 MODULE_PHASE_FAILED: ModulePhase
 MODULE_PHASE_DELETING: ModulePhase
 MODULE_PHASE_IDLE: ModulePhase
+MODULE_PHASE_RESOLVING: ModulePhase
+MODULE_PHASE_DOWNLOADING: ModulePhase
+MODULE_PHASE_IMPORTING: ModulePhase
 POD_PHASE_UNSPECIFIED: PodPhase
 POD_PHASE_STARTING: PodPhase
 POD_PHASE_READY: PodPhase
 POD_PHASE_DRAINING: PodPhase
 POD_PHASE_CRASHED: PodPhase
+POD_PHASE_IMPORTING: PodPhase
 WATCH_EVENT_UNSPECIFIED: WatchEvent
 WATCH_EVENT_CHANGED: WatchEvent
 WATCH_EVENT_DELETED: WatchEvent
@@ -71,7 +79,7 @@ class Module(_message.Message):
     def __init__(self, name: _Optional[str] = ..., spec: _Optional[_Union[ModuleSpec, _Mapping]] = ..., status: _Optional[_Union[ModuleStatus, _Mapping]] = ..., uid: _Optional[str] = ..., generation: _Optional[int] = ..., create_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., update_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
 
 class ModuleSpec(_message.Message):
-    __slots__ = ("module_name", "requirements", "source", "replicas", "resources", "env", "secrets", "workers", "max_concurrency", "queue", "timeout", "python_version", "autoscaling", "expose", "labels")
+    __slots__ = ("module_name", "requirements", "source", "replicas", "resources", "env", "secrets", "workers", "max_concurrency", "queue", "timeout", "python_version", "autoscaling", "expose", "labels", "constraints", "import_timeout")
     class EnvEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -101,6 +109,8 @@ class ModuleSpec(_message.Message):
     AUTOSCALING_FIELD_NUMBER: _ClassVar[int]
     EXPOSE_FIELD_NUMBER: _ClassVar[int]
     LABELS_FIELD_NUMBER: _ClassVar[int]
+    CONSTRAINTS_FIELD_NUMBER: _ClassVar[int]
+    IMPORT_TIMEOUT_FIELD_NUMBER: _ClassVar[int]
     module_name: str
     requirements: _containers.RepeatedScalarFieldContainer[str]
     source: ModuleSource
@@ -116,17 +126,39 @@ class ModuleSpec(_message.Message):
     autoscaling: Autoscaling
     expose: _containers.RepeatedScalarFieldContainer[str]
     labels: _containers.ScalarMap[str, str]
-    def __init__(self, module_name: _Optional[str] = ..., requirements: _Optional[_Iterable[str]] = ..., source: _Optional[_Union[ModuleSource, _Mapping]] = ..., replicas: _Optional[int] = ..., resources: _Optional[_Union[Resources, _Mapping]] = ..., env: _Optional[_Mapping[str, str]] = ..., secrets: _Optional[_Iterable[str]] = ..., workers: _Optional[int] = ..., max_concurrency: _Optional[int] = ..., queue: _Optional[int] = ..., timeout: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., python_version: _Optional[str] = ..., autoscaling: _Optional[_Union[Autoscaling, _Mapping]] = ..., expose: _Optional[_Iterable[str]] = ..., labels: _Optional[_Mapping[str, str]] = ...) -> None: ...
+    constraints: _containers.RepeatedScalarFieldContainer[str]
+    import_timeout: _duration_pb2.Duration
+    def __init__(self, module_name: _Optional[str] = ..., requirements: _Optional[_Iterable[str]] = ..., source: _Optional[_Union[ModuleSource, _Mapping]] = ..., replicas: _Optional[int] = ..., resources: _Optional[_Union[Resources, _Mapping]] = ..., env: _Optional[_Mapping[str, str]] = ..., secrets: _Optional[_Iterable[str]] = ..., workers: _Optional[int] = ..., max_concurrency: _Optional[int] = ..., queue: _Optional[int] = ..., timeout: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., python_version: _Optional[str] = ..., autoscaling: _Optional[_Union[Autoscaling, _Mapping]] = ..., expose: _Optional[_Iterable[str]] = ..., labels: _Optional[_Mapping[str, str]] = ..., constraints: _Optional[_Iterable[str]] = ..., import_timeout: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ...) -> None: ...
 
 class ModuleSource(_message.Message):
-    __slots__ = ("files", "zip", "wheel")
+    __slots__ = ("files", "zip", "wheel", "sdist", "uploaded")
     FILES_FIELD_NUMBER: _ClassVar[int]
     ZIP_FIELD_NUMBER: _ClassVar[int]
     WHEEL_FIELD_NUMBER: _ClassVar[int]
+    SDIST_FIELD_NUMBER: _ClassVar[int]
+    UPLOADED_FIELD_NUMBER: _ClassVar[int]
     files: SourceFiles
     zip: bytes
     wheel: SourceWheel
-    def __init__(self, files: _Optional[_Union[SourceFiles, _Mapping]] = ..., zip: _Optional[bytes] = ..., wheel: _Optional[_Union[SourceWheel, _Mapping]] = ...) -> None: ...
+    sdist: SourceDistribution
+    uploaded: UploadedSource
+    def __init__(self, files: _Optional[_Union[SourceFiles, _Mapping]] = ..., zip: _Optional[bytes] = ..., wheel: _Optional[_Union[SourceWheel, _Mapping]] = ..., sdist: _Optional[_Union[SourceDistribution, _Mapping]] = ..., uploaded: _Optional[_Union[UploadedSource, _Mapping]] = ...) -> None: ...
+
+class UploadedSource(_message.Message):
+    __slots__ = ("digest", "file_name")
+    DIGEST_FIELD_NUMBER: _ClassVar[int]
+    FILE_NAME_FIELD_NUMBER: _ClassVar[int]
+    digest: str
+    file_name: str
+    def __init__(self, digest: _Optional[str] = ..., file_name: _Optional[str] = ...) -> None: ...
+
+class SourceDistribution(_message.Message):
+    __slots__ = ("file_name", "data")
+    FILE_NAME_FIELD_NUMBER: _ClassVar[int]
+    DATA_FIELD_NUMBER: _ClassVar[int]
+    file_name: str
+    data: bytes
+    def __init__(self, file_name: _Optional[str] = ..., data: _Optional[bytes] = ...) -> None: ...
 
 class SourceFiles(_message.Message):
     __slots__ = ("contents",)
@@ -170,18 +202,32 @@ class Autoscaling(_message.Message):
     def __init__(self, min_replicas: _Optional[int] = ..., max_replicas: _Optional[int] = ..., target_concurrency: _Optional[int] = ...) -> None: ...
 
 class ModuleStatus(_message.Message):
-    __slots__ = ("phase", "pods", "ready_replicas", "observed_generation", "error")
+    __slots__ = ("phase", "pods", "ready_replicas", "observed_generation", "error", "progress", "environment")
     PHASE_FIELD_NUMBER: _ClassVar[int]
     PODS_FIELD_NUMBER: _ClassVar[int]
     READY_REPLICAS_FIELD_NUMBER: _ClassVar[int]
     OBSERVED_GENERATION_FIELD_NUMBER: _ClassVar[int]
     ERROR_FIELD_NUMBER: _ClassVar[int]
+    PROGRESS_FIELD_NUMBER: _ClassVar[int]
+    ENVIRONMENT_FIELD_NUMBER: _ClassVar[int]
     phase: ModulePhase
     pods: _containers.RepeatedCompositeFieldContainer[Pod]
     ready_replicas: int
     observed_generation: int
     error: _status_pb2.Status
-    def __init__(self, phase: _Optional[_Union[ModulePhase, str]] = ..., pods: _Optional[_Iterable[_Union[Pod, _Mapping]]] = ..., ready_replicas: _Optional[int] = ..., observed_generation: _Optional[int] = ..., error: _Optional[_Union[_status_pb2.Status, _Mapping]] = ...) -> None: ...
+    progress: str
+    environment: ModuleEnvironment
+    def __init__(self, phase: _Optional[_Union[ModulePhase, str]] = ..., pods: _Optional[_Iterable[_Union[Pod, _Mapping]]] = ..., ready_replicas: _Optional[int] = ..., observed_generation: _Optional[int] = ..., error: _Optional[_Union[_status_pb2.Status, _Mapping]] = ..., progress: _Optional[str] = ..., environment: _Optional[_Union[ModuleEnvironment, _Mapping]] = ...) -> None: ...
+
+class ModuleEnvironment(_message.Message):
+    __slots__ = ("python_version", "packages", "digest")
+    PYTHON_VERSION_FIELD_NUMBER: _ClassVar[int]
+    PACKAGES_FIELD_NUMBER: _ClassVar[int]
+    DIGEST_FIELD_NUMBER: _ClassVar[int]
+    python_version: str
+    packages: _containers.RepeatedScalarFieldContainer[str]
+    digest: str
+    def __init__(self, python_version: _Optional[str] = ..., packages: _Optional[_Iterable[str]] = ..., digest: _Optional[str] = ...) -> None: ...
 
 class Pod(_message.Message):
     __slots__ = ("name", "phase", "address", "restarts", "generation")
@@ -280,6 +326,24 @@ class DeleteModuleRequest(_message.Message):
 class DeleteModuleResponse(_message.Message):
     __slots__ = ()
     def __init__(self) -> None: ...
+
+class UploadSourceRequest(_message.Message):
+    __slots__ = ("file_name", "digest", "data")
+    FILE_NAME_FIELD_NUMBER: _ClassVar[int]
+    DIGEST_FIELD_NUMBER: _ClassVar[int]
+    DATA_FIELD_NUMBER: _ClassVar[int]
+    file_name: str
+    digest: str
+    data: bytes
+    def __init__(self, file_name: _Optional[str] = ..., digest: _Optional[str] = ..., data: _Optional[bytes] = ...) -> None: ...
+
+class UploadSourceResponse(_message.Message):
+    __slots__ = ("source", "size")
+    SOURCE_FIELD_NUMBER: _ClassVar[int]
+    SIZE_FIELD_NUMBER: _ClassVar[int]
+    source: UploadedSource
+    size: int
+    def __init__(self, source: _Optional[_Union[UploadedSource, _Mapping]] = ..., size: _Optional[int] = ...) -> None: ...
 
 class WatchModulesRequest(_message.Message):
     __slots__ = ("module_name",)

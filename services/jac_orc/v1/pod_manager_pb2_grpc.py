@@ -65,6 +65,11 @@ class PodManagerServiceStub:
                 request_serializer=jac__orc_dot_v1_dot_pod__manager__pb2.DeleteModuleRequest.SerializeToString,
                 response_deserializer=jac__orc_dot_v1_dot_pod__manager__pb2.DeleteModuleResponse.FromString,
                 _registered_method=True)
+        self.UploadSource = channel.stream_unary(
+                '/jac_orc.v1.PodManagerService/UploadSource',
+                request_serializer=jac__orc_dot_v1_dot_pod__manager__pb2.UploadSourceRequest.SerializeToString,
+                response_deserializer=jac__orc_dot_v1_dot_pod__manager__pb2.UploadSourceResponse.FromString,
+                _registered_method=True)
         self.WatchModules = channel.unary_stream(
                 '/jac_orc.v1.PodManagerService/WatchModules',
                 request_serializer=jac__orc_dot_v1_dot_pod__manager__pb2.WatchModulesRequest.SerializeToString,
@@ -128,6 +133,13 @@ class PodManagerServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def UploadSource(self, request_iterator, context):
+        """Stores the user's own code, an archive in any number of pieces, for module specs to name.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def WatchModules(self, request, context):
         """Sends every module as it is now, then each change, until the caller ends it.
         """
@@ -181,6 +193,11 @@ def add_PodManagerServiceServicer_to_server(servicer, server):
                     servicer.DeleteModule,
                     request_deserializer=jac__orc_dot_v1_dot_pod__manager__pb2.DeleteModuleRequest.FromString,
                     response_serializer=jac__orc_dot_v1_dot_pod__manager__pb2.DeleteModuleResponse.SerializeToString,
+            ),
+            'UploadSource': grpc.stream_unary_rpc_method_handler(
+                    servicer.UploadSource,
+                    request_deserializer=jac__orc_dot_v1_dot_pod__manager__pb2.UploadSourceRequest.FromString,
+                    response_serializer=jac__orc_dot_v1_dot_pod__manager__pb2.UploadSourceResponse.SerializeToString,
             ),
             'WatchModules': grpc.unary_stream_rpc_method_handler(
                     servicer.WatchModules,
@@ -361,6 +378,33 @@ class PodManagerService:
             '/jac_orc.v1.PodManagerService/DeleteModule',
             jac__orc_dot_v1_dot_pod__manager__pb2.DeleteModuleRequest.SerializeToString,
             jac__orc_dot_v1_dot_pod__manager__pb2.DeleteModuleResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def UploadSource(request_iterator,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.stream_unary(
+            request_iterator,
+            target,
+            '/jac_orc.v1.PodManagerService/UploadSource',
+            jac__orc_dot_v1_dot_pod__manager__pb2.UploadSourceRequest.SerializeToString,
+            jac__orc_dot_v1_dot_pod__manager__pb2.UploadSourceResponse.FromString,
             options,
             channel_credentials,
             insecure,

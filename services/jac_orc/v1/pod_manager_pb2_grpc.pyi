@@ -45,6 +45,8 @@ class PodManagerServiceStub:
     """Sets how many pods a module has."""
     DeleteModule: _grpc.UnaryUnaryMultiCallable[_pod_manager_pb2.DeleteModuleRequest, _pod_manager_pb2.DeleteModuleResponse]
     """Removes a module and everything made for it."""
+    UploadSource: _grpc.StreamUnaryMultiCallable[_pod_manager_pb2.UploadSourceRequest, _pod_manager_pb2.UploadSourceResponse]
+    """Stores the user's own code, an archive in any number of pieces, for module specs to name."""
     WatchModules: _grpc.UnaryStreamMultiCallable[_pod_manager_pb2.WatchModulesRequest, _pod_manager_pb2.WatchModulesResponse]
     """Sends every module as it is now, then each change, until the caller ends it."""
     ReadLogs: _grpc.UnaryStreamMultiCallable[_pod_manager_pb2.ReadLogsRequest, _pod_manager_pb2.ReadLogsResponse]
@@ -69,6 +71,8 @@ class PodManagerServiceAsyncStub(PodManagerServiceStub):
     """Sets how many pods a module has."""
     DeleteModule: _aio.UnaryUnaryMultiCallable[_pod_manager_pb2.DeleteModuleRequest, _pod_manager_pb2.DeleteModuleResponse]  # type: ignore[assignment]
     """Removes a module and everything made for it."""
+    UploadSource: _aio.StreamUnaryMultiCallable[_pod_manager_pb2.UploadSourceRequest, _pod_manager_pb2.UploadSourceResponse]  # type: ignore[assignment]
+    """Stores the user's own code, an archive in any number of pieces, for module specs to name."""
     WatchModules: _aio.UnaryStreamMultiCallable[_pod_manager_pb2.WatchModulesRequest, _pod_manager_pb2.WatchModulesResponse]  # type: ignore[assignment]
     """Sends every module as it is now, then each change, until the caller ends it."""
     ReadLogs: _aio.UnaryStreamMultiCallable[_pod_manager_pb2.ReadLogsRequest, _pod_manager_pb2.ReadLogsResponse]  # type: ignore[assignment]
@@ -126,6 +130,14 @@ class PodManagerServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_pod_manager_pb2.DeleteModuleResponse, _abc.Awaitable[_pod_manager_pb2.DeleteModuleResponse]]:
         """Removes a module and everything made for it."""
+
+    @_abc_1.abstractmethod
+    def UploadSource(
+        self,
+        request_iterator: _MaybeAsyncIterator[_pod_manager_pb2.UploadSourceRequest],
+        context: _ServicerContext,
+    ) -> _typing.Union[_pod_manager_pb2.UploadSourceResponse, _abc.Awaitable[_pod_manager_pb2.UploadSourceResponse]]:
+        """Stores the user's own code, an archive in any number of pieces, for module specs to name."""
 
     @_abc_1.abstractmethod
     def WatchModules(

@@ -135,6 +135,24 @@ class RestDeleteModuleResponse(_message.Message):
     body: _httpbody_pb2.HttpBody
     def __init__(self, body: _Optional[_Union[_httpbody_pb2.HttpBody, _Mapping]] = ...) -> None: ...
 
+class RestUploadSourceRequest(_message.Message):
+    __slots__ = ("file_name", "digest", "timeout", "body")
+    FILE_NAME_FIELD_NUMBER: _ClassVar[int]
+    DIGEST_FIELD_NUMBER: _ClassVar[int]
+    TIMEOUT_FIELD_NUMBER: _ClassVar[int]
+    BODY_FIELD_NUMBER: _ClassVar[int]
+    file_name: str
+    digest: str
+    timeout: str
+    body: _httpbody_pb2.HttpBody
+    def __init__(self, file_name: _Optional[str] = ..., digest: _Optional[str] = ..., timeout: _Optional[str] = ..., body: _Optional[_Union[_httpbody_pb2.HttpBody, _Mapping]] = ...) -> None: ...
+
+class RestUploadSourceResponse(_message.Message):
+    __slots__ = ("body",)
+    BODY_FIELD_NUMBER: _ClassVar[int]
+    body: _httpbody_pb2.HttpBody
+    def __init__(self, body: _Optional[_Union[_httpbody_pb2.HttpBody, _Mapping]] = ...) -> None: ...
+
 class RestWatchModulesRequest(_message.Message):
     __slots__ = ("module_name", "timeout")
     MODULE_NAME_FIELD_NUMBER: _ClassVar[int]

@@ -76,6 +76,11 @@ class PodManagerRestServiceStub:
                 request_serializer=jac__orc_dot_v1_dot_rest__pb2.RestDeleteModuleRequest.SerializeToString,
                 response_deserializer=jac__orc_dot_v1_dot_rest__pb2.RestDeleteModuleResponse.FromString,
                 _registered_method=True)
+        self.RestUploadSource = channel.stream_unary(
+                '/jac_orc.v1.PodManagerRestService/RestUploadSource',
+                request_serializer=jac__orc_dot_v1_dot_rest__pb2.RestUploadSourceRequest.SerializeToString,
+                response_deserializer=jac__orc_dot_v1_dot_rest__pb2.RestUploadSourceResponse.FromString,
+                _registered_method=True)
         self.RestWatchModules = channel.unary_stream(
                 '/jac_orc.v1.PodManagerRestService/RestWatchModules',
                 request_serializer=jac__orc_dot_v1_dot_rest__pb2.RestWatchModulesRequest.SerializeToString,
@@ -154,6 +159,13 @@ class PodManagerRestServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def RestUploadSource(self, request_iterator, context):
+        """Stores the user's own code: the body is the archive.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def RestWatchModules(self, request, context):
         """Every module as it is now, then each change; newline-delimited JSON.
         """
@@ -217,6 +229,11 @@ def add_PodManagerRestServiceServicer_to_server(servicer, server):
                     servicer.RestDeleteModule,
                     request_deserializer=jac__orc_dot_v1_dot_rest__pb2.RestDeleteModuleRequest.FromString,
                     response_serializer=jac__orc_dot_v1_dot_rest__pb2.RestDeleteModuleResponse.SerializeToString,
+            ),
+            'RestUploadSource': grpc.stream_unary_rpc_method_handler(
+                    servicer.RestUploadSource,
+                    request_deserializer=jac__orc_dot_v1_dot_rest__pb2.RestUploadSourceRequest.FromString,
+                    response_serializer=jac__orc_dot_v1_dot_rest__pb2.RestUploadSourceResponse.SerializeToString,
             ),
             'RestWatchModules': grpc.unary_stream_rpc_method_handler(
                     servicer.RestWatchModules,
@@ -452,6 +469,33 @@ class PodManagerRestService:
             '/jac_orc.v1.PodManagerRestService/RestDeleteModule',
             jac__orc_dot_v1_dot_rest__pb2.RestDeleteModuleRequest.SerializeToString,
             jac__orc_dot_v1_dot_rest__pb2.RestDeleteModuleResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RestUploadSource(request_iterator,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.stream_unary(
+            request_iterator,
+            target,
+            '/jac_orc.v1.PodManagerRestService/RestUploadSource',
+            jac__orc_dot_v1_dot_rest__pb2.RestUploadSourceRequest.SerializeToString,
+            jac__orc_dot_v1_dot_rest__pb2.RestUploadSourceResponse.FromString,
             options,
             channel_credentials,
             insecure,

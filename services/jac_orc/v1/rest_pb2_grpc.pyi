@@ -51,6 +51,8 @@ class PodManagerRestServiceStub:
     """Sets how many pods a module has."""
     RestDeleteModule: _grpc.UnaryUnaryMultiCallable[_rest_pb2.RestDeleteModuleRequest, _rest_pb2.RestDeleteModuleResponse]
     """Removes a module and everything made for it."""
+    RestUploadSource: _grpc.StreamUnaryMultiCallable[_rest_pb2.RestUploadSourceRequest, _rest_pb2.RestUploadSourceResponse]
+    """Stores the user's own code: the body is the archive."""
     RestWatchModules: _grpc.UnaryStreamMultiCallable[_rest_pb2.RestWatchModulesRequest, _rest_pb2.RestWatchModulesResponse]
     """Every module as it is now, then each change; newline-delimited JSON."""
     RestReadLogs: _grpc.UnaryStreamMultiCallable[_rest_pb2.RestReadLogsRequest, _rest_pb2.RestReadLogsResponse]
@@ -81,6 +83,8 @@ class PodManagerRestServiceAsyncStub(PodManagerRestServiceStub):
     """Sets how many pods a module has."""
     RestDeleteModule: _aio.UnaryUnaryMultiCallable[_rest_pb2.RestDeleteModuleRequest, _rest_pb2.RestDeleteModuleResponse]  # type: ignore[assignment]
     """Removes a module and everything made for it."""
+    RestUploadSource: _aio.StreamUnaryMultiCallable[_rest_pb2.RestUploadSourceRequest, _rest_pb2.RestUploadSourceResponse]  # type: ignore[assignment]
+    """Stores the user's own code: the body is the archive."""
     RestWatchModules: _aio.UnaryStreamMultiCallable[_rest_pb2.RestWatchModulesRequest, _rest_pb2.RestWatchModulesResponse]  # type: ignore[assignment]
     """Every module as it is now, then each change; newline-delimited JSON."""
     RestReadLogs: _aio.UnaryStreamMultiCallable[_rest_pb2.RestReadLogsRequest, _rest_pb2.RestReadLogsResponse]  # type: ignore[assignment]
@@ -156,6 +160,14 @@ class PodManagerRestServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_rest_pb2.RestDeleteModuleResponse, _abc.Awaitable[_rest_pb2.RestDeleteModuleResponse]]:
         """Removes a module and everything made for it."""
+
+    @_abc_1.abstractmethod
+    def RestUploadSource(
+        self,
+        request_iterator: _MaybeAsyncIterator[_rest_pb2.RestUploadSourceRequest],
+        context: _ServicerContext,
+    ) -> _typing.Union[_rest_pb2.RestUploadSourceResponse, _abc.Awaitable[_rest_pb2.RestUploadSourceResponse]]:
+        """Stores the user's own code: the body is the archive."""
 
     @_abc_1.abstractmethod
     def RestWatchModules(

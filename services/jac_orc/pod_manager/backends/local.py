@@ -11,21 +11,24 @@ import asyncio
 import contextlib
 import dataclasses
 import logging
+import os
 import time
 import uuid
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
 from jac_orc.core import files
 from jac_orc.core.config import ConfigurationError
-from jac_orc.core.tasks import NamedLocks
+from jac_orc.core.tasks import NamedLocks, Tasks
 from jac_orc.errors import OrcError
-from jac_orc.pod_manager.backends.local_logs import read_logs
-from jac_orc.pod_manager.backends.local_pod import Host, LocalPod, PodRecord, adoptable, forget
+from jac_orc.pod_manager.backends.local_logs import append, read_logs
+from jac_orc.pod_manager.backends.local_pod import Host, LocalPod, PodRecord, Runtime, adoptable, forget
+from jac_orc.pod_manager.backends.spares import Spares
 from jac_orc.pod_manager.backends.watchers import Watchers
-from jac_orc.pod_manager.environments import Environments
-from jac_orc.pod_manager.model import LogLine, Module, ModulePhase, ModuleSpec, PodPhase
+from jac_orc.pod_manager.environments import Environment, Environments
+from jac_orc.pod_manager.model import Lock, LogLine, Module, ModulePhase, ModuleSpec, PodPhase
+from jac_orc.pod_manager.sources import SourceKind, SourceRef, Sources
 
 logger = logging.getLogger(__name__)
 
@@ -33,18 +36,35 @@ T = TypeVar("T")
 
 _FIRST_PAUSE = 5.0
 _LONGEST_PAUSE = 300.0
+_CLEAN_UP = 3600.0
+_SOURCE_KEPT = 3600.0
+_MAX_PROGRESS = 200
+_STAGES = {  # by the first word of what the installer tells
+    "Resolved": ModulePhase.BUILDING,
+    "Downloading": ModulePhase.DOWNLOADING,
+    "Building": ModulePhase.BUILDING,
+    "Prepared": ModulePhase.BUILDING,
+    "Installed": ModulePhase.BUILDING,
+}
 
 
 class LocalBackend:
     """Runs pods as processes of this machine; `start` first, `stop` last."""
 
     def __init__(
-        self, state: Path, environments: Environments, run_id: str, lifeline_fd: int | None,
-        refused: frozenset[str], pod_manager_url: str = "",
+        self, state: Path, environments: Environments, sources: Sources, run_id: str, lifeline_fd: int | None,
+        refused: frozenset[str], pod_manager_url: str = "", spares: int = 0,
     ) -> None:  # fmt: skip
         self._files = state / "modules"
-        self._host = Host(state / "pods", state / "logs", run_id, lifeline_fd, refused, pod_manager_url)
+        turns = asyncio.Semaphore(2 * (os.cpu_count() or 1))  # each waits for something half of its time
+        self._spares = Spares(spares, state / "logs" / "spares.log", turns)
+        self._wants_spares = spares > 0
+        self._host = Host(
+            state / "pods", state / "logs", run_id, lifeline_fd, refused, pod_manager_url, self._spares, turns
+        )
         self._environments = environments
+        self._sources = sources
+        self._tasks = Tasks()
         self._deployments: dict[str, Deployment] = {}
         self._watchers = Watchers()
         self._locks = NamedLocks()
@@ -60,9 +80,24 @@ class LocalBackend:
             if record.module_name not in self._deployments:
                 adoptable(record, run_id="")
                 forget(self._host, record.name)
+        self._tasks.start(self._clean_up())
+        if self._wants_spares:
+            self._tasks.start(self._start_spares())
+
+    async def _start_spares(self) -> None:
+        """Has them run what needs no package: the standard library's modules."""
+        lock = await self._environments.resolve(ModuleSpec("spare"), logger.info)
+        environment = await self._environments.ensure(lock, logger.info)
+        try:
+            self._spares.start(environment.interpreter)
+            await asyncio.Event().wait()
+        finally:
+            environment.release()
 
     async def stop(self) -> None:
         """Lets go of everything; the pods go on."""
+        await self._tasks.cancel()
+        await self._spares.stop()
         await asyncio.gather(*(deployment.detach() for deployment in self._deployments.values()))
         await self._environments.stop()
 
@@ -77,6 +112,8 @@ class LocalBackend:
             elif deployment.module.spec != spec:
                 generation = deployment.module.generation + 1
                 changes: dict[str, Any] = {"spec": spec, "generation": generation, "update_time": now, "error": None}
+                if spec.inputs != deployment.module.spec.inputs:
+                    changes["lock"] = None
                 await asyncio.to_thread(self._write, dataclasses.replace(deployment.module, **changes))
                 deployment.change(**changes)
             return deployment.module
@@ -103,12 +140,34 @@ class LocalBackend:
     def logs(self, name: str, *, follow: bool, tail: int) -> AsyncIterator[LogLine]:
         def files_of_pods() -> dict[str, Path]:
             module = self.get(name)
-            return {pod.name: self._host.logs / f"{pod.name}.log" for pod in module.pods} if module else {}
+            if module is None:
+                return {}
+            pods = {pod.name: self._host.logs / f"{pod.name}.log" for pod in module.pods}
+            return {"installer": installer_log(self._host, name), **pods}
 
         return read_logs(files_of_pods, follow=follow, tail=tail)
 
+    async def _clean_up(self) -> None:
+        """Removes what nobody has needed for long, now and then."""
+        while True:
+            used = {each.module.spec.source.digest for each in self._deployments.values() if each.module.spec.source}
+            await asyncio.to_thread(self._sources.remove_unused, used, _SOURCE_KEPT)
+            await asyncio.to_thread(self._environments.collect)
+            await asyncio.sleep(_CLEAN_UP)
+
+    async def _keep_lock(self, spec: ModuleSpec, lock: Lock) -> None:
+        """Records what the spec was resolved to, if it is still the module's."""
+        async with self._locks[spec.module_name]:
+            deployment = self._deployments.get(spec.module_name)
+            if deployment is not None and deployment.module.spec is spec:
+                module = dataclasses.replace(deployment.module, lock=lock)
+                await asyncio.to_thread(self._write, module)
+                deployment.change(lock=lock)
+
     def _deploy(self, module: Module, records: list[PodRecord]) -> Deployment:
-        deployment = Deployment(self._host, self._environments, module, records, self._watchers)
+        deployment = Deployment(
+            self._host, self._environments, self._sources, module, records, self._watchers, self._keep_lock
+        )
         self._deployments[module.name] = deployment
         self._watchers.publish(module)
         return deployment
@@ -120,6 +179,7 @@ class LocalBackend:
             "generation": module.generation,
             "create_time": module.create_time,
             "update_time": module.update_time,
+            "lock": module.lock and dataclasses.asdict(module.lock),
         }
         files.write_json(self._files / f"{module.name}.json", document)
 
@@ -139,18 +199,26 @@ def _pod_record_from(document: dict[str, Any]) -> PodRecord:
 
 def _module_from(document: dict[str, Any]) -> Module:
     spec = document.pop("spec")
-    spec = ModuleSpec(**{**spec, "requirements": tuple(spec["requirements"])})
-    return Module(spec=spec, phase=ModulePhase.STARTING, **document)
+    lists = {name: tuple(spec.get(name, ())) for name in ("requirements", "constraints")}
+    source = SourceRef(**spec["source"]) if spec.get("source") else None
+    lock = Lock(**found) if (found := document.pop("lock", None)) else None
+    spec = ModuleSpec(**{**spec, **lists, "source": source})
+    return Module(spec=spec, phase=ModulePhase.STARTING, lock=lock, **document)
 
 
 class Deployment:
     """One module: brings its pods to what its spec says."""
 
     def __init__(
-        self, host: Host, environments: Environments, module: Module, records: list[PodRecord], watchers: Watchers
-    ) -> None:
+        self, host: Host, environments: Environments, sources: Sources, module: Module, records: list[PodRecord],
+        watchers: Watchers, keep_lock: Callable[[ModuleSpec, Lock], Awaitable[None]],
+    ) -> None:  # fmt: skip
         self._host = host
         self._environments = environments
+        self._sources = sources
+        self._keep_lock = keep_lock
+        self._held: tuple[Lock, Environment] | None = None
+        self._stage = ModulePhase.RESOLVING
         self._watchers = watchers
         self._found = records
         self._pods: list[LocalPod] = []
@@ -172,12 +240,15 @@ class Deployment:
             self._drain(pod)
         self._publish()
         await asyncio.gather(*self._drains)
+        self._let_go()
+        installer_log(self._host, self.module.name).unlink(missing_ok=True)
 
     async def detach(self) -> None:
         """Lets the pods go on without this process; those that are ending are awaited."""
         await self._cancel()
         await asyncio.gather(*(pod.detach() for pod in self._pods if pod.phase is not PodPhase.DRAINING))
         await asyncio.gather(*self._drains)
+        self._let_go()
 
     async def _cancel(self) -> None:
         self._task.cancel()
@@ -190,9 +261,9 @@ class Deployment:
             self._changed.clear()
             limit: float | None = None
             try:
-                interpreter = await self._environment()
-                self._adopt(interpreter)
-                self._start_missing(interpreter)
+                await self._prepare()
+                self._adopt()
+                self._start_missing()
                 self._retire()
                 failed = [pod.failure for pod in self._current() if pod.failure is not None]
                 self._set(error=failed[0] if failed else None)
@@ -207,25 +278,58 @@ class Deployment:
                 async with asyncio.timeout(limit):
                     await self._changed.wait()
 
-    async def _environment(self) -> Path:
-        """The interpreter for the spec as it is when this returns; raises OrcError where there can't be one."""
+    async def _prepare(self) -> Runtime:
+        """What pods of the spec, as it is when this returns, run in; raises OrcError where there can't be that."""
         while True:
             spec = self.module.spec
             try:
-                interpreter = await self._environments.ensure(spec.requirements, spec.python_version)
+                runtime = await self._runtime(spec)
             except OrcError:
                 if spec is self.module.spec:
                     raise
             else:
                 if spec is self.module.spec:
-                    return interpreter
+                    self._set(progress="")
+                    return runtime
+
+    async def _runtime(self, spec: ModuleSpec) -> Runtime:
+        lock = self.module.lock
+        if lock is None:
+            self._stage = ModulePhase.RESOLVING
+            self._set(progress="choosing the versions of its packages")
+            lock = await self._environments.resolve(spec, self._take_line)
+            await self._keep_lock(spec, lock)
+        if self._held is None or self._held[0] != lock or not self._held[1].interpreter.exists():
+            self._stage = ModulePhase.BUILDING
+            environment = await self._environments.ensure(lock, self._take_line)
+            self._let_go()
+            self._held = (lock, environment)
+        folders: tuple[Path, ...] = ()
+        if spec.source is not None and spec.source.kind is SourceKind.ZIP:
+            root = await asyncio.to_thread(self._sources.folder, spec.source)
+            folders = (root / "src", root) if (root / "src").is_dir() else (root,)
+        return Runtime(self._held[1].interpreter, folders, self._held[1].fd)
+
+    def _take_line(self, line: str) -> None:
+        """Shows and logs what the installer tells."""
+        text = line.strip()
+        append(installer_log(self._host, self.module.name), "installer", text)
+        stage = _STAGES.get(text.partition(" ")[0])
+        if stage is not None:  # else it is a detail
+            self._stage = stage
+            self._set(progress=text[:_MAX_PROGRESS])
+
+    def _let_go(self) -> None:
+        if self._held is not None:
+            self._held[1].release()
+            self._held = None
 
     def _current(self) -> list[LocalPod]:
         """The pods of the spec as it is, those that are leaving left out."""
         revision = self.module.spec.revision()
         return [pod for pod in self._pods if pod.record.revision == revision and pod.phase is not PodPhase.DRAINING]
 
-    def _adopt(self, interpreter: Path) -> None:
+    def _adopt(self) -> None:
         """Takes over, once, the processes that an earlier pod manager has left; others of them are gone or killed."""
         found, self._found = self._found, []
         for record in found:
@@ -234,11 +338,11 @@ class Deployment:
             if process is None:
                 forget(self._host, record.name)
                 continue
-            pod = LocalPod(self._host, self.module.spec, record, self._publish)
+            pod = LocalPod(self._host, self.module.spec, record, self._publish, self._prepare)
             self._pods.append(pod)
-            pod.adopt(process, interpreter)
+            pod.adopt(process)
 
-    def _start_missing(self, interpreter: Path) -> None:
+    def _start_missing(self) -> None:
         spec = self.module.spec
         for _ in range(spec.replicas - len(self._current())):
             record = PodRecord(
@@ -248,9 +352,9 @@ class Deployment:
                 generation=self.module.generation,
                 run_id=self._host.run_id,
             )
-            pod = LocalPod(self._host, spec, record, self._publish)
+            pod = LocalPod(self._host, spec, record, self._publish, self._prepare)
             self._pods.append(pod)
-            pod.start(interpreter)
+            pod.start()
 
     def _retire(self) -> None:
         """Drains pods beyond the wanted number, and those of an older spec once the new ones answer calls."""
@@ -303,4 +407,11 @@ class Deployment:
             return ModulePhase.FAILED
         if module.spec.replicas == 0:
             return ModulePhase.IDLE
-        return ModulePhase.STARTING if self._pods else ModulePhase.BUILDING
+        if any(pod.phase is PodPhase.IMPORTING for pod in self._pods):
+            return ModulePhase.IMPORTING
+        return ModulePhase.STARTING if self._pods else self._stage
+
+
+def installer_log(host: Host, name: str) -> Path:
+    """Where the installer's lines for a module are."""
+    return host.logs / f"{name}.installer.log"

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from pathlib import Path
 
@@ -32,6 +34,15 @@ async def read_logs(
             return
         first = False
         await asyncio.sleep(_PAUSE)
+
+
+def append(file: Path, stream: str, text: str) -> None:
+    """Adds a line to a log that no process writes by itself; begins it anew once it is large."""
+    with contextlib.suppress(OSError):  # a full disk is told elsewhere
+        if file.exists() and file.stat().st_size > logs.MAX_FILE_BYTES:
+            file.unlink()
+        with file.open("a", encoding="utf-8", errors="backslashreplace") as log:
+            log.write(logs.render(time.time(), "info", stream, text) + "\n")
 
 
 def _line(pod: str, text: str) -> LogLine:

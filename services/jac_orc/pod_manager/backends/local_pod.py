@@ -14,7 +14,7 @@ import logging
 import os
 import signal
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,7 +24,9 @@ from google.rpc import status_pb2
 
 from jac_orc.core import config, files
 from jac_orc.core.processes import ManagedProcess, start_time
+from jac_orc.core.tasks import turn
 from jac_orc.errors import OrcError, error, from_status
+from jac_orc.pod_manager.backends.spares import Spares
 from jac_orc.pod_manager.model import ModuleSpec, Pod, PodPhase
 
 logger = logging.getLogger(__name__)
@@ -33,6 +35,7 @@ _FIRST_PAUSE = 0.1
 _LONGEST_PAUSE = 30.0
 _STABLE_AFTER = 30.0
 _STOP_GRACE = 15.0
+_LONGEST_TURN = 5.0
 
 
 @dataclass(frozen=True)
@@ -45,6 +48,20 @@ class Host:
     lifeline_fd: int | None
     refused: frozenset[str]
     pod_manager_url: str
+    spares: Spares
+    turns: asyncio.Semaphore
+    """How many pods start at a time: more than there are cores would only keep each other from getting ready."""
+
+
+@dataclass(frozen=True)
+class Runtime:
+    """What the module's code runs in."""
+
+    interpreter: Path
+    folders: tuple[Path, ...]
+    """Where the user's own code is."""
+    held_fd: int
+    """The environment's lock, which the pod holds as long as it lives."""
 
 
 @dataclass(frozen=True)
@@ -65,7 +82,11 @@ class PodRecord:
 class LocalPod:
     """Keeps one module server running; `on_change` is called after each change of `state`."""
 
-    def __init__(self, host: Host, spec: ModuleSpec, record: PodRecord, on_change: Callable[[], None]) -> None:
+    def __init__(
+        self, host: Host, spec: ModuleSpec, record: PodRecord, on_change: Callable[[], None],
+        prepare: Callable[[], Awaitable[Runtime]],
+    ) -> None:  # fmt: skip
+        self._prepare = prepare
         self._host = host
         self._spec = spec
         self._on_change = on_change
@@ -82,14 +103,14 @@ class LocalPod:
         address = f"127.0.0.1:{self.record.port}" if self.record.port else ""
         return Pod(self.record.name, self.phase, address, self.record.restarts, self.record.generation)
 
-    def start(self, interpreter: Path) -> None:
+    def start(self) -> None:
         """Starts the process, and again whenever it ends."""
-        self._task = asyncio.create_task(self._keep(interpreter))
+        self._task = asyncio.create_task(self._keep())
 
-    def adopt(self, process: ManagedProcess, interpreter: Path) -> None:
+    def adopt(self, process: ManagedProcess) -> None:
         """Takes over a process that an earlier pod manager has started and that answers calls."""
         self._process, self.phase = process, PodPhase.READY
-        self.start(interpreter)
+        self.start()
 
     async def drain(self) -> None:
         """Lets calls in flight end, then ends the process and forgets the pod."""
@@ -111,12 +132,13 @@ class LocalPod:
     def _file(self) -> Path:
         return self._host.pods / f"{self.record.name}.json"
 
-    async def _keep(self, interpreter: Path) -> None:
+    async def _keep(self) -> None:
         loop = asyncio.get_running_loop()
         while True:
             started = loop.time()
             if self._process is None:
-                await self._launch(interpreter)
+                async with turn(self._host.turns, _LONGEST_TURN):
+                    await self._launch()
             if self._process is not None:
                 await self._process.ended.wait()
                 logger.warning("pod %s has ended", self.record.name)
@@ -128,21 +150,33 @@ class LocalPod:
             await asyncio.sleep(self._pause)
             self._pause = min(max(_FIRST_PAUSE, self._pause * 2), _LONGEST_PAUSE)
 
-    async def _launch(self, interpreter: Path) -> None:
+    async def _launch(self) -> None:
         """Starts the process and waits until the module can be called; `failure` says why it can't."""
         self._set_phase(PodPhase.STARTING)
+        try:
+            runtime = await self._prepare()  # the environment may have been removed since the last time
+        except OrcError as failure:
+            self.failure = failure
+            return
         reader, writer = os.pipe()
         try:
-            environment = self._environment(interpreter, writer)
-            lifeline = () if self._host.lifeline_fd is None else (self._host.lifeline_fd,)
             output = self._host.logs / f"{self.record.name}.log"
-            command = [sys.executable, "-m", "jac_orc.module_server"]
-            starting = asyncio.create_task(ManagedProcess.start(command, environment, output, (writer, *lifeline)))
-            try:
-                self._process = await asyncio.shield(starting)
-            except asyncio.CancelledError:
-                self._process = await starting  # it starts all the same: whoever cancelled this ends it
-                raise
+            descriptors = {"NOTIFY_FD": writer, "ENVIRONMENT_FD": runtime.held_fd}
+            if self._host.lifeline_fd is not None:
+                descriptors["LIFELINE_FD"] = self._host.lifeline_fd
+            environment = self._environment(runtime)
+            self._process = self._host.spares.take(environment, output, descriptors)
+            if self._process is None:
+                command = [sys.executable, "-m", "jac_orc.module_server"]
+                environment |= {name: str(fd) for name, fd in descriptors.items()}
+                starting = asyncio.create_task(
+                    ManagedProcess.start(command, environment, output, tuple(descriptors.values()))
+                )
+                try:
+                    self._process = await asyncio.shield(starting)
+                except asyncio.CancelledError:
+                    self._process = await starting  # it starts all the same: whoever cancelled this ends it
+                    raise
         except OSError as failure:
             os.close(reader)
             self.failure = error("MODULE_UNAVAILABLE", f"the module server can't be started: {failure}")
@@ -150,25 +184,30 @@ class LocalPod:
         finally:
             os.close(writer)
         self._update(pid=self._process.pid, start_ticks=start_time(self._process.pid) or 0, port=0)
-        told = await _read_line(reader)
-        if "port" in told:
-            self.failure = None
-            self._update(port=told["port"])
-            self._set_phase(PodPhase.READY)
-        elif "error" in told:
-            self.failure = from_status(json_format.ParseDict(told["error"], status_pb2.Status()))
-        else:
-            self.failure = error("MODULE_UNAVAILABLE", "the module server has ended before it could answer calls")
+        async with contextlib.aclosing(_lines(reader)) as lines:
+            async for told in lines:
+                if "port" in told:
+                    self.failure = None
+                    self._update(port=told["port"])
+                    self._set_phase(PodPhase.READY)
+                    return
+                if "error" in told:
+                    self.failure = from_status(json_format.ParseDict(told["error"], status_pb2.Status()))
+                    return
+                self._set_phase(PodPhase.IMPORTING)
+        self.failure = error("MODULE_UNAVAILABLE", "the module server has ended before it could answer calls")
 
-    def _environment(self, interpreter: Path, notify_fd: int) -> Mapping[str, str]:
-        spec, lifeline = self._spec, self._host.lifeline_fd
+    def _environment(self, runtime: Runtime) -> dict[str, str]:
+        spec = self._spec
         return {
             **config.environment(),
             **{config.MODULE_ENV_PREFIX + name: value for name, value in spec.env.items()},
             "MODULE_NAME": spec.module_name,
             "HOST": "127.0.0.1",
             "PORT": "0",
-            "GUEST_PYTHON": str(interpreter),
+            "GUEST_PYTHON": str(runtime.interpreter),
+            "SOURCE_FOLDERS": os.pathsep.join(map(str, runtime.folders)),
+            "IMPORT_TIMEOUT": str(spec.import_timeout),
             "WORKERS": str(spec.workers),
             "MAX_CONCURRENCY": str(spec.max_concurrency),
             "QUEUE": str(spec.queue),
@@ -176,8 +215,6 @@ class LocalPod:
             "POD_MANAGER_URL": self._host.pod_manager_url,
             "REFUSED": ",".join(sorted(self._host.refused)),
             "LOG_FILE": str(self._host.logs / f"{self.record.name}.log"),
-            "NOTIFY_FD": str(notify_fd),
-            "LIFELINE_FD": "" if lifeline is None else str(lifeline),
         }
 
     def _update(self, **changes: Any) -> None:
@@ -206,17 +243,16 @@ def adoptable(record: PodRecord, run_id: str) -> ManagedProcess | None:
     return None
 
 
-async def _read_line(reader: int) -> dict[str, Any]:
-    """The one JSON line that a service writes when it has started; empty if it ends without."""
+async def _lines(reader: int) -> AsyncGenerator[dict[str, Any]]:
+    """The JSON lines that a service writes while it starts, until it closes the pipe or ends."""
     loop = asyncio.get_running_loop()
     stream = asyncio.StreamReader()
     transport, _ = await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(stream), os.fdopen(reader, "rb"))
     try:
-        line = await stream.read()
+        while line := await stream.readline():
+            with contextlib.suppress(ValueError):
+                document = json.loads(line)
+                if isinstance(document, dict):
+                    yield document
     finally:
         transport.close()
-    with contextlib.suppress(ValueError):
-        document = json.loads(line)
-        if isinstance(document, dict):
-            return document
-    return {}

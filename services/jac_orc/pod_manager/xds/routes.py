@@ -118,9 +118,11 @@ def _content_type_guards() -> list[dict[str, Any]]:
         _matches("content-type", "(?i)application/json *(;.*)?", invert=True),
         _matches("content-type", "(?i)application/grpc.*", invert=True),
     ]
+    archives = [{"name": "content-type", "string_match": {"safe_regex": {"regex": "application/(octet-stream|zip)"}}}]
     missing = [_matches(":method", "POST|PATCH"), _present("content-type", False)]
     renewal = {"safe_regex": {"regex": "/v1/objects/[^/]+:renew"}}
     return [
+        {"match": {"prefix": "/v1/sources/", "headers": archives}, **_to_pod_manager()},
         _refuse({"prefix": "/", "headers": others}, 415, f"this content type is not supported; {advice}"),
         # The two routes whose body is optional.
         {"match": {"prefix": "/create_pod/", "headers": missing}, **_to_pod_manager()},
@@ -159,7 +161,13 @@ def _consistency_guards() -> list[dict[str, Any]]:
 
 def _destinations() -> list[dict[str, Any]]:
     of_modules = "/v1/modules/[^/]+(:(call|describe)|/(openapi\\.json|proto))"
-    prefixes = ["/create_pod/", "/delete_pod/", "/v1/modules", *(f"/{name}/" for name in _POD_MANAGER_SERVICES)]
+    prefixes = [
+        "/create_pod/",
+        "/delete_pod/",
+        "/v1/modules",
+        "/v1/sources/",
+        *(f"/{name}/" for name in _POD_MANAGER_SERVICES),
+    ]
     return [
         {"match": {"safe_regex": {"regex": "/v1/modules/[^/]+:stream"}}, **_to_stream()},
         {"match": {"safe_regex": {"regex": of_modules}}, **_to_module()},

@@ -1,0 +1,121 @@
+"""From nothing to the first answer: new modules, new environments, new code, more pods."""
+
+from __future__ import annotations
+
+import base64
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import uv
+
+from bench.processes import tree
+from bench.report import Report
+from bench.system import Running, role, running
+
+LIGHT = "statistics fractions colorsys string heapq bisect textwrap difflib cmath graphlib".split()
+PACKAGE = "numpy"
+ROUNDS = 3
+_REFILLED = 1.5  # seconds after which a spare is there again
+_PRICE = "def price(pieces):\n    return {factor} * pieces\n"
+
+
+def run(report: Report) -> None:
+    """Measures each; numpy beside the installer's own commands, with its cache warm for both."""
+    for spares, most in ((1, 0.1), (0, 0.4)):
+        with running(spares=spares) as system:
+            time.sleep(_REFILLED)
+            times = []
+            for name in LIGHT:
+                times.append(_timed(lambda name=name: _create(system, name)))  # type: ignore[misc]
+                time.sleep(_REFILLED if spares else 0.2)
+            what = "with a spare" if spares else "without a spare"
+            report.figure(f"create to first answer, standard library, {what}", statistics.median(times), "s", most=most)
+    with running() as system:
+        _create(system, "math")
+        scaled = _timed(lambda: system.request("POST", "/v1/modules/math:scale", {"replicas": 8}))
+        report.figure("scale 1 to 8 pods of a light module", scaled, "s", most=1)
+    _package(report)
+    _source(report)
+    with running() as system:
+        _create(system, "cmath")
+        time.sleep(2)
+        report.figure("idle light module: PSS of server and guest", _proportional(system), "MB", most=70)
+
+
+def _timed(action: Callable[[], object]) -> float:
+    begin = time.perf_counter()
+    action()
+    return time.perf_counter() - begin
+
+
+def _create(system: Running, name: str) -> None:
+    """Creates the module and has it answer."""
+    system.request("POST", f"/create_pod/{name}", {})
+    system.request("GET", f"/v1/modules/{name}:describe")
+
+
+def _package(report: Report) -> None:
+    """A package whose wheels are in the installer's cache: with and without an environment that has it."""
+    ours, theirs, again, imports = [], [], [], []
+    for _ in range(ROUNDS):
+        with tempfile.TemporaryDirectory(prefix="jac-bench-") as directory:
+            python = Path(directory, "by-hand", "bin", "python")
+            theirs.append(_timed(lambda: _by_hand(python)))  # noqa: B023
+            imports.append(_timed(lambda: _import(python)))  # noqa: B023
+            with running(cache=Path(directory, "cache")) as system:
+                ours.append(_timed(lambda: _create(system, PACKAGE)))
+                time.sleep(2)
+                system.request("DELETE", f"/delete_pod/{PACKAGE}")
+                again.append(_timed(lambda: _create(system, PACKAGE)))
+    of_ours, of_theirs, imported = map(statistics.median, (ours, theirs, imports))
+    report.ratio(f"{PACKAGE} from nothing", "uv venv, uv pip install, import", of_ours, of_theirs, "s", most=1.3)
+    most = round(0.2 + imported, 3)
+    report.figure(f"{PACKAGE} again: 0.2 s and its import", statistics.median(again), "s", most=most)
+
+
+def _by_hand(python: Path) -> None:
+    subprocess.run([uv.find_uv_bin(), "venv", "-q", "--python", sys.executable, str(python.parent.parent)], check=True)
+    subprocess.run([uv.find_uv_bin(), "pip", "install", "-q", "--python", str(python), PACKAGE], check=True)
+    _import(python)
+
+
+def _import(python: Path) -> None:
+    subprocess.run([str(python), "-I", "-c", f"import {PACKAGE}"], check=True)
+
+
+def _source(report: Report) -> None:
+    """A change of the user's own code until the new code answers."""
+    with running(spares=1) as system:
+        times = []
+        for factor in range(1, 8):
+            begin = time.perf_counter()
+            files = {"shop.py": _base64(_PRICE.format(factor=factor))}
+            spec = {"source": {"files": {"contents": files}}}
+            if factor == 1:
+                system.request("POST", "/v1/modules", {"module_name": "shop", **spec})
+                continue
+            system.request("PATCH", "/v1/modules/shop?wait=false", spec)
+            while f'"result":{factor}}}'.encode() not in system.request("POST", "/modules/shop/price", {"pieces": 1}):
+                time.sleep(0.005)
+            times.append(time.perf_counter() - begin)
+            time.sleep(_REFILLED)
+        report.figure("source change to new code answering", statistics.median(times), "s", most=1)
+
+
+def _base64(text: str) -> str:
+    return base64.b64encode(text.encode()).decode()
+
+
+def _proportional(system: Running) -> float:
+    """The proportional set size, in MB, of the one module server and its guest: shared pages count once in all."""
+    sizes = 0
+    for pid in tree(system.process.pid):
+        if role(pid) in ("module server", "guest"):
+            lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
+            sizes += next(int(line.split()[1]) for line in lines if line.startswith("Pss:"))
+    return sizes / 1024

@@ -1,0 +1,133 @@
+"""What the commands do, once they know of which pod manager."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+import time
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from jac_orc.cli import deploying, show, sources
+from jac_orc.cli.remote import CallError, Remote, Unreachable, UsageError
+from jac_orc.v1 import pod_manager_pb2 as pb
+
+
+@dataclass(frozen=True)
+class Creation:
+    """What `create` was asked for."""
+
+    module: str
+    source: Path | None
+    options: deploying.Options
+    update: bool
+    wait: bool
+
+
+async def create(remote: Remote, plan: Creation, *, as_json: bool) -> None:
+    """Deploys a module."""
+    begin = time.monotonic()
+    name = plan.module
+    if not name and plan.source is None:
+        raise UsageError("name a module, or give its code with --source")
+    source = None if plan.source is None else sources.read(plan.source)
+    if plan.source is not None:
+        name = name or sources.only_name(plan.source)
+    spec = plan.options.spec(name)
+    try:
+        with show.Progress() as progress:
+            if source is not None:
+                progress.tell(f"{name}: uploading {source.file_name}")
+                spec.source.CopyFrom(await sources.upload(remote, source))
+            async with deploying.watched(remote, name, progress):
+                module = await deploying.create(remote, spec, update=plan.update, wait=plan.wait)
+    except asyncio.CancelledError:
+        text = f"if it was begun, {name} goes on being deployed; this tells how it goes: jac-orc get {name}"
+        print(f"jac-orc create: {text}", file=sys.stderr)
+        raise
+    if as_json:
+        show.document(module)
+    elif not plan.wait:
+        show.say(f"{name} is {show.phase(module)}; this tells how it goes: jac-orc get {name}")
+    else:
+        show.say(show.readiness(module, time.monotonic() - begin))
+        if module.status.ready_replicas:
+            show.say(f"a first call to try:\n\n  {await deploying.first_call(remote, name)}\n")
+
+
+async def list_modules(remote: Remote, *, as_json: bool) -> None:
+    """Lists the modules."""
+    found = pb.ListModulesResponse()
+    while True:
+        request = pb.ListModulesRequest(page_size=1000, page_token=found.next_page_token)
+        page = await remote.call(remote.modules.ListModules, request)
+        found.modules.extend(page.modules)
+        found.next_page_token = page.next_page_token
+        if not page.next_page_token:
+            break
+    if as_json:
+        show.document(found)
+    else:
+        show.modules(found.modules)
+
+
+async def get(remote: Remote, name: str, *, as_json: bool) -> None:
+    """Tells of one module."""
+    found = await remote.call(remote.modules.GetModule, pb.GetModuleRequest(module_name=name))
+    if as_json:
+        show.document(found.module)
+    else:
+        show.module(found.module)
+
+
+async def scale(remote: Remote, name: str, replicas: int, wait: bool, *, as_json: bool) -> None:
+    """Sets how many pods a module has."""
+    begin = time.monotonic()
+    request = pb.ScaleModuleRequest(module_name=name, replicas=replicas, wait=wait)
+    with show.Progress() as progress:
+        async with deploying.watched(remote, name, progress):
+            scaled = await remote.call(remote.modules.ScaleModule, request)
+    if as_json:
+        show.document(scaled.module)
+    elif wait:
+        ready = scaled.module.status.ready_replicas
+        show.say(f"{name} has {show.pods(ready)} ({time.monotonic() - begin:.1f} s)")
+    else:
+        show.say(f"{name} is to have {show.pods(replicas)}; this tells how it goes: jac-orc get {name}")
+
+
+async def delete(remote: Remote, name: str, *, as_json: bool) -> None:
+    """Removes a module."""
+    answer = await remote.call(remote.modules.DeleteModule, pb.DeleteModuleRequest(module_name=name))
+    if as_json:
+        show.document(answer)
+    else:
+        show.say(f"{name} is deleted")
+
+
+async def logs(remote: Remote, name: str, follow: bool, tail: int | None, *, as_json: bool) -> None:
+    """Prints the log lines of a module."""
+    async for line in log_lines(remote, name, follow=follow, tail=tail):
+        if as_json:
+            show.document_line(line)
+        else:
+            show.say(show.log_line(line))
+
+
+async def log_lines(remote: Remote, name: str, *, follow: bool, tail: int | None) -> AsyncIterator[pb.ReadLogsResponse]:
+    """A module's log lines. One that follows them goes on where the stream is cut off because it was long idle."""
+    while True:
+        request = pb.ReadLogsRequest(module_name=name, follow=follow, tail=tail)
+        begin = time.monotonic()
+        try:
+            async for line in remote.stream(remote.modules.ReadLogs, request):
+                yield line
+        except Unreachable:
+            raise
+        except CallError:
+            if not follow or time.monotonic() - begin < 1:
+                raise
+        if not follow:
+            return
+        tail = 0

@@ -1,0 +1,155 @@
+"""Deploying a module from a command: the spec from its options, and what is told while it goes on."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import shlex
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from google.protobuf.duration_pb2 import Duration
+from google.protobuf.field_mask_pb2 import FieldMask
+
+from jac_orc.cli import show
+from jac_orc.cli.remote import CallError, Remote, UsageError
+from jac_orc.errors import OrcError
+from jac_orc.v1 import module_pb2
+from jac_orc.v1 import pod_manager_pb2 as pb
+
+_DESCRIBE_SECONDS = 3.0
+# A value for an annotated parameter, to show what a call looks like.
+_SAMPLES = {
+    "int": 1,
+    "float": 1.5,
+    "str": "text",
+    "bool": True,
+    "list": [1, 2, 3],
+    "list[int]": [1, 2, 3],
+    "list[float]": [1.5, 2.5],
+    "list[str]": ["one", "two"],
+    "dict": {},
+}
+
+
+@dataclass(frozen=True)
+class Options:
+    """The options of `create` and `dev` that say what to deploy; None and empty: not given."""
+
+    requirements: Sequence[str] = ()
+    constraints: Sequence[str] = ()
+    replicas: int | None = None
+    workers: int | None = None
+    env: Sequence[str] = ()
+    python: str = ""
+    timeout: float | None = None
+    import_timeout: float | None = None
+
+    def spec(self, name: str) -> pb.ModuleSpec:
+        """The module's spec, with those fields only that were given; raises UsageError."""
+        for text in (*self.requirements, *self.constraints):
+            if text.endswith(".txt") or Path(text).is_file():
+                raise UsageError(f"{text} is a file; give the requirements themselves: -r 'numpy>=2' -r pandas")
+        env = dict(_variable(text) for text in self.env)
+        return pb.ModuleSpec(
+            module_name=name,
+            requirements=self.requirements,
+            constraints=self.constraints,
+            replicas=self.replicas,
+            workers=self.workers,
+            env=env,
+            python_version=self.python,
+            timeout=_duration(self.timeout),
+            import_timeout=_duration(self.import_timeout),
+        )
+
+
+def _variable(text: str) -> tuple[str, str]:
+    name, equals, value = text.partition("=")
+    if not name or not equals:
+        raise UsageError(f"--env {text}: expected NAME=VALUE")
+    return name, value
+
+
+def _duration(seconds: float | None) -> Duration | None:
+    if seconds is None:
+        return None
+    try:
+        duration = Duration()
+        duration.FromNanoseconds(round(seconds * 1e9))
+    except (ValueError, OverflowError):
+        raise UsageError(f"{seconds} is no number of seconds") from None
+    return duration
+
+
+def given(spec: pb.ModuleSpec) -> list[str]:
+    """The names of the fields that a spec sets, apart from the module's name."""
+    return [field.name for field, _ in spec.ListFields() if field.name != "module_name"]
+
+
+async def create(remote: Remote, spec: pb.ModuleSpec, *, update: bool, wait: bool) -> pb.Module:
+    """Deploys the module; with `update` one that is deployed otherwise is changed in the fields that the spec sets."""
+    try:
+        created = await remote.call(remote.modules.CreateModule, pb.CreateModuleRequest(spec=spec, wait=wait))
+    except OrcError as failure:
+        if failure.reason != "MODULE_SPEC_DIFFERS" or not update:
+            raise
+    else:
+        return created.module
+    if not given(spec):  # an empty mask would be one of all fields
+        found = await remote.call(remote.modules.GetModule, pb.GetModuleRequest(module_name=spec.module_name))
+        return found.module
+    return await change(remote, spec, wait=wait)
+
+
+async def change(remote: Remote, spec: pb.ModuleSpec, *, wait: bool = True) -> pb.Module:
+    """Changes the fields of the module that the spec sets."""
+    request = pb.UpdateModuleRequest(spec=spec, update_mask=FieldMask(paths=given(spec)), wait=wait)
+    return (await remote.call(remote.modules.UpdateModule, request)).module
+
+
+@contextlib.asynccontextmanager
+async def watched(remote: Remote, name: str, progress: show.Progress) -> AsyncIterator[None]:
+    """Tells what is being done to the module meanwhile."""
+
+    async def follow() -> None:
+        # Without it less is told; whatever is wrong, the call beside it says so.
+        with contextlib.suppress(OrcError, CallError):
+            request = pb.WatchModulesRequest(module_name=name)
+            async for change in remote.stream(remote.modules.WatchModules, request):
+                if change.event == pb.WATCH_EVENT_CHANGED and (text := show.progress(change.module)):
+                    progress.tell(text)
+
+    task = asyncio.create_task(follow())
+    try:
+        yield
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+
+async def first_call(remote: Remote, name: str) -> str:
+    """A call to try: of a function whose arguments can be made up, else the one that tells what there is."""
+    with contextlib.suppress(OrcError, CallError, TimeoutError):
+        async with asyncio.timeout(_DESCRIBE_SECONDS):
+            described = await remote.call(remote.calls.Describe, module_pb2.DescribeRequest(module_name=name))
+        for member in described.members:
+            if arguments := _arguments(member):
+                body = shlex.quote(json.dumps(arguments))
+                url = f"{remote.address.url}/modules/{name}/{member.name}"
+                return f"curl {url} -H 'Content-Type: application/json' -d {body}"
+    return f"curl {remote.address.url}/v1/modules/{name}:describe"
+
+
+def _arguments(member: module_pb2.Member) -> dict[str, object] | None:
+    """Arguments for the function by name; None where some can't be made up, or it takes none."""
+    if member.kind not in (module_pb2.MEMBER_KIND_FUNCTION, module_pb2.MEMBER_KIND_COROUTINE):
+        return None
+    by_name = (module_pb2.PARAMETER_KIND_POSITIONAL_OR_KEYWORD, module_pb2.PARAMETER_KIND_KEYWORD_ONLY)
+    variable = (module_pb2.PARAMETER_KIND_VAR_POSITIONAL, module_pb2.PARAMETER_KIND_VAR_KEYWORD)
+    needed = [one for one in member.parameters if not one.optional and one.kind not in variable]
+    if any(one.kind not in by_name or one.type not in _SAMPLES for one in needed):
+        return None
+    return {one.name: _SAMPLES[one.type] for one in needed}

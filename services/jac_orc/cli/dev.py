@@ -1,0 +1,186 @@
+"""`jac-orc dev`: a folder's code, deployed again at each save."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import sys
+import time
+from collections.abc import AsyncGenerator
+from functools import partial
+from pathlib import Path
+
+import watchfiles
+
+from jac_orc.cli import commands, deploying, show, sources
+from jac_orc.cli.remote import CallError, Remote, explain
+from jac_orc.client.packing import PackingError, Tree, walk
+from jac_orc.errors import OrcError
+from jac_orc.v1 import pod_manager_pb2 as pb
+
+_DEBOUNCE_MS = 50
+_STEP_MS = 20
+_RETRY_SECONDS = 1.0
+_QUIET_SECONDS = 1.0
+# What other code may mend; any other failure of the first version ends the command.
+_OF_THE_CODE = frozenset("MODULE_IMPORT_FAILED ENVIRONMENT_FAILED SOURCE_INVALID GUEST_DIED EXCEPTION_RAISED".split())
+
+
+async def develop(remote: Remote, folder: Path, name: str, options: deploying.Options, url: str) -> None:
+    """Deploys the folder's code now and at each change, and prints the module's logs, until it is cancelled."""
+    development = Development(remote, folder, options.spec(name or sources.only_name(folder)))
+    tasks = [asyncio.create_task(work) for work in (development.follow_code(), development.follow_logs())]
+    try:
+        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        for task in tasks:
+            if task.done():
+                task.result()
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        if development.exists.is_set():
+            command = f"jac-orc delete {development.name}{f' --url {url}' if url else ''}"
+            print(f"{development.name} stays deployed; this removes it: {command}", file=sys.stderr)
+
+
+class Development:
+    """One folder and the module that is made of it."""
+
+    def __init__(self, remote: Remote, folder: Path, spec: pb.ModuleSpec) -> None:
+        self.name = spec.module_name
+        self.exists = asyncio.Event()
+        self._remote = remote
+        self._folder = folder
+        self._spec = spec
+        self._digest = ""
+        self._complaint = ""
+        self._lines_before: int | None = None
+        """How many log lines of earlier times are shown; None: all that may be of this version's start."""
+
+    async def follow_code(self) -> None:
+        """Deploys each version of the code. Raises what no later version can mend."""
+        with contextlib.suppress(OrcError):
+            request = pb.GetModuleRequest(module_name=self.name)
+            await self._remote.call(self._remote.modules.GetModule, request)
+            self._lines_before = 0
+            self.exists.set()
+        is_first = True
+        async with contextlib.aclosing(changes(self._folder)) as versions:
+            async for _ in versions:
+                try:
+                    await self._deploy(is_first)
+                    self._complaint = ""
+                except OrcError as failure:
+                    if is_first and failure.reason not in _OF_THE_CODE:
+                        raise
+                    if failure.reason not in _OF_THE_CODE:
+                        self._digest = ""  # it may be deployed yet
+                    after = "the old version goes on answering" if self.exists.is_set() else "waiting for a change"
+                    self._complain(failure, f"{self.name}: this version does not start; {after}")
+                except (CallError, PackingError) as failure:
+                    if is_first:
+                        raise
+                    if isinstance(failure, CallError):
+                        self._digest = ""
+                    self._complain(failure, f"{self.name}: waiting for a change")
+                if is_first:
+                    show.say(f"{self.name}: watching {self._folder}; Ctrl-C ends that")
+                is_first = False
+
+    async def follow_logs(self) -> None:
+        """Prints the module's log lines as soon as it exists, whatever happens to it or to the pod manager."""
+        await self.exists.wait()
+        tail = self._lines_before
+        while True:
+            with contextlib.suppress(OrcError, CallError):
+                async for line in commands.log_lines(self._remote, self.name, follow=True, tail=tail):
+                    show.say(show.log_line(line))
+            await asyncio.sleep(_RETRY_SECONDS)
+            tail = 0
+
+    async def _deploy(self, is_first: bool) -> None:
+        """Deploys the code as it is now, if that is news, and tells when it answers."""
+        begin = time.monotonic()
+        source = await asyncio.to_thread(sources.read_folder, self._folder)
+        if source.packed.digest == self._digest:
+            return
+        self._digest = source.packed.digest
+        self._spec.source.CopyFrom(await sources.upload(self._remote, source))
+        with show.Progress(live=False, after=0 if is_first else _QUIET_SECONDS) as progress:
+            async with deploying.watched(self._remote, self.name, progress):
+                module = await self._apply(is_first)
+        seconds = time.monotonic() - begin
+        if is_first:
+            show.say(show.readiness(module, seconds))
+            show.say(f"a first call to try:\n\n  {await deploying.first_call(self._remote, self.name)}\n")
+        else:
+            files = f"{source.packed.files} file{'' if source.packed.files == 1 else 's'}"
+            show.say(f"{self.name}: {files}, new code answers after {seconds:.2f} s")
+        self.exists.set()
+
+    async def _apply(self, is_first: bool) -> pb.Module:
+        if self.exists.is_set() and not is_first:
+            try:
+                only_source = pb.ModuleSpec(module_name=self.name, source=self._spec.source)
+                return await deploying.change(self._remote, only_source)
+            except OrcError as failure:
+                if failure.reason != "MODULE_NOT_FOUND":  # somebody has removed it
+                    raise
+        return await deploying.create(self._remote, self._spec, update=True, wait=True)
+
+    def _complain(self, failure: Exception, consequence: str) -> None:
+        """Tells of a failure, once however often it is met."""
+        text = f"{explain('dev', failure)}\n{consequence}"
+        if text != self._complaint:
+            print(show.printable(text), file=sys.stderr, flush=True)
+        self._complaint = text
+
+
+async def changes(folder: Path) -> AsyncGenerator[None]:
+    """Yields at once, and again whenever files that are packed have changed; raises PackingError at first only.
+
+    Watched are those folders only in which such files are, each by itself. As these change, too, the watch is made anew
+    each time, and before the caller looks at the files: what changes while it is busy makes one further change.
+    """
+    tree = await asyncio.to_thread(walk, folder)
+    while True:
+        if not tree.folders:  # all of it has gone; it may come back
+            yield
+            await asyncio.sleep(_RETRY_SECONDS)
+            tree = await asyncio.to_thread(_look_again, folder, tree)
+            continue
+        watch = watchfiles.awatch(
+            *tree.folders, watch_filter=partial(_matters, tree), debounce=_DEBOUNCE_MS, step=_STEP_MS, recursive=False
+        )
+        change = asyncio.ensure_future(anext(watch))
+        try:
+            await asyncio.sleep(0)  # it watches before it waits for the first time
+            watched = set(tree.folders)
+            tree = await asyncio.to_thread(_look_again, folder, tree)
+            if set(tree.folders) == watched or change.done():
+                yield
+                await change
+        except FileNotFoundError:  # a folder has gone before it was watched
+            pass
+        except OSError as failure:
+            raise CallError(f"{folder} can't be watched: {failure}") from failure
+        finally:
+            change.cancel()
+            await asyncio.gather(change, return_exceptions=True)
+            await watch.aclose()
+
+
+def _look_again(folder: Path, tree: Tree) -> Tree:
+    """What is in the folder now; what of it was there, while it can't be packed. The caller tells why."""
+    try:
+        return walk(folder)
+    except PackingError:
+        return Tree(tree.root, tree.ignores, {}, [path for path in tree.folders if path.is_dir()])
+
+
+def _matters(tree: Tree, change: watchfiles.Change, path: str) -> bool:
+    """Whether what has changed may be packed."""
+    name = os.path.relpath(path, tree.root)
+    return name == "." or name.startswith("../") or not tree.ignores.ignored(name, is_folder=os.path.isdir(path))

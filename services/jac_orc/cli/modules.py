@@ -1,0 +1,167 @@
+"""The commands that deal with modules through the front port."""
+
+from __future__ import annotations
+
+import enum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from jac_orc.cli.remote import Remote
+
+
+class Output(enum.StrEnum):
+    """How results are printed."""
+
+    TABLE = "table"
+    JSON = "json"
+
+
+Url = Annotated[
+    str,
+    typer.Option(
+        "--url",
+        metavar="URL",
+        show_default=False,
+        help="The front port. Else $JAC_ORC_URL, $POD_MANAGER_URL, or http://127.0.0.1:8080.",
+    ),
+]
+Format = Annotated[Output, typer.Option("--output", "-o", help="A table for people, or JSON.")]
+Name = Annotated[str, typer.Argument(metavar="MODULE", help="The module's import name.", show_default=False)]
+NoWait = Annotated[bool, typer.Option("--no-wait", help="Don't wait until it is done.")]
+Requirements = Annotated[
+    list[str] | None,
+    typer.Option("--requirement", "-r", metavar="REQ", help="What to install, 'numpy>=2'. May be given often."),
+]
+Constraints = Annotated[
+    list[str] | None,
+    typer.Option("--constraint", "-c", metavar="REQ", help="Bounds whatever is installed, 'numpy<2.4'."),
+]
+Replicas = Annotated[int | None, typer.Option(help="How many pods.", min=0, show_default="1")]
+Workers = Annotated[int | None, typer.Option(help="How many processes in each pod.", min=1, show_default="1")]
+Env = Annotated[
+    list[str] | None, typer.Option("--env", metavar="NAME=VALUE", help="An environment variable of the module's.")
+]
+Python = Annotated[str, typer.Option(metavar="VERSION", help="The Python of the module, 3.12.", show_default=False)]
+Timeout = Annotated[
+    float | None, typer.Option(metavar="SECONDS", help="How long a call may take.", min=0, show_default="300")
+]
+ImportTimeout = Annotated[
+    float | None, typer.Option(metavar="SECONDS", help="How long its import may take.", min=0, show_default="300")
+]
+
+
+def register(app: typer.Typer) -> None:
+    """Adds the commands."""
+    for command in (create, list_, get, scale, delete, logs, dev):
+        app.command(command.__name__.rstrip("_"))(command)
+
+
+def create(
+    module: Annotated[
+        str, typer.Argument(help="The module's import name; may be left out where the source has only one.")
+    ] = "",
+    requirement: Requirements = None,
+    constraint: Constraints = None,
+    source: Annotated[
+        Path | None, typer.Option(metavar="PATH", help="Its code: a folder, or a .zip, .whl or .tar.gz file.")
+    ] = None,
+    replicas: Replicas = None,
+    workers: Workers = None,
+    env: Env = None,
+    python: Python = "",
+    timeout: Timeout = None,
+    import_timeout: ImportTimeout = None,
+    update: Annotated[bool, typer.Option("--update", help="Change it where it is deployed otherwise.")] = False,
+    no_wait: NoWait = False,
+    output: Format = Output.TABLE,
+    url: Url = "",
+) -> None:
+    """Deploy a module."""
+    from jac_orc.cli import commands, remote
+    from jac_orc.cli.deploying import Options
+
+    options = Options(
+        requirement or (), constraint or (), replicas, workers, env or (), python, timeout, import_timeout
+    )
+    plan = commands.Creation(module, source, options, update, not no_wait)
+    remote.run("create", url, lambda found: commands.create(found, plan, as_json=output is Output.JSON))
+
+
+def list_(output: Format = Output.TABLE, url: Url = "") -> None:
+    """List the modules that are deployed."""
+    _run("list", url, output)
+
+
+def get(module: Name, output: Format = Output.TABLE, url: Url = "") -> None:
+    """Tell all about a module."""
+    _run("get", url, output, module)
+
+
+def scale(
+    module: Name,
+    replicas: Annotated[int, typer.Argument(metavar="N", help="How many pods.", min=0, show_default=False)],
+    no_wait: NoWait = False,
+    output: Format = Output.TABLE,
+    url: Url = "",
+) -> None:
+    """Set how many pods a module has."""
+    _run("scale", url, output, module, replicas, not no_wait)
+
+
+def delete(module: Name, output: Format = Output.TABLE, url: Url = "") -> None:
+    """Remove a module and everything made for it."""
+    _run("delete", url, output, module)
+
+
+def logs(
+    module: Name,
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on with new lines as they come.")] = False,
+    tail: Annotated[int | None, typer.Option(help="How many lines of each pod.", min=0, show_default="100")] = None,
+    output: Format = Output.TABLE,
+    url: Url = "",
+) -> None:
+    """Print what a module's pods have logged."""
+    _run("logs", url, output, module, follow, tail)
+
+
+def dev(
+    folder: Annotated[
+        Path, typer.Argument(help="The folder with the code.", exists=True, file_okay=False, show_default=False)
+    ],
+    module: Annotated[
+        str, typer.Option(help="The module's import name; may be left out where the folder has only one.")
+    ] = "",
+    requirement: Requirements = None,
+    constraint: Constraints = None,
+    replicas: Replicas = None,
+    workers: Workers = None,
+    env: Env = None,
+    python: Python = "",
+    timeout: Timeout = None,
+    import_timeout: ImportTimeout = None,
+    url: Url = "",
+) -> None:
+    """Deploy a folder's code, and deploy it again at each save. Ctrl-C ends that; the module stays."""
+    from jac_orc.cli import dev as development
+    from jac_orc.cli import remote
+    from jac_orc.cli.deploying import Options
+
+    options = Options(
+        requirement or (), constraint or (), replicas, workers, env or (), python, timeout, import_timeout
+    )
+    remote.run("dev", url, lambda found: development.develop(found, folder, module, options, url))
+
+
+def _run(name: str, url: str, output: Output, *arguments: Any) -> None:
+    """Runs the command of that name in `commands`."""
+    from jac_orc.cli import commands, remote
+
+    command = getattr(commands, name if name != "list" else "list_modules")
+
+    async def work(found: Remote) -> None:
+        await command(found, *arguments, as_json=output is Output.JSON)
+
+    remote.run(name, url, work)

@@ -1,0 +1,81 @@
+"""The user's own code as the commands take it: a folder, which is packed, or an archive."""
+
+from __future__ import annotations
+
+import re
+import tarfile
+import zipfile
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from jac_orc.cli.remote import Remote, UsageError
+from jac_orc.client.packing import Packed, PackingError, importable, module_names, pack
+from jac_orc.v1 import pod_manager_pb2 as pb
+
+_PIECE_BYTES = 256 * 1024
+_KINDS = (".zip", ".whl", ".tar.gz")
+
+
+@dataclass(frozen=True)
+class Source:
+    """An archive that can be uploaded."""
+
+    file_name: str
+    packed: Packed
+
+
+def read(path: Path) -> Source:
+    """The folder or the archive; raises UsageError for anything else, PackingError for what can't be read."""
+    if path.is_dir():
+        return read_folder(path)
+    if not path.name.endswith(_KINDS):
+        raise UsageError(f"{path} is neither a folder nor a file of the kinds {', '.join(_KINDS)}")
+    try:
+        return Source(path.name, Packed(path.read_bytes(), 1))
+    except FileNotFoundError:
+        raise UsageError(f"{path} is not there") from None
+    except OSError as failure:
+        raise PackingError(f"{path} can't be read: {failure.strerror or failure}") from failure
+
+
+def read_folder(folder: Path) -> Source:
+    """The folder, packed; raises PackingError."""
+    name = re.sub(r"[^A-Za-z0-9._-]+", "-", folder.resolve().name).strip("-.") or "source"
+    return Source(f"{name}.zip", pack(folder))
+
+
+def only_name(path: Path) -> str:
+    """The one top-level name that can be imported from the source; raises UsageError where that isn't clear."""
+    names = _names(path)
+    if len(names) == 1:
+        return names[0]
+    if names:
+        raise UsageError(f"{path} has several modules: {', '.join(names)}; name the one to deploy")
+    raise UsageError(f"{path} has no module at its top or in src/; name the one to deploy")
+
+
+def _names(path: Path) -> list[str]:
+    if path.is_dir():
+        return module_names(path)
+    try:
+        if not path.name.endswith(".tar.gz"):
+            with zipfile.ZipFile(path) as archive:
+                return importable(archive.namelist())
+        with tarfile.open(path) as unpacked:  # a source distribution has all in one folder
+            return importable(name.partition("/")[2] for name in unpacked.getnames())
+    except (OSError, EOFError, tarfile.TarError, zipfile.BadZipFile) as failure:
+        raise UsageError(f"{path} can't be read: {failure}") from None
+
+
+async def upload(remote: Remote, source: Source) -> pb.ModuleSource:
+    """Stores the archive with the pod manager; returns how module specs name it."""
+    uploaded = await remote.send(remote.modules.UploadSource, _pieces(source))
+    return pb.ModuleSource(uploaded=uploaded.source)
+
+
+async def _pieces(source: Source) -> AsyncIterator[pb.UploadSourceRequest]:
+    data = source.packed.data
+    yield pb.UploadSourceRequest(file_name=source.file_name, digest=source.packed.digest, data=data[:_PIECE_BYTES])
+    for start in range(_PIECE_BYTES, len(data), _PIECE_BYTES):
+        yield pb.UploadSourceRequest(data=data[start : start + _PIECE_BYTES])

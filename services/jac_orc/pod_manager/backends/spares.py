@@ -1,0 +1,100 @@
+"""Module servers that are started ahead, so that a new pod has not to wait for one (`module_server.spare`).
+
+Each costs the memory of an idle module. They belong to this process: they end when it does, unless they have become
+pods by then.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import signal
+import socket
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+from jac_orc.core import config
+from jac_orc.core.processes import ManagedProcess
+from jac_orc.core.tasks import Tasks
+
+logger = logging.getLogger(__name__)
+
+_PAUSE = 5.0
+_AFTER_TAKEN = 0.5  # the pod that has taken one shall have the cores first
+
+
+class Spares:
+    """Keeps `count` of them; `start` first, `stop` last."""
+
+    def __init__(self, count: int, log: Path, turns: asyncio.Semaphore) -> None:
+        self._count = count
+        self._log = log
+        self._turns = turns
+        self._ready: list[tuple[ManagedProcess, socket.socket]] = []
+        self._taken = asyncio.Event()
+        self._tasks = Tasks()
+
+    def start(self, interpreter: Path) -> None:
+        """Begins to keep them; `interpreter` runs their guests."""
+        self._tasks.start(self._keep(interpreter))
+
+    async def stop(self) -> None:
+        """Ends them."""
+        await self._tasks.cancel()
+        for process, link in self._ready:
+            link.close()  # which it takes as a reason to end
+            await process.stop(2)
+        self._ready.clear()
+
+    def take(
+        self, environment: Mapping[str, str], output: Path, descriptors: Mapping[str, int]
+    ) -> ManagedProcess | None:
+        """A process that is from now on what it would be had it been started so; None where there is no spare one.
+
+        The descriptors are given by the names of the environment variables that shall hold their numbers.
+        """
+        while self._ready:
+            process, link = self._ready.pop()
+            self._taken.set()
+            with link, output.open("ab") as file:
+                if process.ended.is_set():
+                    continue
+                named = {**descriptors, "output": file.fileno()}
+                message = {"environment": dict(environment), "descriptors": list(named)}
+                try:
+                    socket.send_fds(link, [json.dumps(message).encode()], list(named.values()))
+                except OSError as failure:  # it has just ended, or so large an environment doesn't fit
+                    logger.warning("a spare module server can't be used: %s", failure)
+                    process.signal(signal.SIGKILL)
+                    continue
+                return process
+        return None
+
+    async def _keep(self, interpreter: Path) -> None:
+        while True:
+            self._taken.clear()
+            self._ready = [(process, link) for process, link in self._ready if not process.ended.is_set()]
+            try:
+                while len(self._ready) < self._count:
+                    async with self._turns:
+                        self._ready.insert(0, await self._start(interpreter))
+            except OSError as failure:
+                logger.warning("no spare module server can be started: %s", failure)
+                await asyncio.sleep(_PAUSE)
+                continue
+            await self._taken.wait()
+            await asyncio.sleep(_AFTER_TAKEN)
+
+    async def _start(self, interpreter: Path) -> tuple[ManagedProcess, socket.socket]:
+        ours, theirs = socket.socketpair()
+        with theirs:
+            environment = {
+                **config.environment(),
+                "SPARE_FD": str(theirs.fileno()),
+                "GUEST_PYTHON": str(interpreter),
+            }
+            command = [sys.executable, "-m", "jac_orc.module_server"]
+            process = await ManagedProcess.start(command, environment, self._log, (theirs.fileno(),))
+        return process, ours

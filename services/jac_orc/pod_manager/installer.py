@@ -1,0 +1,79 @@
+"""Runs the installer, `uv`, and hands on what it tells while it runs.
+
+It reads its own environment variables (`UV_DEFAULT_INDEX`, `UV_CACHE_DIR`, …), by which an operator says where packages
+come from; nothing here knows of them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+from collections.abc import Callable
+from pathlib import Path
+
+import uv
+
+from jac_orc.core import config
+from jac_orc.core.processes import die_with_parent
+from jac_orc.errors import error
+
+Tell = Callable[[str], None]
+"""Takes one line of the installer's output."""
+
+_FIRST_LINES, _LAST_LINES = 3, 12
+_MAX_LINE, _KEPT_LINES = 2000, 1000
+
+
+async def run_uv(*arguments: str, tell: Tell, timeout: float, cwd: Path | None = None) -> str:
+    """What it writes to standard output; the lines of its standard error go to `tell` as they come.
+
+    Raises OrcError with the reason ENVIRONMENT_FAILED and the lines that matter where it fails or takes longer than
+    `timeout` seconds. Ending this ends the installer and what it has started.
+    """
+    process = await asyncio.create_subprocess_exec(
+        uv.find_uv_bin(), *arguments, cwd=cwd, env=config.environment() | {"UV_PYTHON_DOWNLOADS": "never"},
+        stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
+        start_new_session=True, preexec_fn=die_with_parent,
+    )  # fmt: skip
+    assert process.stdout is not None and process.stderr is not None
+    lines: list[str] = []
+    try:
+        async with asyncio.timeout(timeout):
+            output, _ = await asyncio.gather(process.stdout.read(), _follow(process.stderr, lines, tell))
+            code = await process.wait()
+    except TimeoutError:
+        text = f"installing took longer than the {timeout:g} s that the setting INSTALL_TIMEOUT allows"
+        raise error("ENVIRONMENT_FAILED", "\n".join([text, *lines[-_LAST_LINES:]])) from None
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        await process.wait()
+    if code != 0:
+        raise error("ENVIRONMENT_FAILED", f"the requirements can't be installed:\n{_telling(lines)}")
+    return output.decode("utf-8", "replace")
+
+
+async def _follow(reader: asyncio.StreamReader, lines: list[str], tell: Tell) -> None:
+    rest = b""
+    while data := await reader.read(64 * 1024):
+        *whole, rest = (rest + data).split(b"\n")
+        if len(rest) > _MAX_LINE:
+            whole, rest = [*whole, rest], b""
+        for text in (line[:_MAX_LINE].decode("utf-8", "replace").rstrip() for line in whole):
+            if text:
+                lines.append(text)
+                tell(text)
+        del lines[:-_KEPT_LINES]
+    if rest:
+        lines.append(rest.decode("utf-8", "replace"))
+
+
+def _telling(lines: list[str]) -> str:
+    """The lines that matter: where the error begins, and the last ones."""
+    begin = next((i for i, line in enumerate(lines) if line.lstrip("× ").startswith(("error", "Failed"))), 0)
+    told = [line.strip() for line in lines[begin:]]
+    if len(told) > _FIRST_LINES + _LAST_LINES:
+        told = [*told[:_FIRST_LINES], "…", *told[-_LAST_LINES:]]
+    return "\n".join(told)

@@ -1,0 +1,72 @@
+"""The command `jac-orc` as people run it against a system: a process with its own output and exit code."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from tests.e2e.system import wait_until
+
+COMMAND = [sys.executable, "-c", "from jac_orc.cli.main import main; main()"]
+
+
+def environment(**variables: str) -> dict[str, str]:
+    """This process's environment, with no pod manager named but in `variables`."""
+    inherited = {name: value for name, value in os.environ.items() if name not in ("JAC_ORC_URL", "POD_MANAGER_URL")}
+    return {**inherited, "COLUMNS": "80", **variables}
+
+
+def run(*arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
+    """Runs the command to its end."""
+    return subprocess.run(
+        [*COMMAND, *arguments], env=environment(**variables), stdin=subprocess.DEVNULL, capture_output=True, text=True,
+        timeout=100, check=False,
+    )  # fmt: skip
+
+
+class Running:
+    """A command that runs until it is ended."""
+
+    def __init__(self, directory: Path, *arguments: str, **variables: str) -> None:
+        self._out, self._err = directory / "out", directory / "err"
+        with self._out.open("wb") as out, self._err.open("wb") as err:
+            self.process = subprocess.Popen(
+                [*COMMAND, *arguments],
+                env=environment(**variables), stdin=subprocess.DEVNULL, stdout=out, stderr=err,
+            )  # fmt: skip
+
+    @property
+    def output(self) -> str:
+        return self._out.read_text()
+
+    @property
+    def errors(self) -> str:
+        return self._err.read_text()
+
+    def wait(self, condition: Callable[[], Any], seconds: float = 30.0) -> Any:
+        """What the condition answers once it is true; fails the test where the command ends before that."""
+
+        def answer() -> Any:
+            found = condition()
+            assert found or self.process.poll() is None, self.output + self.errors
+            return found
+
+        try:
+            return wait_until(answer, seconds)
+        except AssertionError as failure:
+            raise AssertionError(f"{failure}\n{self.output}\n{self.errors}") from None
+
+    def interrupt(self) -> int:
+        """Ctrl-C; returns the exit code."""
+        self.process.send_signal(signal.SIGINT)
+        return self.process.wait(10)
+
+    def end(self) -> None:
+        """Ends it, if it runs."""
+        self.process.kill()
+        self.process.wait()

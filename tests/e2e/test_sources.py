@@ -1,0 +1,207 @@
+"""The user's own code: uploaded, replaced without a failed call, taken back where it doesn't start."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import io
+import tarfile
+import threading
+import zipfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.e2e.system import System, reason, wait_until
+
+PROJECT = Path(__file__).parent.parent / "guests" / "orc_shop"
+
+
+def project(**changed: str) -> dict[str, bytes]:
+    """The sample project's files; `prices` replaces that module's text."""
+    files = {
+        str(file.relative_to(PROJECT)): file.read_bytes()
+        for file in PROJECT.rglob("*")
+        if file.is_file() and file.suffix in (".py", ".toml")
+    }
+    return {**files, **{f"src/orc_shop/{name}.py": text.encode() for name, text in changed.items()}}
+
+
+def zipped(files: dict[str, bytes]) -> bytes:
+    data = io.BytesIO()
+    with zipfile.ZipFile(data, "w") as archive:
+        for path, content in files.items():
+            archive.writestr(path, content)
+    return data.getvalue()
+
+
+def upload(system: System, name: str, data: bytes) -> Any:
+    """The answer to an upload over REST, in many pieces."""
+    pieces = (data[i : i + 1000] for i in range(0, len(data), 1000))
+    headers = {"content-type": "application/octet-stream"}
+    return system.http.post(f"/v1/sources/{name}", content=pieces, headers=headers)
+
+
+def uploaded(system: System, name: str, data: bytes) -> Any:
+    """How a spec names the source."""
+    response = upload(system, name, data)
+    assert response.status_code == 200, response.text
+    answer = response.json()
+    assert answer["size"] == str(len(data))
+    assert answer["source"] == {"digest": f"sha256:{hashlib.sha256(data).hexdigest()}", "file_name": name}
+    return {"uploaded": answer["source"]}
+
+
+@contextmanager
+def calls_all_the_while(system: System) -> Iterator[list[Any]]:
+    """Four callers that don't stop; yields what they get."""
+    answers: list[Any] = []
+    stop = threading.Event()
+
+    def run() -> None:
+        while not stop.is_set():
+            response = system.try_call("orc_shop", "price", 3)
+            answers.append(response.json().get("result", response.text))
+
+    callers = [threading.Thread(target=run) for _ in range(4)]
+    for caller in callers:
+        caller.start()
+    try:
+        wait_until(lambda: len(answers) > 20)
+        yield answers
+    finally:
+        stop.set()
+        for caller in callers:
+            caller.join()
+
+
+@pytest.fixture
+def shop(deploy: Callable[..., Any]) -> Callable[..., Any]:
+    """Deploys the sample project from a source."""
+    return lambda source, **more: deploy("orc_shop", source=source, **more)
+
+
+def test_a_project_is_replaced_under_load_without_a_failed_call(shop: Callable[..., Any], system: System) -> None:
+    module = shop(uploaded(system, "orc-shop.zip", zipped(project())))
+    assert module["spec"]["requirements"] == []
+    assert module["status"]["environment"]["packages"] == ["orc-guest-version==1.0"]
+    assert system.call("orc_shop", "dependency") == "1.0", "its own dependency is installed"
+    with calls_all_the_while(system) as answers:
+        changed = uploaded(system, "orc-shop.zip", zipped(project(prices="def price(pieces):\n    return 0\n")))
+        response = system.http.patch("/v1/modules/orc_shop", json={"source": changed})
+        assert response.status_code == 200, response.text
+        before = len(answers)
+        wait_until(lambda: len(answers) > before + 50)
+    assert set(answers) == {6, 0} and set(answers[before + 4 :]) == {0}
+
+
+def test_a_version_that_does_not_start_is_taken_back(shop: Callable[..., Any], system: System) -> None:
+    module = shop({"files": {"contents": encoded(project())}})
+    with calls_all_the_while(system) as answers:
+        broken = {"files": {"contents": encoded(project(prices="raise RuntimeError('half an edit')\n"))}}
+        response = system.http.patch("/v1/modules/orc_shop", json={"source": broken})
+        assert (response.status_code, reason(response)) == (400, "MODULE_IMPORT_FAILED")
+        assert "half an edit" in response.json()["message"]
+    assert set(answers) == {6}
+    assert system.module("orc_shop")["spec"]["source"] == module["spec"]["source"]
+
+
+def test_what_is_not_waited_for_is_taken_back_too(shop: Callable[..., Any], system: System) -> None:
+    module = shop({"files": {"contents": encoded(project())}})
+    broken = {"files": {"contents": encoded(project(prices="1 +\n"))}}
+    response = system.http.patch("/v1/modules/orc_shop?wait=false", json={"source": broken})
+    assert response.status_code == 200 and response.json()["spec"]["source"] != module["spec"]["source"]
+    wait_until(lambda: system.module("orc_shop")["spec"]["source"] == module["spec"]["source"])
+    assert system.call("orc_shop", "price", 2) == 4
+
+
+def encoded(files: dict[str, bytes]) -> dict[str, str]:
+    return {path: base64.b64encode(content).decode() for path, content in files.items()}
+
+
+def test_an_equal_source_is_the_same_spec(shop: Callable[..., Any], system: System) -> None:
+    first = shop({"files": {"contents": encoded(project())}})
+    same = {"files": {"contents": encoded(project())}}
+    again = system.http.post("/v1/modules", json={"module_name": "orc_shop", "source": same})
+    assert again.status_code == 200 and again.json()["uid"] == first["uid"]
+    other = {"files": {"contents": encoded(project(more=""))}}
+    differing = system.http.post("/v1/modules", json={"module_name": "orc_shop", "source": other})
+    assert (differing.status_code, reason(differing)) == (409, "MODULE_SPEC_DIFFERS")
+
+
+def test_requirements_txt_and_its_constraints_hold(shop: Callable[..., Any], system: System) -> None:
+    files = {
+        "orc_shop.py": b"import orc_guest_version\ndef dependency():\n    return orc_guest_version.version()\n",
+        "requirements.txt": b"-c limits/constraints.txt\norc-guest-version\n",
+        "limits/constraints.txt": b"orc-guest-version<2\n",
+    }
+    shop({"files": {"contents": encoded(files)}})
+    assert system.call("orc_shop", "dependency") == "1.0"
+    files["limits/constraints.txt"] = b"orc-guest-version<3\n"
+    response = system.http.patch("/v1/modules/orc_shop", json={"source": {"files": {"contents": encoded(files)}}})
+    assert response.status_code == 200, response.text
+    assert system.call("orc_shop", "dependency") == "2.0"
+
+
+def test_a_wheel_and_an_sdist_are_installed(shop: Callable[..., Any], system: System) -> None:
+    info = {
+        "METADATA": b"Metadata-Version: 2.1\nName: orc-shop\nVersion: 1\nRequires-Dist: orc-guest-version==2.0\n",
+        "WHEEL": b"Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
+        "RECORD": b"",
+    }
+    info = {f"orc_shop-1.dist-info/{name}": content for name, content in info.items()}
+    code = {"orc_shop.py": b"import orc_guest_version\ndef price(pieces):\n    return orc_guest_version.version()\n"}
+    source = uploaded(system, "orc_shop-1-py3-none-any.whl", zipped({**code, **info}))
+    packages = shop(source)["status"]["environment"]["packages"]
+    assert system.call("orc_shop", "price", 1) == "2.0" and "orc-guest-version==2.0" in packages
+
+    data = io.BytesIO()
+    setup = b"from setuptools import setup\nsetup(name='orc-shop', version='2', py_modules=['orc_shop'])\n"
+    files = {"PKG-INFO": b"Metadata-Version: 2.1\nName: orc-shop\nVersion: 2\n", "setup.py": setup,
+             "orc_shop.py": b"def price(pieces):\n    return 'built'\n"}  # fmt: skip
+    with tarfile.open(fileobj=data, mode="w:gz") as archive:
+        for name, content in files.items():
+            entry = tarfile.TarInfo(f"orc_shop-2/{name}")
+            entry.size = len(content)
+            archive.addfile(entry, io.BytesIO(content))
+    source = uploaded(system, "orc_shop-2.tar.gz", data.getvalue())
+    response = system.http.patch("/v1/modules/orc_shop", json={"source": source})
+    assert response.status_code == 200, response.text
+    assert system.call("orc_shop", "price", 1) == "built"
+
+
+def test_bad_sources_are_refused(system: System) -> None:
+    for name, data, status, expected in (
+        ("a.zip", zipped({"../evil.py": b""}), 400, "SOURCE_INVALID"),
+        ("a.zip", b"no archive", 400, "SOURCE_INVALID"),
+        ("a.zip", b"", 400, "SOURCE_INVALID"),
+        ("a.exe", zipped({"a.py": b""}), 400, "SOURCE_INVALID"),
+        ("a.whl", zipped({"a.py": b""}), 400, "SOURCE_INVALID"),
+    ):
+        response = upload(system, name, data)
+        assert (response.status_code, reason(response)) == (status, expected), response.text
+    nowhere = {"digest": "sha256:" + "0" * 64, "file_name": "a.zip"}
+    spec = {"module_name": "orc_shop", "source": {"uploaded": nowhere}}
+    response = system.http.post("/v1/modules", json=spec)
+    assert (response.status_code, reason(response)) == (404, "SOURCE_NOT_FOUND")
+    headers = {"content-type": "text/plain"}
+    assert system.http.post("/v1/sources/a.zip", content=b"", headers=headers).status_code == 415
+    assert not list(system.state.glob("sources/.*"))
+
+
+def test_a_module_of_the_standard_library_cannot_be_replaced(system: System) -> None:
+    spec = {"module_name": "random", "source": {"files": {"contents": encoded({"random.py": b""})}}}
+    response = system.http.post("/v1/modules", json=spec)
+    assert (response.status_code, reason(response)) == (400, "SPEC_INVALID")
+    assert "standard library" in response.json()["message"]
+
+
+def test_a_module_named_like_the_standard_librarys_within_the_source_breaks_nothing(
+    shop: Callable[..., Any], system: System
+) -> None:
+    code = b"import random\ndef price(pieces):\n    return random.choice([pieces])\n"
+    shop({"files": {"contents": encoded({"orc_shop.py": code, "random.py": b"raise SystemExit\n"})}})
+    assert system.call("orc_shop", "price", 5) == 5

@@ -67,7 +67,8 @@ def _package(report: Report) -> None:
             python = Path(directory, "by-hand", "bin", "python")
             theirs.append(_timed(lambda: _by_hand(python)))  # noqa: B023
             imports.append(_timed(lambda: _import(python)))  # noqa: B023
-            with running(cache=Path(directory, "cache")) as system:
+            with running(spares=1, cache=Path(directory, "cache")) as system:  # as `jac-orc up` has it
+                time.sleep(_REFILLED)
                 ours.append(_timed(lambda: _create(system, PACKAGE)))
                 time.sleep(2)
                 system.request("DELETE", f"/delete_pod/{PACKAGE}")

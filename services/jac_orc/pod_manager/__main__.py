@@ -13,7 +13,7 @@ import uvloop
 from jac_orc.core import config, files, lifecycle, logs
 from jac_orc.core.server import Server
 from jac_orc.core.tasks import Tasks
-from jac_orc.pod_manager import policy
+from jac_orc.pod_manager import distributions, policy
 from jac_orc.pod_manager.activator import Activator
 from jac_orc.pod_manager.backends.base import Backend
 from jac_orc.pod_manager.backends.local import LocalBackend
@@ -107,12 +107,15 @@ async def serve(settings: Settings, allowed: policy.Policy) -> None:
     manager = PodManager(settings, allowed, backend, sources)
     await backend.start()
     await manager.start()
+    environments.keep_blanks()
+    ahead = asyncio.create_task(asyncio.to_thread(distributions.load))  # so that no creation waits for it
     bootstrap = settings.state_dir / "envoy.json"
     admin = settings.state_dir / "envoy-admin.sock"
     files.write_json(bootstrap, resources.bootstrap("front", ("127.0.0.1", settings.xds_port), str(admin)))
     logger.info("listening on %s:%d, xDS on 127.0.0.1:%d", settings.host, settings.port, settings.xds_port)
     lifecycle.notify(settings.notify_fd, {"ready": True})
     logger.info("stopping: %s", await stop)
+    await ahead
     await asyncio.gather(manager.stop(), backend.stop())  # at once: a pod that ends now is not started again
 
 

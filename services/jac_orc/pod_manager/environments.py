@@ -19,10 +19,12 @@ import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from jac_orc.core.processes import die_with_parent, start_time
-from jac_orc.core.tasks import Tasks
-from jac_orc.errors import error
+from jac_orc.core.tasks import Tasks, turn
+from jac_orc.errors import OrcError, error
+from jac_orc.pod_manager import interpreters
 from jac_orc.pod_manager.installer import Tell, run_uv
 from jac_orc.pod_manager.locks import Locks
 from jac_orc.pod_manager.model import Lock, ModuleSpec
@@ -32,6 +34,8 @@ logger = logging.getLogger(__name__)
 _BUILDING, _REMOVING = ".building-", ".removing-"
 _COMPILED = "compiled.stamp"
 _USED = "used.stamp"
+_LONGEST_TURN = 10.0  # what takes longer waits for the network, or is so large that it shall not hold up the others
+_AFTER_TAKEN = 1.0  # what has taken a blank one shall have the cores first
 
 
 @dataclass(frozen=True)
@@ -79,12 +83,18 @@ class Environments:
         self._timeout = timeout
         self._builds: dict[str, _Build] = {}
         self._turns = asyncio.Semaphore(concurrency)
+        self._blanks: dict[str, asyncio.Task[Path]] | None = None
         self._compiling: set[str] = set()
         self._tasks = Tasks()
 
+    def keep_blanks(self) -> None:
+        """Begins to keep an empty environment ready, so that no build waits until one is made."""
+        self._blanks = {}
+        self._refill(interpreters.own().path)
+
     async def resolve(self, spec: ModuleSpec, tell: Tell) -> Lock:
         """As `Locks.resolve`, when it is this one's turn."""
-        async with self._turns:
+        async with turn(self._turns, _LONGEST_TURN):
             return await self.locks.resolve(spec, tell)
 
     async def ensure(self, lock: Lock, tell: Tell) -> Environment:
@@ -113,7 +123,12 @@ class Environments:
 
     async def stop(self) -> None:
         """Ends the builds that are under way, and what they have made."""
-        tasks = [build.task for build in self._builds.values() if build.task is not None]
+        tasks: list[asyncio.Task[Any]] = [build.task for build in self._builds.values() if build.task is not None]
+        blanks, self._blanks = self._blanks or {}, None
+        for blank in blanks.values():
+            if blank.done() and not blank.cancelled() and blank.exception() is None:
+                await asyncio.to_thread(shutil.rmtree, blank.result(), ignore_errors=True)
+        tasks += blanks.values()
         for task in tasks:
             task.cancel()
         await asyncio.gather(self._tasks.cancel(), *tasks, return_exceptions=True)
@@ -181,25 +196,51 @@ class Environments:
     # --- building ---
 
     async def _build(self, lock: Lock, tell: Tell) -> None:
-        aside = self._root / f"{_BUILDING}{os.getpid()}-{start_time(os.getpid())}-{uuid.uuid4().hex}"
         logger.info("building an environment: Python %s, %s", lock.python_version, ", ".join(lock.packages) or "empty")
         try:
-            async with self._turns:
-                await asyncio.to_thread(self._root.mkdir, parents=True, exist_ok=True)
-                venv = ["venv", "--quiet", "--no-project", "--no-config", "--relocatable", "--python", lock.python]
-                await run_uv(*venv, str(aside), tell=tell, timeout=self._timeout)
-                if lock.text:
-                    await self._install(lock, aside, tell)
+            async with turn(self._turns, _LONGEST_TURN):
+                aside = await self._blank(lock.python, tell)
                 try:
-                    await asyncio.to_thread(aside.rename, self._root / lock.digest)
-                except OSError as failure:
-                    if failure.errno not in (errno.EEXIST, errno.ENOTEMPTY):
-                        raise  # else another process was first: its environment is as good
+                    if lock.text:
+                        await self._install(lock, aside, tell)
+                    try:
+                        await asyncio.to_thread(aside.rename, self._root / lock.digest)
+                    except OSError as failure:
+                        if failure.errno not in (errno.EEXIST, errno.ENOTEMPTY):
+                            raise  # else another process was first: its environment is as good
+                finally:
+                    await asyncio.to_thread(shutil.rmtree, aside, ignore_errors=True)
         except OSError as failure:
             text = f"the environment can't be built below {self._root}: {failure}"
             raise error("ENVIRONMENT_FAILED", text) from failure
-        finally:
+
+    async def _blank(self, python: str, tell: Tell) -> Path:
+        """An empty environment, aside: the one that is ready, if it still is."""
+        blank = self._blanks.pop(python, None) if self._blanks is not None else None
+        if blank is not None:
+            self._refill(python)
+            with contextlib.suppress(OrcError, OSError):
+                ready = await blank
+                if (ready / "bin" / "python").exists():
+                    return ready
+        return await self._make_blank(python, tell)
+
+    def _refill(self, python: str) -> None:
+        if self._blanks is not None:
+            self._blanks[python] = self._tasks.start(self._make_blank(python, lambda _: None, after=_AFTER_TAKEN))
+
+    async def _make_blank(self, python: str, tell: Tell, after: float = 0.0) -> Path:
+        """Makes an empty environment aside, `after` so many seconds."""
+        await asyncio.sleep(after)
+        aside = self._root / f"{_BUILDING}{os.getpid()}-{start_time(os.getpid())}-{uuid.uuid4().hex}"
+        try:
+            await asyncio.to_thread(self._root.mkdir, parents=True, exist_ok=True)
+            venv = ["venv", "--quiet", "--no-project", "--no-config", "--relocatable", "--python", python]
+            await run_uv(*venv, str(aside), tell=tell, timeout=self._timeout)
+        except BaseException:
             await asyncio.to_thread(shutil.rmtree, aside, ignore_errors=True)
+            raise
+        return aside
 
     async def _install(self, lock: Lock, aside: Path, tell: Tell) -> None:
         file = aside / "requirements.txt"

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 
+from tests.e2e.callers import calls_all_the_while
 from tests.e2e.system import System, reason, wait_until
 
 NAME = "orc_guest_version"
@@ -19,35 +18,10 @@ def patch(system: System, **changes: Any) -> Any:
     return system.http.patch(f"/v1/modules/{NAME}", json=changes)
 
 
-@contextmanager
-def calls_all_the_while(system: System) -> Iterator[list[Any]]:
-    """Four callers that don't stop; yields what they get."""
-    answers: list[Any] = []
-    stop = threading.Event()
-
-    def run() -> None:
-        while not stop.is_set():
-            response = system.try_call(NAME, "version")
-            answers.append(response.json().get("result", response.text))
-
-    callers = [threading.Thread(target=run) for _ in range(4)]
-    for caller in callers:
-        caller.start()
-    try:
-        wait_until(lambda: len(answers) > 20)
-        yield answers
-        seen = len(answers)
-        wait_until(lambda: len(answers) > seen + 50)
-    finally:
-        stop.set()
-        for caller in callers:
-            caller.join()
-
-
 @pytest.mark.parametrize("replicas", [1, 2])
 def test_a_patch_replaces_the_pods_and_no_call_fails(deploy: Callable[..., Any], system: System, replicas: int) -> None:
     deploy(NAME, requirements=["orc-guest-version==1.0"], replicas=replicas)
-    with calls_all_the_while(system) as answers:
+    with calls_all_the_while(system, NAME, "version") as answers:
         response = patch(system, requirements=["orc-guest-version==2.0"])
         assert response.status_code == 200, response.text
         assert response.json()["generation"] == "2"
@@ -82,7 +56,7 @@ def test_a_patch_that_fails_keeps_the_old_spec_and_the_old_pods(
 ) -> None:
     deploy(NAME, requirements=["orc-guest-version==1.0"])
     before = system.module(NAME)
-    with calls_all_the_while(system) as answers:
+    with calls_all_the_while(system, NAME, "version") as answers:
         response = patch(system, **changes)
         assert (response.status_code, reason(response)) == (400, why), response.text
     assert set(answers) == {"1.0"}

@@ -6,15 +6,14 @@ import base64
 import hashlib
 import io
 import tarfile
-import threading
 import zipfile
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.e2e.callers import calls_all_the_while
 from tests.e2e.system import System, reason, wait_until
 
 PROJECT = Path(__file__).parent.parent / "guests" / "orc_shop"
@@ -55,29 +54,6 @@ def uploaded(system: System, name: str, data: bytes) -> Any:
     return {"uploaded": answer["source"]}
 
 
-@contextmanager
-def calls_all_the_while(system: System) -> Iterator[list[Any]]:
-    """Four callers that don't stop; yields what they get."""
-    answers: list[Any] = []
-    stop = threading.Event()
-
-    def run() -> None:
-        while not stop.is_set():
-            response = system.try_call("orc_shop", "price", 3)
-            answers.append(response.json().get("result", response.text))
-
-    callers = [threading.Thread(target=run) for _ in range(4)]
-    for caller in callers:
-        caller.start()
-    try:
-        wait_until(lambda: len(answers) > 20)
-        yield answers
-    finally:
-        stop.set()
-        for caller in callers:
-            caller.join()
-
-
 @pytest.fixture
 def shop(deploy: Callable[..., Any]) -> Callable[..., Any]:
     """Deploys the sample project from a source."""
@@ -89,7 +65,7 @@ def test_a_project_is_replaced_under_load_without_a_failed_call(shop: Callable[.
     assert module["spec"]["requirements"] == []
     assert module["status"]["environment"]["packages"] == ["orc-guest-version==1.0"]
     assert system.call("orc_shop", "dependency") == "1.0", "its own dependency is installed"
-    with calls_all_the_while(system) as answers:
+    with calls_all_the_while(system, "orc_shop", "price", 3) as answers:
         changed = uploaded(system, "orc-shop.zip", zipped(project(prices="def price(pieces):\n    return 0\n")))
         response = system.http.patch("/v1/modules/orc_shop", json={"source": changed})
         assert response.status_code == 200, response.text
@@ -100,7 +76,7 @@ def test_a_project_is_replaced_under_load_without_a_failed_call(shop: Callable[.
 
 def test_a_version_that_does_not_start_is_taken_back(shop: Callable[..., Any], system: System) -> None:
     module = shop({"files": {"contents": encoded(project())}})
-    with calls_all_the_while(system) as answers:
+    with calls_all_the_while(system, "orc_shop", "price", 3) as answers:
         broken = {"files": {"contents": encoded(project(prices="raise RuntimeError('half an edit')\n"))}}
         response = system.http.patch("/v1/modules/orc_shop", json={"source": broken})
         assert (response.status_code, reason(response)) == (400, "MODULE_IMPORT_FAILED")

@@ -1,0 +1,247 @@
+"""One deployed module on this machine: its environment, and its pods, brought to what its spec says.
+
+One task does it, step by step, whenever something has changed: look, act, wait for a change.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import dataclasses
+import logging
+import uuid
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+from jac_orc.errors import OrcError
+from jac_orc.pod_manager.backends.local_logs import append
+from jac_orc.pod_manager.backends.local_pod import Host, LocalPod, PodRecord, Runtime, adoptable, forget
+from jac_orc.pod_manager.backends.watchers import Watchers
+from jac_orc.pod_manager.environments import Environment, Environments
+from jac_orc.pod_manager.model import Lock, Module, ModulePhase, ModuleSpec, PodPhase
+from jac_orc.pod_manager.sources import SourceKind, Sources
+
+logger = logging.getLogger(__name__)
+
+_FIRST_PAUSE = 5.0
+_LONGEST_PAUSE = 300.0
+_MAX_PROGRESS = 200
+_STAGES = {  # by the first word of what the installer tells
+    "Resolved": ModulePhase.BUILDING,
+    "Downloading": ModulePhase.DOWNLOADING,
+    "Building": ModulePhase.BUILDING,
+    "Prepared": ModulePhase.BUILDING,
+    "Installed": ModulePhase.BUILDING,
+}
+
+
+class Deployment:
+    """One module: brings its pods to what its spec says."""
+
+    def __init__(
+        self, host: Host, environments: Environments, sources: Sources, module: Module, records: list[PodRecord],
+        watchers: Watchers, keep_lock: Callable[[ModuleSpec, Lock], Awaitable[None]],
+    ) -> None:  # fmt: skip
+        self._host = host
+        self._environments = environments
+        self._sources = sources
+        self._keep_lock = keep_lock
+        self._held: tuple[Lock, Environment] | None = None
+        self._stage = ModulePhase.RESOLVING
+        self._watchers = watchers
+        self._found = records
+        self._pods: list[LocalPod] = []
+        self._drains: set[asyncio.Task[None]] = set()
+        self._changed = asyncio.Event()
+        self.module = dataclasses.replace(module, phase=self._phase(module))
+        self._task = asyncio.create_task(self._reconcile())
+
+    def change(self, **changes: Any) -> None:
+        """Takes a new spec, with what changes with it."""
+        self.module = dataclasses.replace(self.module, **changes)
+        self._publish()
+
+    async def delete(self) -> None:
+        """Ends the pods; calls in flight may end."""
+        await self._cancel()
+        self.module = dataclasses.replace(self.module, phase=ModulePhase.DELETING)
+        for pod in list(self._pods):
+            self._drain(pod)
+        self._publish()
+        await asyncio.gather(*self._drains)
+        self._let_go()
+        installer_log(self._host, self.module.name).unlink(missing_ok=True)
+
+    async def detach(self) -> None:
+        """Lets the pods go on without this process; those that are ending are awaited."""
+        await self._cancel()
+        await asyncio.gather(*(pod.detach() for pod in self._pods if pod.phase is not PodPhase.DRAINING))
+        await asyncio.gather(*self._drains)
+        self._let_go()
+
+    async def _cancel(self) -> None:
+        self._task.cancel()
+        await asyncio.gather(self._task, return_exceptions=True)
+
+    async def _reconcile(self) -> None:
+        """The loop: look, act, wait for a change, or after a failure for a pause that doubles."""
+        pause = _FIRST_PAUSE
+        while True:
+            self._changed.clear()
+            limit: float | None = None
+            try:
+                await self._prepare()
+                self._adopt()
+                self._start_missing()
+                self._retire()
+                failed = [pod.failure for pod in self._current() if pod.failure is not None]
+                self._set(error=failed[0] if failed else None)
+                pause = _FIRST_PAUSE
+            except OrcError as failure:
+                self._set(error=failure)
+                limit, pause = pause, min(pause * 2, _LONGEST_PAUSE)
+            except Exception:
+                logger.exception("deploying %s failed; trying again", self.module.name)
+                limit, pause = pause, min(pause * 2, _LONGEST_PAUSE)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(limit):
+                    await self._changed.wait()
+
+    async def _prepare(self) -> Runtime:
+        """What pods of the spec, as it is when this returns, run in; raises OrcError where there can't be that."""
+        while True:
+            spec = self.module.spec
+            try:
+                runtime = await self._runtime(spec)
+            except OrcError:
+                if spec is self.module.spec:
+                    raise
+            else:
+                if spec is self.module.spec:
+                    self._set(progress="")
+                    return runtime
+
+    async def _runtime(self, spec: ModuleSpec) -> Runtime:
+        lock = self.module.lock
+        if lock is None:
+            self._stage = ModulePhase.RESOLVING
+            self._set(progress="choosing the versions of its packages")
+            lock = await self._environments.resolve(spec, self._take_line)
+            await self._keep_lock(spec, lock)
+        if self._held is None or self._held[0] != lock or not self._held[1].interpreter.exists():
+            self._stage = ModulePhase.BUILDING
+            environment = await self._environments.ensure(lock, self._take_line)
+            self._let_go()
+            self._held = (lock, environment)
+        folders: tuple[Path, ...] = ()
+        if spec.source is not None and spec.source.kind is SourceKind.ZIP:
+            root = await asyncio.to_thread(self._sources.folder, spec.source)
+            folders = (root / "src", root) if (root / "src").is_dir() else (root,)
+        return Runtime(self._held[1].interpreter, folders, self._held[1].fd)
+
+    def _take_line(self, line: str) -> None:
+        """Shows and logs what the installer tells."""
+        text = line.strip()
+        append(installer_log(self._host, self.module.name), "installer", text)
+        stage = _STAGES.get(text.partition(" ")[0])
+        if stage is not None:  # else it is a detail
+            self._stage = stage
+            self._set(progress=text[:_MAX_PROGRESS])
+
+    def _let_go(self) -> None:
+        if self._held is not None:
+            self._held[1].release()
+            self._held = None
+
+    def _current(self) -> list[LocalPod]:
+        """The pods of the spec as it is, those that are leaving left out."""
+        revision = self.module.spec.revision()
+        return [pod for pod in self._pods if pod.record.revision == revision and pod.phase is not PodPhase.DRAINING]
+
+    def _adopt(self) -> None:
+        """Takes over, once, the processes that an earlier pod manager has left; others of them are gone or killed."""
+        found, self._found = self._found, []
+        for record in found:
+            wanted = record.revision == self.module.spec.revision()
+            process = adoptable(record, self._host.run_id if wanted else "")
+            if process is None:
+                forget(self._host, record.name)
+                continue
+            pod = LocalPod(self._host, self.module.spec, record, self._publish, self._prepare)
+            self._pods.append(pod)
+            pod.adopt(process)
+
+    def _start_missing(self) -> None:
+        spec = self.module.spec
+        for _ in range(spec.replicas - len(self._current())):
+            record = PodRecord(
+                name=f"{spec.module_name}-{uuid.uuid4().hex[:6]}",
+                module_name=spec.module_name,
+                revision=spec.revision(),
+                generation=self.module.generation,
+                run_id=self._host.run_id,
+            )
+            pod = LocalPod(self._host, spec, record, self._publish, self._prepare)
+            self._pods.append(pod)
+            pod.start()
+
+    def _retire(self) -> None:
+        """Drains pods beyond the wanted number, and those of an older spec once the new ones answer calls."""
+        current = self._current()
+        surplus = len(current) - self.module.spec.replicas
+        current.sort(key=lambda pod: pod.phase is PodPhase.READY)
+        for pod in current[: max(surplus, 0)]:
+            self._drain(pod)
+        ready = [pod for pod in self._current() if pod.phase is PodPhase.READY]
+        if len(ready) == self.module.spec.replicas:
+            for pod in [pod for pod in self._pods if pod not in ready]:
+                self._drain(pod)
+            self._set(observed_generation=self.module.generation)
+
+    def _drain(self, pod: LocalPod) -> None:
+        if pod.phase is PodPhase.DRAINING:
+            return
+        pod.phase = PodPhase.DRAINING
+        task = asyncio.create_task(self._drained(pod))
+        self._drains.add(task)
+        task.add_done_callback(self._drains.discard)
+
+    async def _drained(self, pod: LocalPod) -> None:
+        await pod.drain()
+        self._pods.remove(pod)
+        self._publish()
+
+    def _set(self, **changes: Any) -> None:
+        if any(getattr(self.module, name) != value for name, value in changes.items()):
+            self.module = dataclasses.replace(self.module, **changes)
+            self._tell()
+
+    def _publish(self) -> None:
+        """Tells of the pods as they are, and has the loop look again."""
+        self._tell()
+        self._changed.set()
+
+    def _tell(self) -> None:
+        pods = tuple(pod.state for pod in self._pods)
+        module = dataclasses.replace(self.module, pods=pods)
+        self.module = dataclasses.replace(module, phase=self._phase(module))
+        self._watchers.publish(self.module)
+
+    def _phase(self, module: Module) -> ModulePhase:
+        if module.phase is ModulePhase.DELETING:
+            return ModulePhase.DELETING
+        if module.ready:
+            return ModulePhase.READY
+        if module.error is not None:
+            return ModulePhase.FAILED
+        if module.spec.replicas == 0:
+            return ModulePhase.IDLE
+        if any(pod.phase is PodPhase.IMPORTING for pod in self._pods):
+            return ModulePhase.IMPORTING
+        return ModulePhase.STARTING if self._pods else self._stage
+
+
+def installer_log(host: Host, name: str) -> Path:
+    """Where the installer's lines for a module are."""
+    return host.logs / f"{name}.installer.log"

@@ -26,7 +26,7 @@ import uuid
 from typing import Any
 
 from jac_orc.client.session import RemoteObject
-from jac_orc.guest.python_values import Record
+from jac_orc.guest.python_value_records import Record
 
 _TEXTS = (
     decimal.Decimal, fractions.Fraction, uuid.UUID, pathlib.PurePath, ipaddress.IPv4Address, ipaddress.IPv6Address,

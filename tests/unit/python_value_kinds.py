@@ -15,7 +15,9 @@ from typing import Any, NamedTuple
 
 from hypothesis import strategies as st
 
-from jac_orc.guest.python_values import Context, Decoder, Encoder
+from jac_orc.guest.python_value_decoder import Decoder
+from jac_orc.guest.python_value_encoder import Encoder
+from jac_orc.guest.python_values import Context
 
 
 class Point(NamedTuple):

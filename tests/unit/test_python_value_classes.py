@@ -19,7 +19,10 @@ from typing import Any
 import pytest
 
 from jac_orc.guest.protowire import Malformed, key, sized, string
-from jac_orc.guest.python_values import MAX_DEPTH, Context, Decoder, Encoder, NoForm, Record, loaded_class
+from jac_orc.guest.python_value_decoder import Decoder
+from jac_orc.guest.python_value_encoder import Encoder
+from jac_orc.guest.python_value_records import Record
+from jac_orc.guest.python_values import MAX_DEPTH, Context, NoForm, loaded_class
 from jac_orc.v1 import value_pb2
 from tests.unit.guest_parts import nested
 from tests.unit.python_value_kinds import Both, Colour, Frozen, Order, Point, Slotted, round_trip, same

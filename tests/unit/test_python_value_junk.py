@@ -12,6 +12,9 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from jac_orc.guest.protowire import FIXED64, VARINT, Malformed, key, sized, string, varint
+from jac_orc.guest.python_value_decoder import Decoder, varints
+from jac_orc.guest.python_value_encoder import Encoder
+from jac_orc.guest.python_value_records import Record
 from jac_orc.guest.python_values import (
     BIG_INT,
     DICT,
@@ -24,10 +27,6 @@ from jac_orc.guest.python_values import (
     TEXT,
     TUPLE,
     Context,
-    Decoder,
-    Encoder,
-    Record,
-    varints,
 )
 from jac_orc.v1 import value_pb2
 from tests.unit.python_value_kinds import values

@@ -18,7 +18,9 @@ from typing import Any
 import pytest
 from hypothesis import given
 
-from jac_orc.guest.python_values import Context, Decoder, Encoder
+from jac_orc.guest.python_value_decoder import Decoder
+from jac_orc.guest.python_value_encoder import Encoder
+from jac_orc.guest.python_values import Context
 from jac_orc.v1 import value_pb2
 from tests.unit.python_value_kinds import (
     Both,

@@ -23,7 +23,9 @@ from google.rpc import status_pb2
 
 from jac_orc.errors import OrcError, error, from_status
 from jac_orc.guest.protowire import VARINT, Malformed, fields, flag, key, sized, string, text, varint
-from jac_orc.guest.python_values import OBJECT, RESULT, Context, Decoder, Encoder
+from jac_orc.guest.python_value_decoder import Decoder
+from jac_orc.guest.python_value_encoder import Encoder
+from jac_orc.guest.python_values import OBJECT, RESULT, Context
 from jac_orc.v1 import module_pb2
 
 _METHOD = f"/{module_pb2.DESCRIPTOR.services_by_name['ModuleService'].full_name}/Session"

@@ -3,5 +3,5 @@
 `start.py` is run by path, as `python -I start.py FD SERVER_PID`, by the interpreter of the module's own environment:
 nothing of the server is importable there, and of what the user's code may import only one private name is taken. So
 these files import each other relatively and nothing else of this project. The server and the client share some of them:
-`wire` (frames), `protowire` (messages) and `python_values` (values with nothing lost).
+`wire` (frames), `protowire` (messages), `python_values` and the `python_value_*` beside it (values with nothing lost).
 """

@@ -14,7 +14,9 @@ from .calls import Promise, Unfinished
 from .failures import Refusal
 from .json_values import too_large
 from .protowire import Malformed, fields, flag, key, sized, string, text, varint
-from .python_values import OBJECT, Context, Decoder, Encoder, loaded_class, varints
+from .python_value_decoder import Decoder, varints
+from .python_value_encoder import Encoder
+from .python_values import OBJECT, Context, loaded_class
 
 if TYPE_CHECKING:
     from collections.abc import Callable

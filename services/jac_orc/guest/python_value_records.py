@@ -1,0 +1,130 @@
+"""Python values that their class and their fields tell, both ways (RecordValue).
+
+These are dataclasses, named tuples, enum members, pydantic models and Python's own containers. A value has this form
+only where its fields are all of it. It is made without the `__init__` of its class, and as a `Record` where that class
+isn't loaded.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import enum
+from typing import TYPE_CHECKING, Any
+
+from .failures import qualified_name
+from .protowire import Malformed
+from .python_values import NoForm, loaded_class
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+_PLAIN_BASES = (dict, list, tuple, set, frozenset, str, bytes, int, float, complex, BaseException)
+
+
+class Record:
+    """A dataclass, named tuple, enum member or model of a class that isn't loaded here: its name and its fields."""
+
+    __slots__ = ("__dict__", "_type_name")  # so that no field is taken for the name
+
+    def __init__(self, type_name: str, values: dict[str, Any]) -> None:
+        self._type_name = type_name
+        self.__dict__.update(values)
+
+    def __repr__(self) -> str:
+        return "%s(%s)" % (self._type_name, ", ".join("%s=%r" % item for item in vars(self).items()))
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Record) and self._type_name == other._type_name and vars(self) == vars(other)
+
+    def __hash__(self) -> int:
+        return hash((self._type_name, frozenset(vars(self).items())))
+
+
+def fields_of(value: Any) -> dict[str, Any]:
+    """The fields that make a value; raises NoForm where they aren't all of it."""
+    kind = type(value)
+    attributes = getattr(value, "__dict__", None) or {}
+    if isinstance(value, tuple) and not attributes:
+        if hasattr(kind, "_fields") and tuple.__len__(value) == len(value) == len(kind._fields):
+            return dict(zip(kind._fields, value))
+        if hasattr(kind, "n_sequence_fields"):  # struct_time and its like
+            return dict(zip(("items", "more"), value.__reduce__()[1]))
+    state = CONTAINERS.get(qualified_name(kind))
+    if state is not None and kind is loaded_class(qualified_name(kind)) and not attributes:
+        return state(value)
+    if isinstance(value, _PLAIN_BASES):
+        raise NoForm
+    if dataclasses.is_dataclass(value):
+        names = [field.name for field in dataclasses.fields(value)]
+        if not set(attributes).union(_slots_of(kind)) <= {*names, "__dict__", "__weakref__"}:
+            raise NoForm
+        return {name: getattr(value, name) for name in names if hasattr(value, name)}
+    if hasattr(kind, "model_fields") and hasattr(kind, "model_construct"):
+        if getattr(value, "__pydantic_extra__", None) or getattr(value, "__pydantic_private__", None):
+            raise NoForm
+        return dict(attributes)
+    raise NoForm
+
+
+def _slots_of(kind: type) -> set[str]:
+    """The names of the places that the instances of a class have, whatever is there."""
+    found: set[str] = set()
+    for base in kind.__mro__:
+        slots = vars(base).get("__slots__", ())
+        found.update((slots,) if isinstance(slots, str) else slots)
+    return found
+
+
+# Of Python's own containers: what they are made of, and how.
+CONTAINERS: dict[str, Callable[[Any], dict[str, Any]]] = {
+    "builtins.range": lambda value: {"start": value.start, "stop": value.stop, "step": value.step},
+    "builtins.slice": lambda value: {"start": value.start, "stop": value.stop, "step": value.step},
+    "collections.deque": lambda value: {"items": list(value), "maxlen": value.maxlen},
+    "collections.OrderedDict": lambda value: {"items": dict(value)},
+    "collections.Counter": lambda value: {"items": dict(value)},
+}
+
+
+def container_of(name: str, values: dict[str, Any]) -> Any:
+    import collections
+
+    try:
+        if name in ("builtins.range", "builtins.slice"):
+            return {"range": range, "slice": slice}[name[9:]](values["start"], values["stop"], values["step"])
+        if name == "collections.deque" and type(values["items"]) is list:
+            return collections.deque(values["items"], values["maxlen"])
+        if not isinstance(values["items"], dict):
+            raise TypeError("its items are of another kind")
+        return getattr(collections, name[12:])(values["items"])
+    except (KeyError, TypeError, ValueError, OverflowError) as failure:
+        raise Malformed("a %s that can't be made: %s" % (name, failure)) from None
+
+
+def record_of(kind: Any, name: str, values: dict[str, Any]) -> Any:
+    """A value of the class from its fields, without its `__init__`; a Record where the class isn't known."""
+    try:
+        if kind is None:
+            return Record(name, values)
+        if issubclass(kind, enum.Enum):
+            return kind(values["value"])
+        if issubclass(kind, tuple) and hasattr(kind, "_fields"):
+            return tuple.__new__(kind, [values[field] for field in kind._fields])
+        if issubclass(kind, tuple) and hasattr(kind, "n_sequence_fields"):
+            if type(values["items"]) is not tuple:
+                raise TypeError("its items are no tuple")  # a range of any length, say, of which it would make a list
+            return kind(values["items"], values["more"])
+        if hasattr(kind, "__dataclass_fields__") and not issubclass(kind, _PLAIN_BASES):
+            made = object.__new__(kind)
+            known = {field.name for field in dataclasses.fields(kind)}
+            for field, value in values.items():
+                if field not in known:
+                    raise Malformed("%s has no field %r" % (name, field[:100]))
+                object.__setattr__(made, field, value)
+            return made
+        if hasattr(kind, "model_construct") and hasattr(kind, "model_fields"):
+            return kind.model_construct(**values)
+    except Malformed:
+        raise
+    except (KeyError, TypeError, ValueError) as failure:
+        raise Malformed("a %s that can't be made: %s" % (name, failure)) from None
+    return Record(name, values)

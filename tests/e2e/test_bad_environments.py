@@ -73,6 +73,23 @@ def test_a_build_that_fails_tells_the_compilers_words(system: System) -> None:
     assert "orc-built" in body["message"] and "gcc" in body["message"], body["message"]
 
 
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("project = 5", "no table"),
+        ("[project", "can't be read"),
+        ("[project]\nname = 'x'\nversion = '1'\ndependencies = 'numpy'", "dependencies"),
+        ("[project]\nname = 'x'\nversion = '1'\ndependencies = ['orc-guest-nowhere']", "orc-guest-nowhere"),
+        ("tool = 1\n", "no table"),
+    ],
+    ids=["a number", "half", "a string", "missing", "tool"],
+)
+def test_a_project_file_that_makes_no_sense(system: System, text: str, words: str) -> None:
+    body = refused(system, module_name="orc_odd", source=source(orc_odd__py="", pyproject__toml=text))
+    assert body["details"][0]["reason"] == "ENVIRONMENT_FAILED"
+    assert words in body["message"]
+
+
 def test_an_import_that_takes_too_long_is_ended(system: System) -> None:
     files = source(orc_slow__py="import time\ntime.sleep(60)\n")
     body = refused(system, module_name="orc_slow", source=files, import_timeout="1s")

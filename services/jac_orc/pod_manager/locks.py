@@ -120,22 +120,24 @@ def _dependency_file(folder: Path) -> Path | None:
     Raises OrcError for a pyproject.toml that can't be read.
     """
     project = folder / "pyproject.toml"
-    if project.is_file():
-        try:
-            document = tomllib.loads(project.read_text(encoding="utf-8"))
-        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as failure:
-            raise error("ENVIRONMENT_FAILED", f"the source's pyproject.toml can't be read: {failure}") from None
-        table = document.get("project", {})
-        if (
-            "dependencies" in table
-            or "dependencies" in table.get("dynamic", ())
-            or "poetry" in document.get("tool", {})
-        ):
-            return project
+    if project.is_file() and _names_dependencies(project):
+        return project
     for name in ("requirements.txt", "setup.py", "setup.cfg"):
         if (folder / name).is_file():
             return folder / name
     return None
+
+
+def _names_dependencies(project: Path) -> bool:
+    """Whether a pyproject.toml says what the project needs; many hold nothing but the settings of tools."""
+    try:
+        document = tomllib.loads(project.read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as failure:
+        raise error("ENVIRONMENT_FAILED", f"the source's pyproject.toml can't be read: {failure}") from None
+    table, tools = document.get("project", {}), document.get("tool", {})
+    if not isinstance(table, dict) or not isinstance(tools, dict):
+        raise error("ENVIRONMENT_FAILED", "the source's pyproject.toml has a `project` or a `tool` that is no table")
+    return "dependencies" in table or "dynamic" in table or "poetry" in tools
 
 
 def _texts(folder: Path, file: Path) -> Iterator[tuple[str, str]]:

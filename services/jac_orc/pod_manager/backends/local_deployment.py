@@ -14,7 +14,7 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
-from jac_orc.errors import OrcError
+from jac_orc.errors import OrcError, error
 from jac_orc.pod_manager.backends.local_logs import append
 from jac_orc.pod_manager.backends.local_pod import Host, LocalPod, PodRecord, Runtime, adoptable, forget
 from jac_orc.pod_manager.backends.watchers import Watchers
@@ -48,6 +48,7 @@ class Deployment:
         self._sources = sources
         self._keep_lock = keep_lock
         self._held: tuple[Lock, Environment] | None = None
+        self._preparing = asyncio.Lock()  # pods that are started again ask for it, too
         self._stage = ModulePhase.RESOLVING
         self._watchers = watchers
         self._found = records
@@ -101,8 +102,14 @@ class Deployment:
             except OrcError as failure:
                 self._set(error=failure)
                 limit, pause = pause, min(pause * 2, _LONGEST_PAUSE)
+            except OSError as failure:
+                text = f"{self.module.name} can't be deployed now: {failure}"
+                self._set(error=error("MODULE_UNAVAILABLE", text))
+                limit, pause = pause, min(pause * 2, _LONGEST_PAUSE)
             except Exception:
                 logger.exception("deploying %s failed; trying again", self.module.name)
+                text = f"deploying {self.module.name} failed; the pod manager's log has the details"
+                self._set(error=error("INTERNAL", text))
                 limit, pause = pause, min(pause * 2, _LONGEST_PAUSE)
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(limit):
@@ -113,7 +120,8 @@ class Deployment:
         while True:
             spec = self.module.spec
             try:
-                runtime = await self._runtime(spec)
+                async with self._preparing:
+                    runtime = await self._runtime(spec)
             except OrcError:
                 if spec is self.module.spec:
                     raise

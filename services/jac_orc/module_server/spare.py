@@ -12,7 +12,7 @@ import logging
 import os
 import socket
 
-from jac_orc.core import config
+from jac_orc.core import config, lifecycle
 from jac_orc.errors import OrcError
 from jac_orc.module_server.guest_process import IdleGuest
 
@@ -30,7 +30,8 @@ async def assigned(spare_fd: int) -> IdleGuest | None:
     are the module's.
     """
     link = socket.socket(fileno=spare_fd)
-    link.set_inheritable(False)
+    lifeline = config.environment().get("LIFELINE_FD", "")
+    lifecycle.keep_private(spare_fd, int(lifeline) if lifeline else None)
     link.setblocking(False)
     idle = await _idle_guest()
     readable = asyncio.Event()

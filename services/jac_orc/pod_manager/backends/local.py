@@ -46,7 +46,7 @@ class LocalBackend:
     ) -> None:  # fmt: skip
         self._files = state / "modules"
         turns = asyncio.Semaphore(2 * (os.cpu_count() or 1))  # each waits for something half of its time
-        self._spares = Spares(spares, state / "logs" / "spares.log", turns)
+        self._spares = Spares(spares, state / "logs" / "spares.log", turns, lifeline_fd)
         self._wants_spares = spares > 0
         self._host = Host(
             state / "pods", state / "logs", run_id, lifeline_fd, refused, pod_manager_url, self._spares, turns

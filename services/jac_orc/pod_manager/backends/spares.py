@@ -28,10 +28,11 @@ _AFTER_TAKEN = 0.5  # the pod that has taken one shall have the cores first
 class Spares:
     """Keeps `count` of them; `start` first, `stop` last."""
 
-    def __init__(self, count: int, log: Path, turns: asyncio.Semaphore) -> None:
+    def __init__(self, count: int, log: Path, turns: asyncio.Semaphore, lifeline_fd: int | None) -> None:
         self._count = count
         self._log = log
         self._turns = turns
+        self._lifeline_fd = lifeline_fd
         self._ready: list[tuple[ManagedProcess, socket.socket]] = []
         self._taken = asyncio.Event()
         self._tasks = Tasks()
@@ -89,12 +90,15 @@ class Spares:
 
     async def _start(self, interpreter: Path) -> tuple[ManagedProcess, socket.socket]:
         ours, theirs = socket.socketpair()
+        # Whoever waits for the lifeline's other holders to end waits for these, too.
+        lifeline = {} if self._lifeline_fd is None else {"LIFELINE_FD": self._lifeline_fd}
         with theirs:
+            descriptors = {"SPARE_FD": theirs.fileno(), **lifeline}
             environment = {
                 **config.environment(),
-                "SPARE_FD": str(theirs.fileno()),
+                **{name: str(fd) for name, fd in descriptors.items()},
                 "GUEST_PYTHON": str(interpreter),
             }
             command = [sys.executable, "-m", "jac_orc.module_server"]
-            process = await ManagedProcess.start(command, environment, self._log, (theirs.fileno(),))
+            process = await ManagedProcess.start(command, environment, self._log, tuple(descriptors.values()))
         return process, ours

@@ -9,6 +9,7 @@ import shutil
 import signal
 import tarfile
 import threading
+import time
 from base64 import b64encode
 from collections.abc import Callable
 from typing import Any
@@ -96,6 +97,33 @@ def test_an_import_that_takes_too_long_is_ended(system: System) -> None:
     body = refused(system, module_name="orc_slow", source=files, import_timeout="1s")
     assert body["details"][0]["reason"] == "MODULE_IMPORT_FAILED"
     assert "import_timeout" in body["message"]
+
+
+def test_a_deletion_ends_what_is_under_way(system: System) -> None:
+    project = """
+    [project]
+    name = "orc-stuck"
+    version = "1"
+    dynamic = ["dependencies"]
+    [build-system]
+    requires = []
+    build-backend = "orc_backend"
+    backend-path = ["."]
+    """
+    files = source(orc_stuck__py="", orc_backend__py="import time\ntime.sleep(100)\n", pyproject__toml=project)
+    answers: list[Any] = []
+    spec = {"module_name": "orc_stuck", "source": files}
+    creating = threading.Thread(target=lambda: answers.append(system.post("/v1/modules", spec)))
+    creating.start()
+    wait_until(lambda: system.http.get("/v1/modules/orc_stuck").status_code == 200)
+    time.sleep(0.5)  # the installer has begun
+    begin = time.monotonic()
+    assert system.http.delete("/v1/modules/orc_stuck").status_code == 200
+    assert time.monotonic() - begin < 5
+    creating.join(5)
+    assert (answers[0].status_code, reason(answers[0])) == (503, "MODULE_UNAVAILABLE"), answers[0].text
+    assert "deleted" in answers[0].json()["message"]
+    assert system.http.get("/v1/modules/orc_stuck").status_code == 404 and system.traces("orc_stuck") == []
 
 
 def test_a_python_that_is_not_there(system: System) -> None:

@@ -60,7 +60,8 @@ def up(
     ] = _CACHE_DIR,
     auto_deploy: Annotated[bool, typer.Option(help="Whether a call to a module deploys it.")] = True,
     policy: Annotated[
-        Path | None, typer.Option(help="A YAML file with the lists `allow` and `refuse` of modules.", dir_okay=False)
+        Path | None,
+        typer.Option(help="A YAML file: `allow` and `refuse` of modules, `guess`, `requirements`.", dir_okay=False),
     ] = None,
     spares: Annotated[
         int,

@@ -36,12 +36,11 @@ async def run(spare_fd: int | None) -> int:
         told = asyncio.create_task(assigned(spare_fd))
         stop = asyncio.create_task(lifecycle.stop_requested(None))
         await asyncio.wait([told, stop], return_when=asyncio.FIRST_COMPLETED)
-        idle = told.result() if told.done() else None
-        if idle is None:
-            told.cancel()
-            stop.cancel()
-            return 0
+        is_told, idle = told.result() if told.done() else (False, None)
+        told.cancel()
         stop.cancel()
+        if not is_told:
+            return 0
     try:
         settings = config.load(Settings)
     except config.ConfigurationError as failure:

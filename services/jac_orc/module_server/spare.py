@@ -23,8 +23,8 @@ OUTPUT = "output"
 """The name of the descriptor that takes the place of standard output and error."""
 
 
-async def assigned(spare_fd: int) -> IdleGuest | None:
-    """Waits until this process is told what it shall be, and makes it that; None where nobody will ever tell.
+async def assigned(spare_fd: int) -> tuple[bool, IdleGuest | None]:
+    """Waits until this process is told what it shall be, and makes it that; false where nobody will ever tell.
 
     The guest that comes with it has an interpreter and an environment of its own: whoever gets it looks whether these
     are the module's.
@@ -46,9 +46,9 @@ async def assigned(spare_fd: int) -> IdleGuest | None:
     if not data:
         if idle is not None:
             await idle.stop()
-        return None
+        return False, None
     _become(json.loads(data), fds)
-    return idle
+    return True, idle
 
 
 def _become(document: dict[str, dict[str, str] | list[str]], fds: list[int]) -> None:

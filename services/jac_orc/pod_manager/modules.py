@@ -97,9 +97,9 @@ class Modules:
         return await updated
 
     async def delete(self, name: str) -> None:
-        """Removes the module; raises OrcError if there is none."""
+        """Removes the module; raises OrcError if there is none. What is being done to it ends with that."""
         self.get(name)
-        await self._alone(name, partial(self.backend.delete, name))
+        await asyncio.shield(self._tasks.start(self.backend.delete(name)))
 
     async def ready(self, name: str, *, deploy: bool = True) -> Module:
         """The module once it can be called, with `deploy` deployed now if need be; raises OrcError where that fails."""
@@ -120,7 +120,8 @@ class Modules:
         try:
             return await self._settling.wait(module, lambda now: bool(now.ready) or now.spec.replicas == 0)
         except OrcError as failure:
-            if existing is None:
+            now = self.backend.get(spec.module_name)
+            if existing is None and now is not None and now.uid == module.uid:
                 await self.backend.delete(spec.module_name)
             raise _advised(failure, spec) from None
 

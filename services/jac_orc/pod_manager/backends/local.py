@@ -85,9 +85,12 @@ class LocalBackend:
 
     async def stop(self) -> None:
         """Lets go of everything; the pods go on."""
-        await self._tasks.cancel()
-        await self._spares.stop()
-        await asyncio.gather(*(deployment.detach() for deployment in self._deployments.values()))
+        # At once: a pod that ends now, as the whole system does, is not started again.
+        await asyncio.gather(
+            *(deployment.detach() for deployment in self._deployments.values()),
+            self._tasks.cancel(),
+            self._spares.stop(),
+        )
         await self._environments.stop()
 
     async def apply(self, spec: ModuleSpec) -> Module:

@@ -44,10 +44,10 @@ class Spares:
     async def stop(self) -> None:
         """Ends them."""
         await self._tasks.cancel()
-        for process, link in self._ready:
+        ready, self._ready = self._ready, []
+        for _, link in ready:
             link.close()  # which it takes as a reason to end
-            await process.stop(2)
-        self._ready.clear()
+        await asyncio.gather(*(process.stop(2) for process, _ in ready))
 
     def take(
         self, environment: Mapping[str, str], output: Path, descriptors: Mapping[str, int]

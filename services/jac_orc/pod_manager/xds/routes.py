@@ -123,6 +123,9 @@ def _content_type_guards() -> list[dict[str, Any]]:
     renewal = {"safe_regex": {"regex": "/v1/objects/[^/]+:renew"}}
     return [
         {"match": {"prefix": "/v1/sources/", "headers": archives}, **_to_pod_manager()},
+        _refuse(
+            {"prefix": "/v1/sources/"}, 415, "send -H 'Content-Type: application/octet-stream', or application/zip"
+        ),
         _refuse({"prefix": "/", "headers": others}, 415, f"this content type is not supported; {advice}"),
         # The two routes whose body is optional.
         {"match": {"prefix": "/create_pod/", "headers": missing}, **_to_pod_manager()},

@@ -85,7 +85,7 @@ class Front:
         self.system = system
         for _ in range(20):  # what they open once is open then
             self.check_serving()
-        self._before = {pid: footprint(pid) for pid in system.pids()}
+        self._before = {pid: footprint(pid) for pid in system.parts()}
 
     def send(self, data: bytes, verb: str = "POST", *, is_whole: bool = True, is_endless: bool = False) -> Answer:
         """Sends the bytes on a connection of their own and reads one answer, which must come in time.
@@ -142,7 +142,7 @@ class Front:
     def check_unharmed(self) -> None:
         """Fails unless all processes are the same, with hardly more threads and files than before."""
         self.check_serving()
-        assert set(self.system.pids()) == set(self._before)
+        assert self.system.parts() == set(self._before)
 
         def excess() -> list[tuple[Footprint, Footprint]]:
             pairs = [(before, footprint(pid)) for pid, before in self._before.items()]

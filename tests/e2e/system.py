@@ -28,7 +28,6 @@ _ROLES = {
     "server": "jac_orc.module_server",
     "guest": "guest/start.py",
     "envoy": "envoy.json",
-    "compiling": "compileall",  # in the background, for as long as it takes
 }
 
 
@@ -153,6 +152,10 @@ class System:
             servers = {str(pid) for pid in self.pids("server", module)}
             return [pid for pid, command, _ in found if command.split()[-1] in servers]
         return [pid for pid, _, names in found if module in ("", names.get("MODULE_NAME"))]
+
+    def parts(self) -> set[int]:
+        """The processes that last: the installer and what compiles in the background come and go."""
+        return {pid for role in _ROLES for pid in self.pids(role)}
 
     def _processes(self) -> list[tuple[int, str, dict[str, str]]]:
         mine = []

@@ -40,14 +40,14 @@ class Limits:
         self._before = self._processes()
 
     def _processes(self) -> dict[int, Footprint]:
-        return {pid: footprint(pid) for pid in self.system.pids()}
+        return {pid: footprint(pid) for pid in self.system.parts()}
 
     def check_nothing_has_grown(self) -> None:
         """Fails unless all processes are the same as before, with hardly more threads and files.
 
         Threads that have run calls stay for the next ones, and so do the connections that a client keeps.
         """
-        assert set(self.system.pids()) == set(self._before)
+        assert self.system.parts() == set(self._before)
 
         def is_small() -> bool:
             now, before = self._processes(), self._before
@@ -453,11 +453,11 @@ def test_what_nothing_can_interrupt_answers_in_time_and_is_replaced(
     limits: Limits, stub: Stub, session: Session, method: str, args: list[float]
 ) -> None:
     system = limits.system
-    before, guests = len(system.pids()), system.pids("guest", MODULE)
+    before, guests = len(system.parts()), system.pids("guest", MODULE)
     server = system.pids("server", MODULE)
     assert 0.95 < fails_in_time(limits, stub, session, "query", method, *args) < 1.5
     answers_within(limits, 0.5)
     wait_until(lambda: len(new := system.pids("guest", MODULE)) == 1 and new != guests)
     answers_within(limits, 0.5)
     assert system.pids("server", MODULE) == server
-    assert len(system.pids()) == before
+    assert len(system.parts()) == before

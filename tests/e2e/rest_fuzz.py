@@ -142,7 +142,7 @@ class Front:
     def check_unharmed(self) -> None:
         """Fails unless all processes are the same, with hardly more threads and files than before."""
         self.check_serving()
-        assert self.system.parts() == set(self._before)
+        wait_until(lambda: self.system.parts() == set(self._before))
 
         def excess() -> list[tuple[Footprint, Footprint]]:
             pairs = [(before, footprint(pid)) for pid, before in self._before.items()]

@@ -47,7 +47,7 @@ class Limits:
 
         Threads that have run calls stay for the next ones, and so do the connections that a client keeps.
         """
-        assert self.system.parts() == set(self._before)
+        wait_until(lambda: self.system.parts() == set(self._before))
 
         def is_small() -> bool:
             now, before = self._processes(), self._before

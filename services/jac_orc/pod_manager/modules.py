@@ -33,6 +33,7 @@ class Modules:
         self._policy = policy
         self._auto_deploy = auto_deploy
         self._locks = NamedLocks()
+        self._deleting: set[str] = set()
         self._tasks = Tasks()
         self._settling = Settling(backend)
 
@@ -99,7 +100,14 @@ class Modules:
     async def delete(self, name: str) -> None:
         """Removes the module; raises OrcError if there is none. What is being done to it ends with that."""
         self.get(name)
-        await asyncio.shield(self._tasks.start(self.backend.delete(name)))
+        await asyncio.shield(self._tasks.start(self._delete(name)))
+
+    async def _delete(self, name: str) -> None:
+        self._deleting.add(name)  # whoever would take a change back now would deploy it anew
+        try:
+            await self.backend.delete(name)
+        finally:
+            self._deleting.discard(name)
 
     async def ready(self, name: str, *, deploy: bool = True) -> Module:
         """The module once it can be called, with `deploy` deployed now if need be; raises OrcError where that fails."""
@@ -136,7 +144,8 @@ class Modules:
             return await self._settling.wait(module, lambda now: now.settled)
         except OrcError as failure:
             logger.warning("%s: generation %d is taken back: %s", name, module.generation, failure.message)
-            if self.backend.get(name) is not None:
+            now = self.backend.get(name)
+            if now is not None and now.uid == module.uid and name not in self._deleting:
                 await self.backend.apply(before.spec)
             raise
 

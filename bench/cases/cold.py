@@ -31,13 +31,13 @@ def run(report: Report) -> None:
             time.sleep(_REFILLED)
             times = []
             for name in LIGHT:
-                times.append(_timed(lambda name=name: _create(system, name)))  # type: ignore[misc]
+                times.append(_timed(_create, system, name))
                 time.sleep(_REFILLED if spares else 0.2)
             what = "with a spare" if spares else "without a spare"
             report.figure(f"create to first answer, standard library, {what}", statistics.median(times), "s", most=most)
     with running() as system:
         _create(system, "math")
-        scaled = _timed(lambda: system.request("POST", "/v1/modules/math:scale", {"replicas": 8}))
+        scaled = _timed(system.request, "POST", "/v1/modules/math:scale", {"replicas": 8})
         report.figure("scale 1 to 8 pods of a light module", scaled, "s", most=1)
     _package(report)
     _source(report)
@@ -47,9 +47,9 @@ def run(report: Report) -> None:
         report.figure("idle light module: PSS of server and guest", _proportional(system), "MB", most=70)
 
 
-def _timed(action: Callable[[], object]) -> float:
+def _timed(action: Callable[..., object], *arguments: object) -> float:
     begin = time.perf_counter()
-    action()
+    action(*arguments)
     return time.perf_counter() - begin
 
 
@@ -65,14 +65,14 @@ def _package(report: Report) -> None:
     for _ in range(ROUNDS):
         with tempfile.TemporaryDirectory(prefix="jac-bench-") as directory:
             python = Path(directory, "by-hand", "bin", "python")
-            theirs.append(_timed(lambda: _by_hand(python)))  # noqa: B023
-            imports.append(_timed(lambda: _import(python)))  # noqa: B023
+            theirs.append(_timed(_by_hand, python))
+            imports.append(_timed(_import, python))
             with running(spares=1, cache=Path(directory, "cache")) as system:  # as `jac-orc up` has it
                 time.sleep(_REFILLED)
-                ours.append(_timed(lambda: _create(system, PACKAGE)))
+                ours.append(_timed(_create, system, PACKAGE))
                 time.sleep(2)
                 system.request("DELETE", f"/delete_pod/{PACKAGE}")
-                again.append(_timed(lambda: _create(system, PACKAGE)))
+                again.append(_timed(_create, system, PACKAGE))
     of_ours, of_theirs, imported = map(statistics.median, (ours, theirs, imports))
     report.ratio(f"{PACKAGE} from nothing", "uv venv, uv pip install, import", of_ours, of_theirs, "s", most=1.3)
     most = round(0.2 + imported, 3)

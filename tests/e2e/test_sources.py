@@ -6,6 +6,7 @@ import base64
 import hashlib
 import io
 import tarfile
+import threading
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -92,6 +93,56 @@ def test_what_is_not_waited_for_is_taken_back_too(shop: Callable[..., Any], syst
     assert response.status_code == 200 and response.json()["spec"]["source"] != module["spec"]["source"]
     wait_until(lambda: system.module("orc_shop")["spec"]["source"] == module["spec"]["source"])
     assert system.call("orc_shop", "price", 2) == 4
+
+
+def test_a_deletion_during_a_rollout_is_final(shop: Callable[..., Any], system: System) -> None:
+    shop({"files": {"contents": encoded(project())}})
+    slow = {"files": {"contents": encoded(project(prices="import time\ntime.sleep(60)\n"))}}
+    answers: list[Any] = []
+    patch = threading.Thread(
+        target=lambda: answers.append(system.http.patch("/v1/modules/orc_shop", json={"source": slow}))
+    )
+    patch.start()
+    wait_until(lambda: len(system.pids("guest", "orc_shop")) == 2)
+    assert system.http.delete("/v1/modules/orc_shop").status_code == 200
+    patch.join(10)
+    assert (answers[0].status_code, reason(answers[0])) == (503, "MODULE_UNAVAILABLE")
+    assert system.http.get("/v1/modules/orc_shop").status_code == 404
+    assert system.traces("orc_shop") == []
+
+
+def test_dependencies_that_code_computes_follow_every_file(shop: Callable[..., Any], system: System) -> None:
+    files = {
+        "pyproject.toml": b"""
+            [project]
+            name = "orc-shop"
+            version = "1"
+            dynamic = ["dependencies"]
+            [build-system]
+            requires = []
+            build-backend = "orc_backend"
+            backend-path = ["."]
+        """,
+        "orc_backend.py": b"""
+import os
+def prepare_metadata_for_build_wheel(directory, config_settings=None):
+    os.mkdir(os.path.join(directory, "orc_shop-1.dist-info"))
+    needed = open("needed").read().strip()
+    with open(os.path.join(directory, "orc_shop-1.dist-info", "METADATA"), "w") as file:
+        file.write(f"Metadata-Version: 2.1\\nName: orc-shop\\nVersion: 1\\nRequires-Dist: {needed}\\n")
+    return "orc_shop-1.dist-info"
+def build_wheel(*arguments): raise NotImplementedError
+def build_sdist(*arguments): raise NotImplementedError
+""",
+        "needed": b"orc-guest-version==1.0",
+        "orc_shop.py": b"import orc_guest_version\ndef dependency():\n    return orc_guest_version.version()\n",
+    }
+    shop({"files": {"contents": encoded(files)}})
+    assert system.call("orc_shop", "dependency") == "1.0"
+    files["needed"] = b"orc-guest-version==2.0"
+    response = system.http.patch("/v1/modules/orc_shop", json={"source": {"files": {"contents": encoded(files)}}})
+    assert response.status_code == 200, response.text
+    assert system.call("orc_shop", "dependency") == "2.0"
 
 
 def encoded(files: dict[str, bytes]) -> dict[str, str]:

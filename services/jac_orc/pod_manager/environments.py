@@ -32,7 +32,7 @@ from jac_orc.pod_manager.model import Lock, ModuleSpec
 logger = logging.getLogger(__name__)
 
 _BUILDING, _REMOVING = ".building-", ".removing-"
-_COMPILED = "compiled.stamp"
+_COMPILED = "compiled.stamp"  # holds the size in bytes
 _USED = "used.stamp"
 _LONGEST_TURN = 10.0  # what takes longer waits for the network, or is so large that it shall not hold up the others
 _AFTER_TAKEN = 1.0  # what has taken a blank one shall have the cores first
@@ -175,12 +175,15 @@ class Environments:
         for folder in self._root.glob("[!.]*"):
             with contextlib.suppress(OSError):
                 used = max(folder.stat().st_mtime, _mtime(folder / _USED))
-                size = sum(file.lstat().st_size for file in folder.rglob("*") if not file.is_dir())
-                yield folder, used, size
+                stamp = folder / _COMPILED
+                yield folder, used, int(stamp.read_text()) if stamp.exists() else _size(folder)
 
     def _remove(self, folder: Path) -> bool:
         """Removes the environment unless somebody holds it."""
-        fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+        except OSError:  # another process has removed it
+            return True
         try:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
             aside = folder.with_name(f"{_REMOVING}{uuid.uuid4().hex}")
@@ -273,7 +276,8 @@ class Environments:
                 with contextlib.suppress(ProcessLookupError):
                     process.kill()
                 await process.wait()
-            (folder / _COMPILED).touch()  # whatever it could not compile is no module of this Python
+            # Whatever it could not compile is no module of this Python; from here on the environment keeps its size.
+            (folder / _COMPILED).write_text(str(await asyncio.to_thread(_size, folder)))
         except OSError as failure:
             logger.warning("the environment %s can't be compiled: %s", folder.name, failure)
         finally:
@@ -284,6 +288,10 @@ class Environments:
 def _in_the_background() -> None:
     die_with_parent()
     os.nice(19)
+
+
+def _size(folder: Path) -> int:
+    return sum(file.lstat().st_size for file in folder.rglob("*") if not file.is_dir())
 
 
 def _mtime(file: Path) -> float:

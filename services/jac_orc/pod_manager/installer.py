@@ -44,7 +44,7 @@ async def run_uv(*arguments: str, tell: Tell, timeout: float, cwd: Path | None =
             output, _ = await asyncio.gather(process.stdout.read(), _follow(process.stderr, lines, tell))
             code = await process.wait()
     except TimeoutError:
-        text = f"installing took longer than the {timeout:g} s that the setting INSTALL_TIMEOUT allows"
+        text = f"installing took longer than the {timeout:g} s that POD_MANAGER_INSTALL_TIMEOUT allows"
         raise error("ENVIRONMENT_FAILED", "\n".join([text, *lines[-_LAST_LINES:]])) from None
     finally:
         with contextlib.suppress(ProcessLookupError):

@@ -17,6 +17,7 @@ import tempfile
 import tomllib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 from packaging.utils import canonicalize_name
 
@@ -76,10 +77,11 @@ class Locks:
             name = re.split(r"-\d", archive.name)[0]  # a wheel and an sdist are called NAME-VERSION-…
             return Inputs(sorted([*lines, f"{name} @ {archive.as_uri()}"]), hashes)
         folder = self._sources.folder(spec.source)
-        file = _dependency_file(folder)
+        file, computed = _dependency_file(folder)
         if file is None:
             return Inputs(sorted(lines), hashes)
-        texts = dict(_texts(folder, file))
+        # What code computes may depend on any file of the source.
+        texts = {"source": spec.source.digest} if computed else dict(_texts(folder, file))
         for text in texts.values():
             for name, allowed_hashes in _hashes_in(text):
                 hashes.setdefault(name, set()).update(allowed_hashes)
@@ -111,25 +113,31 @@ class Inputs:
     file: Path | None = None
     """The file in which the source names its dependencies."""
     texts: dict[str, str] = dataclasses.field(default_factory=dict)
-    """This and the files that it refers to, by their path in the source."""
+    """What decides beside the lines: this and the files that it refers to, or the source's digest."""
 
 
-def _dependency_file(folder: Path) -> Path | None:
-    """Where a source tree names what it needs; None where it needs nothing.
+def _dependency_file(folder: Path) -> tuple[Path | None, bool]:
+    """Where a source tree names what it needs, None where it needs nothing; and whether code of its own decides, too.
 
     Raises OrcError for a pyproject.toml that can't be read.
     """
     project = folder / "pyproject.toml"
-    if project.is_file() and _names_dependencies(project):
-        return project
-    for name in ("requirements.txt", "setup.py", "setup.cfg"):
+    if project.is_file():
+        table, tools = _tables(project)
+        dynamic = table.get("dynamic", [])
+        if not isinstance(dynamic, list):
+            raise error("ENVIRONMENT_FAILED", "the source's pyproject.toml has a `dynamic` that is no list")
+        computed = "dependencies" in dynamic
+        if computed or "dependencies" in table or "poetry" in tools:
+            return project, computed or "dependencies" not in table
+    for name, computed in (("requirements.txt", False), ("setup.py", True), ("setup.cfg", True)):
         if (folder / name).is_file():
-            return folder / name
-    return None
+            return folder / name, computed
+    return None, False
 
 
-def _names_dependencies(project: Path) -> bool:
-    """Whether a pyproject.toml says what the project needs; many hold nothing but the settings of tools."""
+def _tables(project: Path) -> tuple[dict[str, Any], dict[str, Any]]:
+    """A pyproject.toml's `project` and `tool`."""
     try:
         document = tomllib.loads(project.read_text(encoding="utf-8"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as failure:
@@ -137,15 +145,12 @@ def _names_dependencies(project: Path) -> bool:
     table, tools = document.get("project", {}), document.get("tool", {})
     if not isinstance(table, dict) or not isinstance(tools, dict):
         raise error("ENVIRONMENT_FAILED", "the source's pyproject.toml has a `project` or a `tool` that is no table")
-    return "dependencies" in table or "dynamic" in table or "poetry" in tools
+    return table, tools
 
 
 def _texts(folder: Path, file: Path) -> Iterator[tuple[str, str]]:
-    """The file and those that decide with it, by their path in the source tree."""
-    unread = (
-        [file] if file.suffix == ".txt" else [folder / each for each in ("pyproject.toml", "setup.py", "setup.cfg")]
-    )
-    seen = set[Path]()
+    """The file and those that it refers to, by their path in the source tree."""
+    unread, seen = [file], set[Path]()
     while unread:
         path = unread.pop()
         if path in seen or not path.is_relative_to(folder) or not path.is_file():

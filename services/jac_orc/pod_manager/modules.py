@@ -90,10 +90,10 @@ class Modules:
         """
         applied: asyncio.Future[Module] = asyncio.get_running_loop().create_future()
         updated = asyncio.ensure_future(self._alone(name, partial(self._update, name, change, applied)))
+        updated.add_done_callback(_told)
         if not wait:
             await asyncio.wait([applied, updated], return_when=asyncio.FIRST_COMPLETED)
             if applied.done():
-                updated.add_done_callback(_told)
                 return applied.result()
         return await updated
 
@@ -174,7 +174,7 @@ class Modules:
 
 
 def _told(updated: asyncio.Future[Module]) -> None:
-    """Takes note of what nobody waits for: it is in the log."""
+    """Takes note of a failure, for which perhaps nobody waits any more: it is in the log."""
     if not updated.cancelled():
         updated.exception()
 

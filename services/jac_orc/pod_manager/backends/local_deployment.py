@@ -102,10 +102,6 @@ class Deployment:
             except OrcError as failure:
                 self._set(error=failure)
                 limit, pause = pause, min(pause * 2, _LONGEST_PAUSE)
-            except OSError as failure:
-                text = f"{self.module.name} can't be deployed now: {failure}"
-                self._set(error=error("MODULE_UNAVAILABLE", text))
-                limit, pause = pause, min(pause * 2, _LONGEST_PAUSE)
             except Exception:
                 logger.exception("deploying %s failed; trying again", self.module.name)
                 text = f"deploying {self.module.name} failed; the pod manager's log has the details"
@@ -144,7 +140,10 @@ class Deployment:
             self._held = (lock, environment)
         folders: tuple[Path, ...] = ()
         if spec.source is not None and spec.source.kind is SourceKind.ZIP:
-            root = await asyncio.to_thread(self._sources.folder, spec.source)
+            try:
+                root = await asyncio.to_thread(self._sources.folder, spec.source)
+            except OSError as failure:
+                raise error("SOURCE_NOT_STORED", f"the source can't be unpacked: {failure}") from failure
             folders = (root / "src", root) if (root / "src").is_dir() else (root,)
         return Runtime(self._held[1].interpreter, folders, self._held[1].fd)
 

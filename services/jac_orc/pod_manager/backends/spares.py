@@ -89,7 +89,7 @@ class Spares:
             await asyncio.sleep(_AFTER_TAKEN)
 
     async def _start(self, interpreter: Path) -> tuple[ManagedProcess, socket.socket]:
-        ours, theirs = socket.socketpair()
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)  # a message comes whole or not
         # Whoever waits for the lifeline's other holders to end waits for these, too.
         lifeline = {} if self._lifeline_fd is None else {"LIFELINE_FD": self._lifeline_fd}
         with theirs:

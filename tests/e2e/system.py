@@ -208,7 +208,11 @@ class System:
             time.sleep(0.01)
         if hasattr(self, "process"):
             self.process.wait(10)
-        shutil.rmtree(self.directory)
+        wait_until(self._removed)  # a process that was killed may still have made a file
+
+    def _removed(self) -> bool:
+        shutil.rmtree(self.directory, ignore_errors=True)
+        return not self.directory.exists()
 
 
 def listening() -> list[tuple[int, str]]:

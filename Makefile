@@ -4,6 +4,7 @@ PYTHON ?= python3
 # What to hand on to the command behind a target, as in `make test ARGS='-k values'`.
 ARGS ?=
 
+VERSION = $(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
 VENV := .venv
 BIN := $(VENV)/bin
 # Set up when these exist: the interpreter, what the system runs on, what the checks and tests run on.
@@ -17,7 +18,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .PHONY: help up test check lint types contracts protos protos-check protos-release golden golden-check format bench \
-	lock clean
+	image lock clean
 
 help:  ## Lists the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-16s%s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -68,7 +69,17 @@ format: $(DEV)  ## Repairs what can be repaired without thinking
 bench: $(DEV)  ## Measures, beside the peers, which it installs; ARGS: which cases, --full
 	$(BIN)/python -m bench $(ARGS)
 
-# dev.txt is made upon local.txt, so that both have the same versions of what they share.
+IMAGE ?= jac-cloud-orc:$(VERSION)
+
+image:  ## Builds the container image IMAGE by docker, podman or buildah; ARGS: options of its `build`
+	@if docker info >/dev/null 2>&1; then tool=docker; \
+	elif command -v podman >/dev/null; then tool=podman; \
+	elif command -v buildah >/dev/null; then tool=buildah; \
+	else echo 'This needs docker (with its daemon running), podman or buildah.' >&2; exit 2; fi; \
+	set -x; $$tool build --build-arg VERSION=$(VERSION) --tag $(IMAGE) $(ARGS) .
+
+# The others are made upon local.txt, so that all have the same versions of what they share. image.txt is what the
+# container image runs on, build.txt the build backend alone, which that image doesn't keep.
 LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate \
 	--no-emit-index-url --no-emit-find-links --custom-compile-command 'make lock'
 PEERS := fastapi bentoml mlserver ours ray rpc
@@ -77,6 +88,9 @@ lock: $(LOCAL)  ## Pins the dependencies of pyproject.toml in requirements/; ARG
 	$(LOCK) --group build pyproject.toml --extra local --output-file requirements/local.txt $(ARGS)
 	$(LOCK) --group build pyproject.toml --extra dev --constraints requirements/local.txt \
 		--output-file requirements/dev.txt $(ARGS)
+	$(LOCK) pyproject.toml --extra module-server --extra pod-manager --constraints requirements/local.txt \
+		--output-file requirements/image.txt $(ARGS)
+	$(LOCK) --group build --constraints requirements/local.txt --output-file requirements/build.txt $(ARGS)
 	for peer in $(PEERS); do $(LOCK) --group bench-$$peer --output-file requirements/bench-$$peer.txt $(ARGS) || exit; done
 
 clean:  ## Removes everything that make made

@@ -80,7 +80,7 @@ async def _system() -> AsyncIterator[tuple[FakeBackend, int]]:
     with tempfile.TemporaryDirectory(prefix="jac-bench-") as directory:
         settings = Settings(port=ports[0], xds_port=ports[1], front_port=ports[2], state_dir=Path(directory))
         backend = FakeBackend(f"127.0.0.1:{pod_port}")
-        manager = PodManager(settings, Policy(), backend, Sources(Path(directory, "sources")))
+        manager = PodManager(settings, settings.host, Policy(), backend, Sources(Path(directory, "sources")))
         await manager.start()
         bootstrap = Path(directory) / "envoy.json"
         admin = str(Path(directory) / "admin.sock")

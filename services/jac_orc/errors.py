@@ -207,6 +207,14 @@ REASONS: Mapping[str, type[OrcError]] = {
     "SOURCE_INVALID": InvalidArgumentError,
     "SOURCE_NOT_FOUND": NotFoundError,
     "SOURCE_NOT_STORED": UnavailableError,
+    "NAME_TAKEN": AlreadyExistsError,
+    "CLUSTER_UNAVAILABLE": UnavailableError,
+    "CLUSTER_REFUSED": FailedPreconditionError,
+    "QUOTA_EXCEEDED": ResourceExhaustedError,
+    "POD_UNSCHEDULABLE": FailedPreconditionError,
+    "IMAGE_UNAVAILABLE": FailedPreconditionError,
+    "OUT_OF_MEMORY": ResourceExhaustedError,
+    "POD_FAILED": FailedPreconditionError,
 }
 
 _BY_CODE: Mapping[int, type[OrcError]] = {cls.code: cls for cls in OrcError.__subclasses__()}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import gc
 import json
 import os
@@ -10,16 +11,19 @@ import warnings
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Protocol, cast
+from typing import Any, ClassVar, Protocol, cast
 
 from jac_orc.errors import error
 from jac_orc.pod_manager.backends.base import Backend
 from jac_orc.pod_manager.backends.fake import FakeBackend
+from jac_orc.pod_manager.backends.kube.backend import KubernetesBackend
 from jac_orc.pod_manager.backends.local import LocalBackend
 from jac_orc.pod_manager.environments import Environments
 from jac_orc.pod_manager.locks import Locks
 from jac_orc.pod_manager.model import Module
+from jac_orc.pod_manager.policy import Policy
 from jac_orc.pod_manager.sources import Sources
+from tests.cluster.kubectl import kubectl
 from tests.support import eventually
 
 
@@ -27,6 +31,8 @@ class Subject(Protocol):
     """A backend under test."""
 
     broken_module: str
+    failing_change: ClassVar[dict[str, Any]]
+    """What a spec of `math` can be changed to that can't be deployed."""
 
     @property
     def backend(self) -> Backend:
@@ -43,6 +49,7 @@ class Fake:
     """The fake one."""
 
     broken_module = "msvcrt"
+    failing_change: ClassVar[dict[str, Any]] = {"env": {"A": "fails"}}
 
     def __init__(self) -> None:
         self.backend = FakeBackend()
@@ -59,11 +66,12 @@ class Local:
     """The one of this machine, with real processes below a directory."""
 
     broken_module = "msvcrt"  # in the standard library of Windows only
+    failing_change: ClassVar[dict[str, Any]] = {"requirements": ("jac-x @ file:///nowhere/jac_x-1-py3-none-any.whl",)}
 
     def __init__(self, state: Path, environments: Path, run_id: str = "run") -> None:
         self.state = state
         sources = Sources(state / "sources")
-        locks = Locks(environments / "locks", sources)
+        locks = Locks(environments / "locks", sources, Policy())
         self.backend = LocalBackend(
             state, Environments(environments / "built", locks), sources, run_id, None, frozenset()
         )
@@ -95,6 +103,30 @@ class Local:
         await self.backend.stop()
 
 
+class Kubernetes:
+    """The one of a cluster, in a namespace of its own."""
+
+    broken_module = "msvcrt"
+    failing_change: ClassVar[dict[str, Any]] = {"import_timeout": 0.001}
+
+    def __init__(self, backend: KubernetesBackend, namespace: str) -> None:
+        self.backend = backend
+        self._namespace = namespace
+
+    async def crash(self, module: Module) -> None:
+        """The first process of a container can't be killed from within; it can be told to end, which is as unwanted."""
+        command = ("python", "-c", "import os; os.kill(1, 15)")
+        await asyncio.to_thread(kubectl, "-n", self._namespace, "exec", module.pods[0].name, "--", *command)
+
+    async def write_log(self, module: Module) -> None:
+        """A pod tells by itself that it serves."""
+
+    async def close(self) -> None:
+        """Deletes all modules, then stops."""
+        await asyncio.gather(*(self.backend.delete(module.name) for module in self.backend.modules()))
+        await self.backend.stop()
+
+
 @asynccontextmanager
 async def watching(backend: Backend) -> AsyncIterator[AsyncIterator[tuple[Module, bool]]]:
     """The changes that the backend tells of, until the end of the block."""
@@ -112,6 +144,6 @@ async def settled(backend: Backend, name: str) -> Module:
         found = backend.get(name)
         return found if found is not None and found.settled and len(found.pods) == found.spec.replicas else None
 
-    found = await eventually(module)
+    found = await eventually(module, 60)
     assert found is not None
     return found

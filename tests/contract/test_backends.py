@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
+from ipaddress import ip_address
 
 from jac_orc.errors import error
 from jac_orc.pod_manager.backends.base import Backend
 from jac_orc.pod_manager.backends.fake import FakeBackend
+from jac_orc.pod_manager.backends.kube.backend import KubernetesBackend
 from jac_orc.pod_manager.backends.local import LocalBackend
 from jac_orc.pod_manager.model import LogLine, ModulePhase, ModuleSpec, PodPhase
 from tests.contract.subjects import Subject, settled, watching
 from tests.support import eventually, next_where
 
 
-def proof(local: LocalBackend, fake: FakeBackend) -> tuple[Backend, ...]:
+def proof(local: LocalBackend, fake: FakeBackend, kubernetes: KubernetesBackend) -> tuple[Backend, ...]:
     """Checked by mypy: each backend fits the interface."""
-    return (local, fake)
+    return (local, fake, kubernetes)
 
 
 async def test_an_applied_module_becomes_ready(backend: Backend) -> None:
@@ -25,7 +28,8 @@ async def test_an_applied_module_becomes_ready(backend: Backend) -> None:
     assert module.uid == applied.uid
     assert module.phase is ModulePhase.READY
     assert [pod.phase for pod in module.pods] == [PodPhase.READY]
-    assert module.pods[0].address.startswith("127.0.0.1:")
+    host, _, port = module.pods[0].address.rpartition(":")
+    assert ip_address(host) and int(port) > 0
     assert module.pods[0].generation == 1
     assert module.error is None
 
@@ -114,7 +118,7 @@ async def test_modules_are_sorted_by_name(backend: Backend) -> None:
 
 async def test_a_module_that_cannot_be_imported_tells_why(subject: Subject) -> None:
     await subject.backend.apply(ModuleSpec(subject.broken_module))
-    await eventually(lambda: [m.phase for m in subject.backend.modules()] == [ModulePhase.FAILED])
+    await eventually(lambda: [m.phase for m in subject.backend.modules()] == [ModulePhase.FAILED], 60)
     module = subject.backend.get(subject.broken_module)
     assert module is not None and module.error is not None and not module.ready
     assert module.error.reason == "MODULE_IMPORT_FAILED"
@@ -127,11 +131,11 @@ async def test_a_failing_change_keeps_the_pods_that_answer(subject: Subject) -> 
     before = await settled(backend, "math")
     if isinstance(backend, FakeBackend):
         backend.fail("math", error("ENVIRONMENT_FAILED", "the requirements can't be installed"))
-    await backend.apply(ModuleSpec("math", requirements=("jac-x @ file:///nowhere/jac_x-1-py3-none-any.whl",)))
-    await eventually(lambda: (backend.get("math") or before).error is not None)
+    await backend.apply(dataclasses.replace(before.spec, **subject.failing_change))
+    await eventually(lambda: (backend.get("math") or before).error is not None, 60)
     module = backend.get("math")
     assert module is not None and module.error is not None
-    assert module.error.reason == "ENVIRONMENT_FAILED"
+    assert module.error.reason in ("ENVIRONMENT_FAILED", "MODULE_IMPORT_FAILED")
     assert [pod.name for pod in module.ready] == [before.pods[0].name]
     assert module.phase is ModulePhase.READY and not module.settled
     await backend.apply(before.spec)
@@ -147,7 +151,9 @@ async def test_a_crashed_pod_is_started_again(subject: Subject) -> None:
     async with watching(subject.backend) as changes:
         assert (await anext(changes))[0].ready
         await subject.crash(module)
-        again, _ = await next_where(changes, lambda change: bool(change[0].ready) and change[0].pods[0].restarts > 0)
+        again, _ = await next_where(
+            changes, lambda change: bool(change[0].ready) and change[0].pods[0].restarts > 0, 60
+        )
     assert [pod.name for pod in again.pods] == [module.pods[0].name]
     assert again.pods[0].restarts == 1 and again.generation == 1
 

@@ -12,12 +12,13 @@ from typing import Any
 
 from tests.e2e.system import wait_until
 
+_PLACES = ("JAC_ORC_URL", "POD_MANAGER_URL", "JAC_ORC_CONTEXT", "JAC_ORC_NAMESPACE", "KUBECONFIG")
 COMMAND = [sys.executable, "-c", "from jac_orc.cli.main import main; main()"]
 
 
 def environment(**variables: str) -> dict[str, str]:
-    """This process's environment, with no pod manager named but in `variables`."""
-    inherited = {name: value for name, value in os.environ.items() if name not in ("JAC_ORC_URL", "POD_MANAGER_URL")}
+    """This process's environment, with no pod manager and no cluster named but in `variables`."""
+    inherited = {name: value for name, value in os.environ.items() if name not in _PLACES}
     return {**inherited, "COLUMNS": "80", **variables}
 
 

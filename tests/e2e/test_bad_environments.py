@@ -81,16 +81,50 @@ def test_a_build_that_fails_tells_the_compilers_words(system: System) -> None:
         ("project = 5", "no table"),
         ("[project", "can't be read"),
         ("[project]\nname = 'x'\nversion = '1'\ndependencies = 'numpy'", "dependencies"),
-        ("[project]\nname = 'x'\nversion = '1'\ndependencies = ['orc-guest-nowhere']", "orc-guest-nowhere"),
         ("tool = 1\n", "no table"),
         ("[project]\nname = 'x'\nversion = '1'\ndynamic = 3", "no list"),
+        ("[tool.poetry.dependencies]\nnumpy = '*'", "poetry-core"),
     ],
-    ids=["a number", "half", "a string", "missing", "tool", "dynamic"],
+    ids=["a number", "half", "a string", "tool", "dynamic", "for Poetry only"],
 )
 def test_a_project_file_that_makes_no_sense(system: System, text: str, words: str) -> None:
     body = refused(system, module_name="orc_odd", source=source(orc_odd__py="", pyproject__toml=text))
-    assert body["details"][0]["reason"] == "ENVIRONMENT_FAILED"
+    assert body["details"][0]["reason"] == "SOURCE_INVALID"
     assert words in body["message"]
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("dependencies = ['orc-guest-nowhere']", ["orc-guest-nowhere"]),
+        ("requires-python = '>=3.99'", [">=3.99", "would run on 3.", "`python_version`"]),
+    ],
+    ids=["missing", "another Python"],
+)
+def test_a_project_whose_needs_cannot_be_met(system: System, text: str, words: list[str]) -> None:
+    files = source(orc_odd__py="", pyproject__toml=f"[project]\nname = 'x'\nversion = '1'\n{text}")
+    body = refused(system, module_name="orc_odd", source=files)
+    assert body["details"][0]["reason"] == "ENVIRONMENT_FAILED"
+    assert all(word in body["message"] for word in words), body["message"]
+
+
+def test_a_requirements_file_that_wants_another_index(system: System) -> None:
+    text = "orc-guest-version\n--extra-index-url https://evil.example/simple\n"
+    body = refused(system, module_name="orc_odd", source=source(orc_odd__py="", requirements__txt=text))
+    assert body["details"][0]["reason"] == "SOURCE_INVALID"
+    assert "requirements.txt, line 2: '--extra-index-url' is not taken" in body["message"]
+
+
+def test_what_is_installed_is_named_where_the_module_is_not_in_it(system: System) -> None:
+    body = refused(system, module_name="Orc_Guest_Version", requirements=["orc-guest-version==1.0"])
+    assert body["details"][0]["reason"] == "MODULE_IMPORT_FAILED"
+    assert "require what provides it, or name what is there: orc_guest_version" in body["message"]
+
+
+def test_what_the_source_has_is_named_where_the_module_is_not_in_it(system: System) -> None:
+    body = refused(system, module_name="orc_odd", source=source(orc_even__py="", manage__py=""))
+    assert body["details"][0]["reason"] == "MODULE_IMPORT_FAILED"
+    assert "at its top or in src/, or name what is there: orc_even, manage" in body["message"]
 
 
 def test_an_import_that_takes_too_long_is_ended(system: System) -> None:

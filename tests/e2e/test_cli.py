@@ -129,6 +129,15 @@ def test_create_of_what_is_no_module_for_this(orc: Orc, module: str, told: str) 
         ["create", "math", "--env", "A"],
         ["create", "math", "--env", "=1"],
         ["create", "math", "-r", "requirements.txt"],
+        ["create", "math", "-r", "x" * 5000 + ".txt"],
+        *(
+            ["create", "math", option, ""]
+            for option in ("--python", "--source", "--requirement", "-r", "--constraint", "--env", "--url")
+        ),
+        ["create", "math", "--python="],
+        ["create", "", "--source", "."],
+        ["dev", ".", "--module", ""],
+        ["get", ""],
         ["create", "math", "--replicas", "many"],
         ["create", "math", "--timeout", "nan"],
         ["create", "math", "--source", "nothing.zip"],
@@ -152,6 +161,17 @@ def test_create_of_what_is_no_module_for_this(orc: Orc, module: str, told: str) 
 )
 def test_bad_usage(orc: Orc, arguments: list[str]) -> None:
     assert refusal(orc(*arguments), code=2)
+
+
+def test_bad_usage_is_told_short(orc: Orc) -> None:
+    assert "nothing is given behind --python" in refusal(orc("create", "math", "--python", ""), code=2)
+    for option in ("-r", "--env"):
+        assert len(refusal(orc("create", "math", option, "x" * 5000 + ".txt"), code=2)) < 400
+
+
+def test_a_long_requirement_is_no_file(orc: Orc) -> None:
+    told = refusal(orc("create", "math", "-r", "numpy==1 --hash=sha256:" + "0" * 300))
+    assert "is no hash like" in told
 
 
 def test_list(orc: Orc, name: str) -> None:

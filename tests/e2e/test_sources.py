@@ -200,6 +200,45 @@ def test_a_wheel_and_an_sdist_are_installed(shop: Callable[..., Any], system: Sy
     assert system.call("orc_shop", "price", 1) == "built"
 
 
+def test_a_poetry_project_is_read_by_poetry(shop: Callable[..., Any], system: System) -> None:
+    files = {
+        "pyproject.toml": b"""
+            [tool.poetry]
+            name = "orc-shop"
+            version = "1"
+            description = ""
+            authors = []
+            packages = [{include = "orc_shop.py"}]
+            [tool.poetry.dependencies]
+            python = ">=3.8"
+            orc-guest-version = "^1.0"
+            [build-system]
+            requires = ["poetry-core"]
+            build-backend = "poetry.core.masonry.api"
+        """,
+        "orc_shop.py": b"import orc_guest_version\ndef dependency():\n    return orc_guest_version.version()\n",
+    }
+    module = shop({"files": {"contents": encoded(files)}})
+    assert module["status"]["environment"]["packages"] == ["orc-guest-version==1.0"]
+    assert system.call("orc_shop", "dependency") == "1.0"
+
+
+def test_the_policy_judges_what_a_source_requires(new_system: Callable[..., System], tmp_path: Path) -> None:
+    (tmp_path / "policy.yaml").write_text("requirements: [orc-guest-*]\n")
+    system = new_system("--policy", str(tmp_path / "policy.yaml")).start()
+    files = {"orc_shop.py": b"def price(pieces):\n    return pieces\n", "requirements.txt": b"orc-guest-version\n"}
+    spec = {"module_name": "orc_shop", "source": {"files": {"contents": encoded(files)}}}
+    created = system.post("/v1/modules", spec)
+    assert created.status_code == 200, created.text
+    files["requirements.txt"] = b"orc-guest-version\nidna\n"
+    changed = {"source": {"files": {"contents": encoded(files)}}}
+    response = system.http.patch("/v1/modules/orc_shop", json=changed)
+    assert (response.status_code, reason(response)) == (403, "REQUIREMENT_REFUSED")
+    assert "idna" in response.json()["message"]
+    assert system.module("orc_shop")["spec"] == created.json()["spec"], "it is taken back"
+    assert system.call("orc_shop", "price", 3) == 3
+
+
 def test_bad_sources_are_refused(system: System) -> None:
     for name, data, status, expected in (
         ("a.zip", zipped({"../evil.py": b""}), 400, "SOURCE_INVALID"),

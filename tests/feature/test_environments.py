@@ -22,6 +22,7 @@ from jac_orc.pod_manager import interpreters
 from jac_orc.pod_manager.environments import Environment, Environments, Limits
 from jac_orc.pod_manager.locks import Locks
 from jac_orc.pod_manager.model import Lock, ModuleSpec
+from jac_orc.pod_manager.policy import Policy
 from jac_orc.pod_manager.sources import Sources
 from tests.support import children, eventually, running
 
@@ -100,7 +101,7 @@ class Built:
 
     def __init__(self, root: Path, limits: Limits | None = None) -> None:
         self.root = root / "built"
-        self.locks = Locks(root / "locks", Sources(root / "sources"))
+        self.locks = Locks(root / "locks", Sources(root / "sources"), Policy())
         self.environments = Environments(self.root, self.locks, limits)
         self.told: list[str] = []
 
@@ -189,8 +190,9 @@ async def test_the_own_version_is_found_by_its_beginning(built: Built) -> None:
     [
         ["orc_unit_wheel @ file:///nowhere/orc_unit_wheel-1-py3-none-any.whl"],
         ["orc_unit_wheel==1", "orc_unit_wheel==2"],
+        [f"orc_unit_wheel @ file:///nowhere/{'x/' * 800}orc_unit_wheel-1-py3-none-any.whl"],
     ],
-    ids=["missing", "conflict"],
+    ids=["missing", "conflict", "long"],
 )
 async def test_what_cannot_be_resolved_tells_why_and_leaves_nothing(built: Built, requirements: list[str]) -> None:
     for _ in range(2):
@@ -199,6 +201,7 @@ async def test_what_cannot_be_resolved_tells_why_and_leaves_nothing(built: Built
         assert caught.value.reason == "ENVIRONMENT_FAILED"
         assert "nowhere" in caught.value.message or "orc-unit-wheel" in caught.value.message
         assert len(caught.value.message.splitlines()) <= 18
+        assert len(caught.value.message) < 800 and caught.value.message.count("x/") < 200
     assert not built.root.exists() and not (built.root.parent / "locks").exists()
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 from pathlib import Path
 from typing import Any
@@ -108,6 +109,34 @@ def test_a_module_that_cannot_be_imported_ends_the_server(start_server: Start, m
     assert words in told["error"]["message"] and "importing" in told["error"]["message"]
     assert told["error"]["details"][0]["reason"] == "MODULE_IMPORT_FAILED"
     assert server.close() == 1
+
+
+@pytest.mark.parametrize(
+    ("files", "advice"),
+    [
+        (["src/Shop.py", "src/shape/x.py", "docs/x.md", "_x.py", "a-b/x.py"], "in src/, or name what is there: Shop, "),
+        (["a-b/shop.py"], "give a source that has it at its top or in src/"),
+    ],
+)
+def test_a_source_without_the_module_is_told_with_what_it_has(
+    start_server: Start, tmp_path: Path, files: list[str], advice: str
+) -> None:
+    for name in files:
+        (tmp_path / "code" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "code" / name).touch()
+    folders = [folder for folder in (tmp_path / "code" / "src", tmp_path / "code") if folder.exists()]
+    told = start_server("shop", source_folders=os.pathsep.join(map(str, folders))).told()["error"]["message"]
+    first, *rest = told.splitlines()
+    assert first == "importing shop failed: builtins.ModuleNotFoundError: No module named 'shop'"
+    assert advice in rest[0]
+    there = rest[0].partition("there: ")[2]
+    assert set(filter(None, there.split(", "))) == ({"Shop", "shape", "docs"} if "Shop" in there else set())
+
+
+def test_a_module_that_misses_another_one_is_not_told_what_there_is(start_server: Start, tmp_path: Path) -> None:
+    (tmp_path / "shop.py").write_text("import shap\n")
+    told = start_server("shop", source_folders=tmp_path).told()["error"]["message"]
+    assert "No module named 'shap'" in told and "what is there" not in told
 
 
 def test_an_import_that_takes_too_long_is_ended(start_server: Start, tmp_path: Path) -> None:

@@ -168,10 +168,9 @@ async def test_a_faulty_spec_tells_each_fault(manager: PodManager, fields: Any, 
 
 @pytest.mark.parametrize(
     "field",
-    [{"resources": pb.Resources(cpu="1")}, {"secrets": ["a"]},
-     {"autoscaling": pb.Autoscaling(max_replicas=2)}, {"expose": ["a*"]}],
+    [{"autoscaling": pb.Autoscaling(max_replicas=2)}, {"expose": ["a*"]}],
     ids=lambda field: next(iter(field)),
-)  # fmt: skip
+)
 async def test_what_is_to_come_is_refused_and_not_ignored(manager: PodManager, field: Any) -> None:
     spec = pb.ModuleSpec(module_name="math", **field)
     told = await failure(manager.native.CreateModule(pb.CreateModuleRequest(spec=spec)))
@@ -179,6 +178,14 @@ async def test_what_is_to_come_is_refused_and_not_ignored(manager: PodManager, f
     assert told.error.metadata == {"fields": next(iter(field))}
     await create(manager, module_name="math")
     assert (await failure(update(manager, *field, module_name="math", **field))).error.reason == "NOT_IMPLEMENTED"
+
+
+async def test_resources_and_secrets_are_kept(manager: PodManager) -> None:
+    field = {"resources": pb.Resources(cpu="500m", memory="1Gi", gpu=1), "secrets": ["keys", "more.keys"]}
+    spec = (await create(manager, module_name="math", **field)).spec
+    assert (spec.resources, list(spec.secrets)) == (field["resources"], field["secrets"])
+    changed = (await update(manager, "resources", module_name="math", resources=pb.Resources(cpu="2"))).spec
+    assert (changed.resources, list(changed.secrets)) == (pb.Resources(cpu="2"), field["secrets"])
 
 
 async def test_modules_are_listed_a_page_at_a_time(manager: PodManager) -> None:

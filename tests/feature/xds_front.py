@@ -196,7 +196,7 @@ class Front:
         self.directory = directory
         self.pods: list[Pod] = []
         self.snapshot = Snapshot()
-        self.port, self.xds_port = free_port(), free_port()
+        self.port, self.xds_port, self.status_port = free_port(), free_port(), free_port()
         self.http = httpx.Client(base_url=f"http://127.0.0.1:{self.port}", timeout=10, trust_env=False)
         self.channel = grpc.insecure_channel(f"localhost:{self.port}")
         self._xds_server: Any = None
@@ -252,7 +252,7 @@ class Front:
     def _start_envoy(self) -> None:
         config = self.directory / "bootstrap.json"
         admin = str(self.directory / "admin.sock")
-        config.write_text(json.dumps(bootstrap("test", ("127.0.0.1", self.xds_port), admin)))
+        config.write_text(json.dumps(bootstrap("test", ("127.0.0.1", self.xds_port), admin, self.status_port)))
         self.log = self.directory / "envoy.log"
         options = ["--concurrency", "1", "--disable-hot-restart", "--log-level", "warning"]
         with self.log.open("wb") as output:

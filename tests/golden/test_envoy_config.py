@@ -55,12 +55,15 @@ def readable_listener() -> Any:
 
 
 RENDERED: dict[str, Callable[[], Any]] = {
-    "bootstrap": lambda: resources.bootstrap("front", ("127.0.0.1", 18000), "envoy-admin.sock"),
-    "listener": readable_listener,
-    "routes": lambda: as_data(resources.routes()),
-    "cluster": lambda: as_data(resources.module_cluster("numpy")),
-    "pod-manager-cluster": lambda: as_data(resources.pod_manager_cluster("127.0.0.1", 50050)),
-    "endpoints": lambda: as_data(resources.endpoints("numpy", PODS)),
+    "envoy/bootstrap": lambda: resources.bootstrap("front", ("127.0.0.1", 18000), "envoy-admin.sock"),
+    "kustomize/base/gateway/envoy": lambda: resources.bootstrap(
+        "front", ("jac-orc-xds", 18000), "/tmp/envoy-admin.sock", status_port=9902
+    ),
+    "envoy/listener": readable_listener,
+    "envoy/routes": lambda: as_data(resources.routes()),
+    "envoy/cluster": lambda: as_data(resources.module_cluster("numpy")),
+    "envoy/pod-manager-cluster": lambda: as_data(resources.pod_manager_cluster("127.0.0.1", 50050)),
+    "envoy/endpoints": lambda: as_data(resources.endpoints("numpy", PODS)),
 }
 
 
@@ -68,6 +71,6 @@ RENDERED: dict[str, Callable[[], Any]] = {
 def test_configuration(name: str, golden: Callable[[str, str], None]) -> None:
     text = yaml.dump(RENDERED[name](), Dumper=Dumper, sort_keys=False, width=120, allow_unicode=True)
     golden(
-        f"envoy/{name}.yaml",
+        f"{name}.yaml",
         f"# Rendered from jac_orc.pod_manager.xds by `pytest --golden-rewrite tests/golden`.\n{text}",
     )

@@ -106,6 +106,34 @@ def test_a_misspelling_is_refused(module: str, meant: str) -> None:
     assert f'`requirements: ["{name}"]`' in failure.message
 
 
+@pytest.mark.parametrize(
+    ("module", "meant"),
+    [
+        ("Numpy", "numpy"), ("NUMPY.linalg", "numpy"), ("ipython", "IPython"), ("Yaml", "yaml"), ("Re", "re"),
+        ("CV2", "cv2"), ("Flask_SQLAlchemy", "flask_sqlalchemy"),
+    ],
+)  # fmt: skip
+def test_wrong_capitals_are_refused(module: str, meant: str) -> None:
+    """An index takes the name all the same, and the import fails once it is installed."""
+    with pytest.raises(NotFoundError, match=f"did you mean {meant}") as caught:
+        guess(module)
+    assert caught.value.metadata == {"module": module, "near": meant}
+
+
+@pytest.mark.parametrize(
+    ("module", "distribution"), [("DateTime", "datetime"), ("DNS", "py3dns"), ("dns", "dnspython")]
+)
+def test_names_that_are_known_in_other_capitals_too_are_taken_as_they_are(module: str, distribution: str) -> None:
+    assert guess(module) == Guess(distribution, known=True)
+
+
+@pytest.mark.parametrize("module", ["jac_orc", "jac_orc.client", "Jac_Orc", "jac_cloud_orc"])
+def test_our_own_name_is_asked_of_no_index(module: str) -> None:
+    with pytest.raises(NotFoundError, match="is what runs modules here, and none to deploy"):
+        default_requirements(module)
+    assert guess("jac_orca").known is False
+
+
 def test_the_message_names_the_distribution_where_it_is_called_otherwise() -> None:
     with pytest.raises(OrcError, match=r"did you mean bs4 \(of beautifulsoup4\)\?"):
         guess("beautifulsoup")
@@ -122,8 +150,10 @@ def test_nothing_well_known_is_refused(file: str) -> None:
                 assert guess(module).known
             except OrcError as failure:
                 refused.append((module, failure.metadata["near"]))
-    # What is installed by these names doesn't provide them: they are others' namespaces.
-    assert set(refused) <= {(name, "") for name in ("azure", "databricks", "google", "snowflake")}
+    # What is installed by these names doesn't provide them: they are others' namespaces, or written otherwise.
+    rest = {(module, near) for module, near in refused if near == module or near.lower() != module.lower()}
+    assert rest <= {(name, "") for name in ("azure", "databricks", "google", "snowflake")}
+    assert len(refused) < 50
 
 
 def test_real_names_that_are_less_known_are_seldom_refused() -> None:

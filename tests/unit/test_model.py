@@ -3,13 +3,26 @@
 from __future__ import annotations
 
 import dataclasses
+import json
+import time
 from typing import Any
 
 import pytest
 
 from jac_orc.errors import OrcError
 from jac_orc.pod_manager.distributions import default_requirements
-from jac_orc.pod_manager.model import Module, ModulePhase, ModuleSpec, Pod, PodPhase, check_name, violations
+from jac_orc.pod_manager.model import (
+    MAX_ENTRIES,
+    Module,
+    ModulePhase,
+    ModuleSpec,
+    Pod,
+    PodPhase,
+    Resources,
+    check_name,
+    spec_from_document,
+    violations,
+)
 
 
 @pytest.mark.parametrize("name", ["math", "sklearn.linear_model", "PIL", "a_b.C_d.e1", "x" * 200, "match", "type"])
@@ -34,6 +47,16 @@ def test_private_names_are_refused(name: str) -> None:
     with pytest.raises(OrcError) as caught:
         check_name(name)
     assert caught.value.reason == "NAME_NOT_EXPOSED"
+
+
+@pytest.mark.parametrize(
+    ("name", "advice"),
+    [("naïve", "within ASCII"), ("модуль", "within ASCII"), ("shop.größe", "within ASCII"), ("a-b", "`import`"),
+     ("for", "`import`"), ("größe.for", "`import`"), ("_x", "underscore")],
+)  # fmt: skip
+def test_a_name_that_is_refused_comes_with_advice(name: str, advice: str) -> None:
+    with pytest.raises(OrcError, match=advice):
+        check_name(name)
 
 
 def test_a_plain_spec_has_no_fault() -> None:
@@ -73,6 +96,32 @@ def test_each_fault_is_told(changes: dict[str, Any], fields: list[str]) -> None:
     assert all(text for _, text in found)
 
 
+@pytest.mark.parametrize(
+    "text", ["a" * 5000 + " b", "a; " + "x" * 5000, "a; " + "(" * 100_000, "a --hash=" + "x" * 5000]
+)
+def test_a_long_faulty_requirement_is_told_short(text: str) -> None:
+    ((_, told),) = violations(ModuleSpec("math", requirements=(text,)))
+    assert len(told) < 400
+
+
+@pytest.mark.parametrize("field", ["requirements", "constraints", "env", "labels"])
+def test_no_list_is_longer_than_the_limit(field: str) -> None:
+    def spec(count: int) -> ModuleSpec:
+        names = [f"a{number}" for number in range(count)]
+        given: Any = dict.fromkeys(names, "") if field in ("env", "labels") else names
+        return ModuleSpec("math", **{field: given})
+
+    assert violations(spec(MAX_ENTRIES)) == []
+    assert violations(spec(MAX_ENTRIES + 1)) == [(field, "has 1,001 entries, of at most 1,000")]
+
+
+def test_the_entries_of_a_list_that_is_too_long_are_not_looked_at() -> None:
+    spec = ModuleSpec("math", requirements=("a; python_version > '3'",) * 300_000, constraints=("=",) * 300_000)
+    begin = time.perf_counter()
+    assert [field for field, _ in violations(spec)] == ["requirements", "constraints"]
+    assert time.perf_counter() - begin < 0.5
+
+
 def test_pods_of_one_revision_are_alike() -> None:
     spec = ModuleSpec("math", env={"A": "1", "B": "2"})
     same = dataclasses.replace(spec, replicas=5, labels={"a": "b"}, env={"B": "2", "A": "1"})
@@ -107,3 +156,53 @@ def test_a_module_is_settled_when_all_is_as_its_spec_says() -> None:
 )  # fmt: skip
 def test_a_module_has_the_distribution_that_provides_it(module: str, requirements: tuple[str, ...]) -> None:
     assert default_requirements(module) == requirements
+
+
+@pytest.mark.parametrize(
+    ("field", "fields"),
+    [("resources.cpu", {"resources": Resources(cpu=text)}) for text in ("0", "0m", "-1", "1.5.2", "1Gi", "a lot", "1 ")]
+    + [
+        ("resources.memory", {"resources": Resources(memory=text)})
+        for text in ("0", "0Mi", "512mb", "-1Gi", "1e9", " 1")
+    ]
+    + [
+        ("resources.gpu", {"resources": Resources(gpu=-1)}),
+        ("resources.gpu", {"resources": Resources(gpu=5000)}),
+        ("secrets", {"secrets": ("Keys",)}),
+        ("secrets", {"secrets": ("../keys",)}),
+        ("labels", {"labels": {"team": "a b"}}),
+        ("labels", {"labels": {"": "a"}}),
+        ("labels", {"labels": {"app.kubernetes.io/name": "mine"}}),
+        ("labels", {"labels": {"jac-orc.dev/revision": "mine"}}),
+        ("labels", {"labels": {"team": "a" * 64}}),
+    ],
+)
+def test_what_no_cluster_takes_is_a_fault_everywhere(field: str, fields: dict[str, Any]) -> None:
+    assert [name for name, _ in violations(ModuleSpec("math", **fields))] == [field]
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"resources": Resources("500m", "512Mi", 1)},
+        {"resources": Resources("2", "2G")},
+        {"resources": Resources("0.5", "1.5Gi")},
+        {"secrets": ("keys", "team.keys-2")},
+        {"labels": {"team": "a", "example.com/cost-centre": "4711", "empty": ""}},
+    ],
+)
+def test_what_clusters_take_is_no_fault(fields: dict[str, Any]) -> None:
+    assert violations(ModuleSpec("math", **fields)) == []
+
+
+def test_a_spec_is_read_from_the_document_made_of_it() -> None:
+    spec = ModuleSpec("math", requirements=("a",), resources=Resources("1"), secrets=("b",), env={"A": "1"})
+    assert spec_from_document(json.loads(json.dumps(dataclasses.asdict(spec)))) == spec
+    assert spec_from_document({"module_name": "math"}) == ModuleSpec("math")
+
+
+@pytest.mark.parametrize(
+    "text", ["a @ https://h/${HOME}.whl", "lib.whl", "foo.tar.gz", "foo[x].whl", "foo.ZIP", "shop-1-py3-none-any.whl"]
+)
+def test_requirements_reach_neither_variables_nor_files(text: str) -> None:
+    assert [name for name, _ in violations(ModuleSpec("math", requirements=(text,)))] == ["requirements"]

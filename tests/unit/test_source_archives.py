@@ -322,7 +322,7 @@ def test_a_bomb_is_refused_and_never_in_memory(sources: Sources) -> None:
         for name, archive in (("x.zip", honest), ("x.zip", lie), (WHEEL, wheel), (SDIST, tar)):
             failure = refused(sources, name, archive)
             assert (failure.reason, failure.metadata) == (
-                "TOO_LARGE", {"limit": "100000", "setting": "SOURCE_UNPACKED_BYTES"},
+                "TOO_LARGE", {"limit": "100000", "setting": "POD_MANAGER_SOURCE_UNPACKED_BYTES"},
             )  # fmt: skip
             assert "97.66 KiB" in failure.message
         assert refused(sources, SDIST, zeros).reason == "SOURCE_INVALID"
@@ -356,8 +356,9 @@ def test_a_hundred_thousand_files_are_refused_at_once(root: Path) -> None:
     try:
         for archive in archives:
             failure = refused(sources, "x.zip", archive)
-            assert (failure.reason, failure.metadata) == ("TOO_LARGE", {"limit": "20000", "setting": "SOURCE_FILES"})
-            assert "20000 files and folders that the setting SOURCE_FILES allows" in failure.message
+            assert failure.reason == "TOO_LARGE"
+            assert failure.metadata == {"limit": "20000", "setting": "POD_MANAGER_SOURCE_FILES"}
+            assert "20000 files and folders that the setting POD_MANAGER_SOURCE_FILES allows" in failure.message
         assert tracemalloc.get_traced_memory()[1] < 3 * len(directory)
     finally:
         tracemalloc.stop()

@@ -282,7 +282,9 @@ def test_another_digest_than_expected_is_refused(sources: Sources, root: Path) -
 def test_an_archive_over_the_limit_is_refused_at_once(sources: Sources, root: Path) -> None:
     upload = sources.begin("shop.zip")
     upload.write(bytes(SMALL.archive_bytes))
-    with pytest.raises(ResourceExhaustedError, match=r"976\.6 KiB that the setting SOURCE_ARCHIVE_BYTES") as caught:
+    with pytest.raises(
+        ResourceExhaustedError, match=r"976\.6 KiB that the setting POD_MANAGER_SOURCE_ARCHIVE_BYTES"
+    ) as caught:
         upload.write(b"1")
     assert (caught.value.reason, caught.value.metadata["limit"]) == ("TOO_LARGE", "1000000")
     assert list(root.iterdir()) == []
@@ -317,6 +319,14 @@ def test_a_bad_file_name_is_refused(sources: Sources, root: Path, name: str) -> 
         assert caught.value.reason == "SOURCE_INVALID"
         assert len(caught.value.message) < 300 and caught.value.message.isprintable()
     assert not root.exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "form"), [("shop.whl", "NAME-VERSION-py3-none-any.whl"), ("shop.tar.gz", "NAME-VERSION.tar.gz")]
+)
+def test_a_file_name_that_was_changed_is_told_with_its_form(sources: Sources, name: str, form: str) -> None:
+    with pytest.raises(InvalidArgumentError, match=f"{name}.* rename it as it was built, {form}.*`python -m build`"):
+        sources.begin(name)
 
 
 def test_the_longest_file_name_is_taken(sources: Sources) -> None:

@@ -10,50 +10,78 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from jac_orc.cli import deploying, show, sources
-from jac_orc.cli.remote import CallError, Remote, Unreachable, UsageError
+from jac_orc.cli.failures import CallError, Unreachable, UsageError
+from jac_orc.cli.remote import Remote
 from jac_orc.v1 import pod_manager_pb2 as pb
 
 
 @dataclass(frozen=True)
 class Creation:
-    """What `create` was asked for."""
+    """What `create` or `plan` was asked for."""
 
     module: str
     source: Path | None
     options: deploying.Options
-    update: bool
-    wait: bool
+    update: bool = False
+    wait: bool = True
 
 
-async def create(remote: Remote, plan: Creation, *, as_json: bool) -> None:
+async def create(remote: Remote, wanted: Creation, *, as_json: bool) -> None:
     """Deploys a module."""
     begin = time.monotonic()
-    name = plan.module
-    if not name and plan.source is None:
-        raise UsageError("name a module, or give its code with --source")
-    source = None if plan.source is None else sources.read(plan.source)
-    if plan.source is not None:
-        name = name or sources.only_name(plan.source)
-    spec = plan.options.spec(name)
+    name, spec, source = _read(wanted)
+    later = f"jac-orc get {name}{remote.options}"
     try:
         with show.Progress() as progress:
-            if source is not None:
-                progress.tell(f"{name}: uploading {source.file_name}")
-                spec.source.CopyFrom(await sources.upload(remote, source))
+            await _upload(remote, spec, source, progress)
             async with deploying.watched(remote, name, progress):
-                module = await deploying.create(remote, spec, update=plan.update, wait=plan.wait)
+                module = await deploying.create(remote, spec, update=wanted.update, wait=wanted.wait)
     except asyncio.CancelledError:
-        text = f"if it was begun, {name} goes on being deployed; this tells how it goes: jac-orc get {name}"
+        text = f"if it was begun, {name} goes on being deployed; this tells how it goes: {later}"
         print(f"jac-orc create: {text}", file=sys.stderr)
         raise
     if as_json:
         show.document(module)
-    elif not plan.wait:
-        show.say(f"{name} is {show.phase(module)}; this tells how it goes: jac-orc get {name}")
+    elif not wanted.wait:
+        show.say(f"{name} is {show.phase(module)}; this tells how it goes: {later}")
     else:
-        show.say(show.readiness(module, time.monotonic() - begin))
+        show.say(show.readiness(module, time.monotonic() - begin, remote.options))
         if module.status.ready_replicas:
             show.say(f"a first call to try:\n\n  {await deploying.first_call(remote, name)}\n")
+
+
+async def plan(remote: Remote, wanted: Creation, *, as_json: bool) -> None:
+    """Prints what `create` would make."""
+    _, spec, source = _read(wanted)
+    with show.Progress() as progress:
+        await _upload(remote, spec, source, progress)
+    planned = await remote.call(remote.modules.PlanModule, pb.PlanModuleRequest(spec=spec))
+    if as_json:
+        show.document(planned)
+    elif planned.manifests:
+        show.say(planned.manifests.rstrip())
+    else:
+        show.document_yaml(planned.spec)
+        print("this pod manager runs modules as processes of its machine, so there are no manifests", file=sys.stderr)
+
+
+def _read(wanted: Creation) -> tuple[str, pb.ModuleSpec, sources.Source | None]:
+    """The module's name, its spec, and its code if that is given; raises UsageError or PackingError."""
+    name = wanted.module
+    if wanted.source is None:
+        if not name:
+            raise UsageError("name a module, or give its code with --source")
+        return name, wanted.options.spec(name), None
+    source = sources.read(wanted.source)
+    name = name or sources.only_name(wanted.source)
+    return name, wanted.options.spec(name), source
+
+
+async def _upload(remote: Remote, spec: pb.ModuleSpec, source: sources.Source | None, progress: show.Progress) -> None:
+    """Stores the code, and names it in the spec."""
+    if source is not None:
+        progress.tell(f"{spec.module_name}: uploading {source.file_name}")
+        spec.source.CopyFrom(await sources.upload(remote, source))
 
 
 async def list_modules(remote: Remote, *, as_json: bool) -> None:
@@ -69,7 +97,7 @@ async def list_modules(remote: Remote, *, as_json: bool) -> None:
     if as_json:
         show.document(found)
     else:
-        show.modules(found.modules)
+        show.modules(found.modules, remote.options)
 
 
 async def get(remote: Remote, name: str, *, as_json: bool) -> None:
@@ -94,7 +122,7 @@ async def scale(remote: Remote, name: str, replicas: int, wait: bool, *, as_json
         ready = scaled.module.status.ready_replicas
         show.say(f"{name} has {show.pods(ready)} ({time.monotonic() - begin:.1f} s)")
     else:
-        show.say(f"{name} is to have {show.pods(replicas)}; this tells how it goes: jac-orc get {name}")
+        show.say(f"{name} is to have {show.pods(replicas)}; this tells how it goes: jac-orc get {name}{remote.options}")
 
 
 async def delete(remote: Remote, name: str, *, as_json: bool) -> None:
@@ -123,10 +151,9 @@ async def log_lines(remote: Remote, name: str, *, follow: bool, tail: int | None
         try:
             async for line in remote.stream(remote.modules.ReadLogs, request):
                 yield line
-        except Unreachable:
-            raise
-        except CallError:
-            if not follow or time.monotonic() - begin < 1:
+        except CallError as failure:
+            may_return = remote.address.cluster is not None or not isinstance(failure, Unreachable)
+            if not (follow and may_return) or time.monotonic() - begin < 1:
                 raise
         if not follow:
             return

@@ -5,16 +5,18 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import os
 import shlex
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.field_mask_pb2 import FieldMask
 
 from jac_orc.cli import show
-from jac_orc.cli.remote import CallError, Remote, UsageError
+from jac_orc.cli.failures import CallError, UsageError
+from jac_orc.cli.place import DEFAULT_URL
+from jac_orc.cli.remote import Remote
 from jac_orc.errors import OrcError
 from jac_orc.v1 import module_pb2
 from jac_orc.v1 import pod_manager_pb2 as pb
@@ -50,8 +52,9 @@ class Options:
     def spec(self, name: str) -> pb.ModuleSpec:
         """The module's spec, with those fields only that were given; raises UsageError."""
         for text in (*self.requirements, *self.constraints):
-            if text.endswith(".txt") or Path(text).is_file():
-                raise UsageError(f"{text} is a file; give the requirements themselves: -r 'numpy>=2' -r pandas")
+            if text.endswith(".txt") or os.path.isfile(text):
+                advice = "give the requirements themselves, -r 'numpy>=2' -r pandas, and code of your own by --source"
+                raise UsageError(f"{text[:100]} is a file; {advice}")
         env = dict(_variable(text) for text in self.env)
         return pb.ModuleSpec(
             module_name=name,
@@ -61,26 +64,26 @@ class Options:
             workers=self.workers,
             env=env,
             python_version=self.python,
-            timeout=_duration(self.timeout),
-            import_timeout=_duration(self.import_timeout),
+            timeout=_duration("--timeout", self.timeout),
+            import_timeout=_duration("--import-timeout", self.import_timeout),
         )
 
 
 def _variable(text: str) -> tuple[str, str]:
     name, equals, value = text.partition("=")
     if not name or not equals:
-        raise UsageError(f"--env {text}: expected NAME=VALUE")
+        raise UsageError(f"--env {text[:100]}: expected NAME=VALUE")
     return name, value
 
 
-def _duration(seconds: float | None) -> Duration | None:
+def _duration(option: str, seconds: float | None) -> Duration | None:
     if seconds is None:
         return None
     try:
         duration = Duration()
         duration.FromNanoseconds(round(seconds * 1e9))
     except (ValueError, OverflowError):
-        raise UsageError(f"{seconds} is no number of seconds") from None
+        raise UsageError(f"{option} {seconds}: expected a number of seconds") from None
     return duration
 
 
@@ -132,15 +135,18 @@ async def watched(remote: Remote, name: str, progress: show.Progress) -> AsyncIt
 
 async def first_call(remote: Remote, name: str) -> str:
     """A call to try: of a function whose arguments can be made up, else the one that tells what there is."""
+    cluster = remote.address.cluster
+    curl = f"curl {remote.address.url if cluster is None else DEFAULT_URL}"
+    if cluster is not None:  # the port that this command has goes with it
+        curl = f"{cluster.by_hand} &\n  {curl}"
     with contextlib.suppress(OrcError, CallError, TimeoutError):
         async with asyncio.timeout(_DESCRIBE_SECONDS):
             described = await remote.call(remote.calls.Describe, module_pb2.DescribeRequest(module_name=name))
         for member in described.members:
             if arguments := _arguments(member):
                 body = shlex.quote(json.dumps(arguments))
-                url = f"{remote.address.url}/modules/{name}/{member.name}"
-                return f"curl {url} -H 'Content-Type: application/json' -d {body}"
-    return f"curl {remote.address.url}/v1/modules/{name}:describe"
+                return f"{curl}/modules/{name}/{member.name} -H 'Content-Type: application/json' -d {body}"
+    return f"{curl}/v1/modules/{name}:describe"
 
 
 def _arguments(member: module_pb2.Member) -> dict[str, object] | None:

@@ -14,7 +14,8 @@ from pathlib import Path
 import watchfiles
 
 from jac_orc.cli import commands, deploying, show, sources
-from jac_orc.cli.remote import CallError, Remote, explain
+from jac_orc.cli.failures import CallError
+from jac_orc.cli.remote import Remote, explain
 from jac_orc.client.packing import PackingError, Tree, walk
 from jac_orc.errors import OrcError
 from jac_orc.v1 import pod_manager_pb2 as pb
@@ -24,10 +25,12 @@ _STEP_MS = 20
 _RETRY_SECONDS = 1.0
 _QUIET_SECONDS = 1.0
 # What other code may mend; any other failure of the first version ends the command.
-_OF_THE_CODE = frozenset("MODULE_IMPORT_FAILED ENVIRONMENT_FAILED SOURCE_INVALID GUEST_DIED EXCEPTION_RAISED".split())
+_OF_THE_CODE = frozenset(
+    "MODULE_IMPORT_FAILED ENVIRONMENT_FAILED SOURCE_INVALID REQUIREMENT_REFUSED GUEST_DIED EXCEPTION_RAISED".split()
+)
 
 
-async def develop(remote: Remote, folder: Path, name: str, options: deploying.Options, url: str) -> None:
+async def develop(remote: Remote, folder: Path, name: str, options: deploying.Options) -> None:
     """Deploys the folder's code now and at each change, and prints the module's logs, until it is cancelled."""
     development = Development(remote, folder, options.spec(name or sources.only_name(folder)))
     tasks = [asyncio.create_task(work) for work in (development.follow_code(), development.follow_logs())]
@@ -41,7 +44,7 @@ async def develop(remote: Remote, folder: Path, name: str, options: deploying.Op
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         if development.exists.is_set():
-            command = f"jac-orc delete {development.name}{f' --url {url}' if url else ''}"
+            command = f"jac-orc delete {development.name}{remote.options}"
             print(f"{development.name} stays deployed; this removes it: {command}", file=sys.stderr)
 
 
@@ -132,7 +135,7 @@ class Development:
 
     def _complain(self, failure: Exception, consequence: str) -> None:
         """Tells of a failure, once however often it is met."""
-        text = f"{explain('dev', failure)}\n{consequence}"
+        text = f"{explain('dev', failure, self._remote.options)}\n{consequence}"
         if text != self._complaint:
             print(show.printable(text), file=sys.stderr, flush=True)
         self._complaint = text

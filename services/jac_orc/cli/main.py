@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 import enum
 import importlib.metadata
+import itertools
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import platformdirs
 import typer
+from typer.core import TyperGroup
 
 from jac_orc.cli import modules
 
@@ -27,8 +29,20 @@ class LogLevel(enum.StrEnum):
     ERROR = "error"
 
 
+class Commands(TyperGroup):
+    """Refuses empty words, which a shell's variable that isn't set leaves: they would count as if nothing was given."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        for before, word in itertools.pairwise(["jac-orc", *args]):
+            if not word or (word.startswith("--") and word.find("=") == len(word) - 1):
+                text = f"nothing is given behind {word or before}; give a value, or leave it out"
+                raise typer.BadParameter(text)
+        return super().parse_args(ctx, args)
+
+
 app = typer.Typer(
     name="jac-orc",
+    cls=Commands,
     help="Any Python module as a gRPC and REST service.",
     no_args_is_help=True,
     add_completion=False,

@@ -1,8 +1,9 @@
-"""The commands that deal with modules through the front port."""
+"""The commands that deal with modules through the front port, and the one that finds what is wrong with that."""
 
 from __future__ import annotations
 
 import enum
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -19,6 +20,13 @@ class Output(enum.StrEnum):
     JSON = "json"
 
 
+class PlanOutput(enum.StrEnum):
+    """How plans are printed."""
+
+    YAML = "yaml"
+    JSON = "json"
+
+
 Url = Annotated[
     str,
     typer.Option(
@@ -28,7 +36,32 @@ Url = Annotated[
         help="The front port. Else $JAC_ORC_URL, $POD_MANAGER_URL, or http://127.0.0.1:8080.",
     ),
 ]
+Context = Annotated[
+    str,
+    typer.Option(
+        "--context",
+        metavar="NAME",
+        show_default=False,
+        help="A cluster instead, as the kubeconfig names it; kubectl forwards a port. Else $JAC_ORC_CONTEXT.",
+    ),
+]
+Namespace = Annotated[
+    str,
+    typer.Option(
+        "--namespace",
+        metavar="NAME",
+        show_default=False,
+        help="Where in the cluster. Else $JAC_ORC_NAMESPACE, or jac-orc.",
+    ),
+]
 Format = Annotated[Output, typer.Option("--output", "-o", help="A table for people, or JSON.")]
+ModuleOrSource = Annotated[
+    str,
+    typer.Argument(metavar="[MODULE]", help="The module's import name; may be left out where the source has only one."),
+]
+Source = Annotated[
+    Path | None, typer.Option(metavar="PATH", help="Its code: a folder, or a .zip, .whl or .tar.gz file.")
+]
 Name = Annotated[str, typer.Argument(metavar="MODULE", help="The module's import name.", show_default=False)]
 NoWait = Annotated[bool, typer.Option("--no-wait", help="Don't wait until it is done.")]
 Requirements = Annotated[
@@ -55,19 +88,15 @@ ImportTimeout = Annotated[
 
 def register(app: typer.Typer) -> None:
     """Adds the commands."""
-    for command in (create, list_, get, scale, delete, logs, dev):
+    for command in (create, plan, list_, get, scale, delete, logs, dev, doctor):
         app.command(command.__name__.rstrip("_"))(command)
 
 
 def create(
-    module: Annotated[
-        str, typer.Argument(help="The module's import name; may be left out where the source has only one.")
-    ] = "",
+    module: ModuleOrSource = "",
     requirement: Requirements = None,
     constraint: Constraints = None,
-    source: Annotated[
-        Path | None, typer.Option(metavar="PATH", help="Its code: a folder, or a .zip, .whl or .tar.gz file.")
-    ] = None,
+    source: Source = None,
     replicas: Replicas = None,
     workers: Workers = None,
     env: Env = None,
@@ -78,26 +107,64 @@ def create(
     no_wait: NoWait = False,
     output: Format = Output.TABLE,
     url: Url = "",
+    context: Context = "",
+    namespace: Namespace = "",
 ) -> None:
     """Deploy a module."""
-    from jac_orc.cli import commands, remote
+    from jac_orc.cli.commands import Creation
     from jac_orc.cli.deploying import Options
 
     options = Options(
         requirement or (), constraint or (), replicas, workers, env or (), python, timeout, import_timeout
     )
-    plan = commands.Creation(module, source, options, update, not no_wait)
-    remote.run("create", url, lambda found: commands.create(found, plan, as_json=output is Output.JSON))
+    _run("create", (url, context, namespace), output, Creation(module, source, options, update, not no_wait))
 
 
-def list_(output: Format = Output.TABLE, url: Url = "") -> None:
+def plan(
+    module: ModuleOrSource = "",
+    requirement: Requirements = None,
+    constraint: Constraints = None,
+    source: Source = None,
+    replicas: Replicas = None,
+    workers: Workers = None,
+    env: Env = None,
+    python: Python = "",
+    timeout: Timeout = None,
+    import_timeout: ImportTimeout = None,
+    output: Annotated[PlanOutput, typer.Option("--output", "-o", help="YAML, or JSON.")] = PlanOutput.YAML,
+    url: Url = "",
+    context: Context = "",
+    namespace: Namespace = "",
+) -> None:
+    """Print what creating a module would make, and make nothing: in a cluster the objects, else the whole spec."""
+    from jac_orc.cli.commands import Creation
+    from jac_orc.cli.deploying import Options
+
+    options = Options(
+        requirement or (), constraint or (), replicas, workers, env or (), python, timeout, import_timeout
+    )
+    _run("plan", (url, context, namespace), output, Creation(module, source, options))
+
+
+def list_(
+    output: Format = Output.TABLE,
+    url: Url = "",
+    context: Context = "",
+    namespace: Namespace = "",
+) -> None:
     """List the modules that are deployed."""
-    _run("list", url, output)
+    _run("list", (url, context, namespace), output)
 
 
-def get(module: Name, output: Format = Output.TABLE, url: Url = "") -> None:
+def get(
+    module: Name,
+    output: Format = Output.TABLE,
+    url: Url = "",
+    context: Context = "",
+    namespace: Namespace = "",
+) -> None:
     """Tell all about a module."""
-    _run("get", url, output, module)
+    _run("get", (url, context, namespace), output, module)
 
 
 def scale(
@@ -106,14 +173,22 @@ def scale(
     no_wait: NoWait = False,
     output: Format = Output.TABLE,
     url: Url = "",
+    context: Context = "",
+    namespace: Namespace = "",
 ) -> None:
     """Set how many pods a module has."""
-    _run("scale", url, output, module, replicas, not no_wait)
+    _run("scale", (url, context, namespace), output, module, replicas, not no_wait)
 
 
-def delete(module: Name, output: Format = Output.TABLE, url: Url = "") -> None:
+def delete(
+    module: Name,
+    output: Format = Output.TABLE,
+    url: Url = "",
+    context: Context = "",
+    namespace: Namespace = "",
+) -> None:
     """Remove a module and everything made for it."""
-    _run("delete", url, output, module)
+    _run("delete", (url, context, namespace), output, module)
 
 
 def logs(
@@ -122,9 +197,11 @@ def logs(
     tail: Annotated[int | None, typer.Option(help="How many lines of each pod.", min=0, show_default="100")] = None,
     output: Format = Output.TABLE,
     url: Url = "",
+    context: Context = "",
+    namespace: Namespace = "",
 ) -> None:
     """Print what a module's pods have logged."""
-    _run("logs", url, output, module, follow, tail)
+    _run("logs", (url, context, namespace), output, module, follow, tail)
 
 
 def dev(
@@ -143,25 +220,46 @@ def dev(
     timeout: Timeout = None,
     import_timeout: ImportTimeout = None,
     url: Url = "",
+    context: Context = "",
+    namespace: Namespace = "",
 ) -> None:
     """Deploy a folder's code, and deploy it again at each save. Ctrl-C ends that; the module stays."""
     from jac_orc.cli import dev as development
     from jac_orc.cli import remote
     from jac_orc.cli.deploying import Options
+    from jac_orc.cli.place import Place
 
     options = Options(
         requirement or (), constraint or (), replicas, workers, env or (), python, timeout, import_timeout
     )
-    remote.run("dev", url, lambda found: development.develop(found, folder, module, options, url))
+    place = Place(url, context, namespace)
+    remote.run("dev", place, lambda found: development.develop(found, folder, module, options))
 
 
-def _run(name: str, url: str, output: Output, *arguments: Any) -> None:
+def doctor(
+    output: Format = Output.TABLE,
+    url: Url = "",
+    context: Context = "",
+    namespace: Namespace = "",
+) -> None:
+    """Find what is wrong, and tell how to mend it: in the cluster of --context or $KUBECONFIG, else on this machine."""
+    from jac_orc.cli import doctor as examination
+    from jac_orc.cli import remote
+    from jac_orc.cli.place import Place
+
+    examined = examination.examine(Place(url, context, namespace), as_json=output is Output.JSON)
+    if not remote.finish("doctor", examined):
+        sys.exit(1)
+
+
+def _run(name: str, place: tuple[str, str, str], output: Output | PlanOutput, *arguments: Any) -> None:
     """Runs the command of that name in `commands`."""
     from jac_orc.cli import commands, remote
+    from jac_orc.cli.place import Place
 
     command = getattr(commands, name if name != "list" else "list_modules")
 
     async def work(found: Remote) -> None:
-        await command(found, *arguments, as_json=output is Output.JSON)
+        await command(found, *arguments, as_json=output == "json")
 
-    remote.run(name, url, work)
+    remote.run(name, Place(*place), work)

@@ -11,6 +11,7 @@ import time
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from types import TracebackType
+from typing import Any
 
 from google.protobuf import json_format
 from google.protobuf.message import Message
@@ -78,12 +79,22 @@ def document_line(message: Message) -> None:
     print(_json(message), flush=True)
 
 
-def _json(message: Message, indent: int | None = None) -> str:
-    """The message as JSON, with whatever can't be seen written as an escape."""
-    plain = json_format.MessageToDict(
+def document_yaml(message: Message) -> None:
+    """Prints a message as YAML."""
+    import yaml  # needed by one command only
+
+    print(yaml.safe_dump(_plain(message), sort_keys=False), end="", flush=True)
+
+
+def _plain(message: Message) -> dict[str, Any]:
+    return json_format.MessageToDict(
         message, preserving_proto_field_name=True, always_print_fields_with_no_presence=True
     )
-    text = json.dumps(plain, indent=indent, ensure_ascii=False)
+
+
+def _json(message: Message, indent: int | None = None) -> str:
+    """The message as JSON, with whatever can't be seen written as an escape."""
+    text = json.dumps(_plain(message), indent=indent, ensure_ascii=False)
     return "".join(char if char.isprintable() or char == "\n" else json.dumps(char)[1:-1] for char in text)
 
 
@@ -107,10 +118,10 @@ def printable(text: str) -> str:
     return "".join(char if char.isprintable() or char in "\n\t" else repr(char)[1:-1] for char in text)
 
 
-def modules(found: Sequence[pb.Module]) -> None:
+def modules(found: Sequence[pb.Module], options: str = "") -> None:
     """Prints a line per module."""
     if not found:
-        print("no module is deployed; this deploys one: jac-orc create numpy", file=sys.stderr)
+        print(f"no module is deployed; this deploys one: jac-orc create numpy{options}", file=sys.stderr)
         return
     headings = ("MODULE", "PHASE", "PODS", "PYTHON", "AGE", "FROM")
     table(
@@ -192,7 +203,7 @@ def progress(module: pb.Module) -> str:
     return f"{module.name}: {', '.join(f'{pods(n)} {phase}' for phase, n in others.items())}" if others else ""
 
 
-def readiness(module: pb.Module, seconds: float) -> str:
+def readiness(module: pb.Module, seconds: float, options: str = "") -> str:
     """What has become of a module: `numpy is ready: 1 pod, Python 3.11.2, numpy==2.4.6 (2.1 s)`."""
     environment = module.status.environment
     parts = [pods(module.status.ready_replicas)]
@@ -200,7 +211,7 @@ def readiness(module: pb.Module, seconds: float) -> str:
         parts.append(f"Python {environment.python_version}")
     parts += _packages(module)
     if not module.spec.replicas:
-        return f"{module.name} is deployed with no pod; this starts one: jac-orc scale {module.name} 1"
+        return f"{module.name} is deployed with no pod; this starts one: jac-orc scale {module.name} 1{options}"
     return f"{module.name} is ready: {', '.join(parts)} ({seconds:.1f} s)"
 
 

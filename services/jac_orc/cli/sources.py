@@ -9,11 +9,13 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from jac_orc.cli.remote import Remote, UsageError
+from jac_orc.cli.failures import UsageError
+from jac_orc.cli.remote import Remote
 from jac_orc.client.packing import Packed, PackingError, importable, module_names, pack
 from jac_orc.v1 import pod_manager_pb2 as pb
 
 _PIECE_BYTES = 256 * 1024
+_MOST_NAMED = 20
 _KINDS = (".zip", ".whl", ".tar.gz")
 
 
@@ -51,8 +53,10 @@ def only_name(path: Path) -> str:
     if len(names) == 1:
         return names[0]
     if names:
-        raise UsageError(f"{path} has several modules: {', '.join(names)}; name the one to deploy")
-    raise UsageError(f"{path} has no module at its top or in src/; name the one to deploy")
+        told = ", ".join(names[:_MOST_NAMED]) + (", …" if len(names) > _MOST_NAMED else "")
+        raise UsageError(f"{path} has several modules: {told}; name the one to deploy")
+    text = "has no module at its top or in src/; give what has it there, or name the one to deploy"
+    raise UsageError(f"{path} {text}")
 
 
 def _names(path: Path) -> list[str]:

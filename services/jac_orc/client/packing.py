@@ -79,7 +79,8 @@ def pack(folder: Path) -> Packed:
     """The folder's files as an archive; raises PackingError."""
     tree = walk(folder)
     if not tree.files:
-        raise PackingError(f"{folder} has no files to pack")
+        text = f"{folder} has no files to pack: it is empty, or .gitignore and .orcignore leave all of it out"
+        raise PackingError(f"{text}; give the folder with the code")
     tree.check_limits()
     buffer = io.BytesIO()
     count = 0

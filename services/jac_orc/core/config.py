@@ -75,6 +75,10 @@ def _convert(variable: str, text: str, hint: Any) -> Any:
         if text.lower() not in {"true", "false", "1", "0", "yes", "no"}:
             raise ConfigurationError(f"{variable}={text!r}: expected true or false")
         return text.lower() in {"true", "1", "yes"}
+    if typing.get_origin(kind) is typing.Literal:
+        if text not in typing.get_args(kind):
+            raise ConfigurationError(f"{variable}={text!r}: expected {' or '.join(typing.get_args(kind))}")
+        return text
     if typing.get_origin(kind) is tuple:
         return tuple(part.strip() for part in text.split(",") if part.strip())
     try:

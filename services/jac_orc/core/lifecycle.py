@@ -14,6 +14,13 @@ import os
 import signal
 import socket
 from collections.abc import Mapping
+from pathlib import Path
+
+from google.protobuf import json_format
+
+from jac_orc.errors import OrcError, to_status
+
+_MAX_TERMINATION_BYTES = 4000
 
 
 def keep_private(*fds: int | None) -> None:
@@ -48,3 +55,17 @@ def notify(fd: int | None, message: Mapping[str, object], *, last: bool = True) 
             os.write(fd, json.dumps(message).encode() + b"\n")
         if last:
             os.close(fd)
+
+
+def tell_failure(failure: OrcError, termination_log: Path | None, notify_fd: int | None = None) -> None:
+    """Tells why this process ends: whoever started it, and whoever finds it ended, if they asked.
+
+    A container's termination message has at most 4096 bytes, so what is long is left out of it there.
+    """
+    document = {"error": json_format.MessageToDict(to_status(failure))}
+    notify(notify_fd, document)
+    if termination_log is not None:
+        while len(text := json.dumps(document).encode()) > _MAX_TERMINATION_BYTES and document["error"]["details"]:
+            del document["error"]["details"][-1]
+        with contextlib.suppress(OSError):
+            termination_log.write_bytes(text)

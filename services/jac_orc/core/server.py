@@ -25,6 +25,8 @@ from jac_orc.errors import OrcError, error, to_status
 
 logger = logging.getLogger(__name__)
 
+LIVENESS = "liveness"
+"""The health service's name for: the server answers at all, whatever it serves."""
 MAX_MESSAGE_BYTES = 64 * 1024 * 1024 + 64 * 1024
 _STATUS_BY_NUMBER = {status.value[0]: status for status in grpc.StatusCode}
 
@@ -79,6 +81,7 @@ class Server:
         except RuntimeError as failure:
             raise OSError(f"can't listen on {address}: {failure}") from failure
         await self.set_serving(False)
+        await self.health.set(LIVENESS, health_pb2.HealthCheckResponse.SERVING)
         await self.grpc.start()
         return port
 

@@ -22,6 +22,8 @@ from .output import Output
 from .requests import Requests
 from .wire import Wire, frame
 
+_MOST_NAMED = 5
+
 
 def main(descriptor: int, server: int) -> None:
     """Runs the guest; never returns."""
@@ -50,6 +52,9 @@ def load(link: Wire, output: Output) -> Calls:
     try:
         module = importlib.import_module(document["module"])
     except BaseException as failure:  # a module may well call sys.exit()
+        package = document["module"].partition(".")[0]
+        if type(failure) is ModuleNotFoundError and failure.name == package:
+            failure.__notes__ = [_advice(package, document["folders"])]
         output.finish(0)
         link.send(frame(wire.FAILED, body=json.dumps(error_of(failure)).encode()))
         os._exit(1)
@@ -65,9 +70,29 @@ def load(link: Wire, output: Output) -> Calls:
 
 def _add_folders(folders: Any) -> None:
     """Has the user's own code found before what is installed, and after the standard library, which others rely on."""
-    installed = [i for i, path in enumerate(sys.path) if path.endswith(("site-packages", "dist-packages"))]
-    place = installed[0] if installed else len(sys.path)
+    installed = _installed()
+    place = sys.path.index(installed[0]) if installed else len(sys.path)
     sys.path[place:place] = folders
+
+
+def _installed() -> list[str]:
+    return [path for path in sys.path if path.endswith(("site-packages", "dist-packages"))]
+
+
+def _advice(name: str, folders: list[str]) -> str:
+    """What to do where there is no such module: what there is instead, nearest first."""
+    import difflib
+    import inspect
+
+    entries = [entry for folder in filter(os.path.isdir, folders or _installed()) for entry in os.scandir(folder)]
+    code = [entry for entry in entries if entry.path not in folders]  # `src` lies in one
+    names = {entry.name if entry.is_dir() else inspect.getmodulename(entry.name) or "" for entry in code}
+    there = [each for each in names if each.isidentifier() and not each.startswith("_")]
+    there.sort(key=lambda each: (-difflib.SequenceMatcher(None, each.lower(), name.lower()).ratio(), each))
+    advice = "require what provides it"
+    if folders:
+        advice = "give a source that has it at its top or in src/"
+    return "%s, or name what is there: %s" % (advice, ", ".join(there[:_MOST_NAMED])) if there else advice
 
 
 def _die_with(server: int) -> None:

@@ -10,12 +10,11 @@ import sys
 from pathlib import Path
 
 import uvloop
-from google.protobuf import json_format
 
 from jac_orc.core import config, lifecycle, logs
 from jac_orc.core.server import Server
 from jac_orc.core.tasks import Tasks
-from jac_orc.errors import OrcError, to_status
+from jac_orc.errors import OrcError
 from jac_orc.module_server.calls import Calls
 from jac_orc.module_server.guest_process import IdleGuest
 from jac_orc.module_server.peers import Peers, place_of
@@ -85,7 +84,7 @@ async def serve(settings: Settings, idle: IdleGuest | None = None) -> int:
         if not isinstance(failure, OrcError):
             raise failure
         logger.error("%s", failure.message)
-        lifecycle.notify(settings.notify_fd, {"error": json_format.MessageToDict(to_status(failure))})
+        lifecycle.tell_failure(failure, settings.termination_log, settings.notify_fd)
         exit_code = 1
     elif starting.done():
         await server.set_serving(True)

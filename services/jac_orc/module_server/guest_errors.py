@@ -70,7 +70,9 @@ def of_import(module_name: str, body: bytes) -> OrcError:
     except FrameError as fault:
         return error("MODULE_IMPORT_FAILED", f"importing {module_name} failed: the guest sent {fault}")
     lines = [f"importing {module_name} failed: {failure.message}"]
-    lines += [detail.traceback[-600:] for detail in failure.details if isinstance(detail, errors_pb2.ExceptionInfo)]
+    for detail in failure.details:
+        if isinstance(detail, errors_pb2.ExceptionInfo):
+            lines += [*detail.notes, detail.traceback[-600:]]
     metadata = {"type": failure.metadata.get("type", "")}
     return error("MODULE_IMPORT_FAILED", "\n".join(lines).strip(), metadata, failure.details)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from dataclasses import dataclass
+from pathlib import Path
 
 
 @dataclass(frozen=True)
@@ -58,6 +59,8 @@ class Settings:
     """The least level that is logged."""
     log_file: str | None = None
     """Where the log goes; None: standard output."""
+    termination_log: Path | None = None
+    """A file for why the module can't be imported, as JSON, for whoever finds the server ended; None: nobody reads it."""
     notify_fd: int | None = None
     """A pipe to tell when the module can be called or can't be imported, as one JSON line; None: nobody asks."""
     lifeline_fd: int | None = None

@@ -1,4 +1,4 @@
-"""`python -m jac_orc.pod_manager`: the pod manager on this machine, until it is told to stop."""
+"""`python -m jac_orc.pod_manager`: the pod manager, on this machine or in a cluster, until it is told to stop."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ import uvloop
 from jac_orc.core import config, files, lifecycle, logs
 from jac_orc.core.server import Server
 from jac_orc.core.tasks import Tasks
+from jac_orc.errors import OrcError
 from jac_orc.pod_manager import distributions, policy
 from jac_orc.pod_manager.activator import Activator
 from jac_orc.pod_manager.backends.base import Backend
@@ -42,10 +43,13 @@ _XDS_OPTIONS = (
 
 
 class PodManager:
-    """All parts of the pod manager, wired."""
+    """All parts of the pod manager, wired; `address` is where Envoy reaches it."""
 
-    def __init__(self, settings: Settings, allowed: policy.Policy, backend: Backend, sources: Sources) -> None:
+    def __init__(
+        self, settings: Settings, address: str, allowed: policy.Policy, backend: Backend, sources: Sources
+    ) -> None:
         self._settings = settings
+        self._address = address
         self._modules = Modules(backend, allowed, auto_deploy=settings.auto_deploy)
         module_service = module_pb2.DESCRIPTOR.services_by_name["ModuleService"]
         self._activator = Activator(module_service, self._modules)
@@ -58,20 +62,20 @@ class PodManager:
         self._snapshot = Snapshot()
         self._xds = grpc.aio.server(options=_XDS_OPTIONS)
         XdsServer(self._snapshot).add_to(self._xds)
-        self._publisher = Publisher(backend, self._snapshot, (settings.host, settings.port))
+        self._publisher = Publisher(backend, self._snapshot, (address, settings.port))
         self._tasks = Tasks()
 
     async def start(self) -> None:
         """Listens and begins to follow the backend; raises OSError where a port is taken."""
         settings = self._settings
-        self._snapshot.set(resources.pod_manager_cluster(settings.host, settings.port))
+        self._snapshot.set(resources.pod_manager_cluster(self._address, settings.port))
         self._snapshot.set(resources.routes(settings.allowed_hosts))
         self._snapshot.set(resources.listener(settings.front_host, settings.front_port))
         await self._server.start(f"{settings.host}:{settings.port}")
         try:
-            self._xds.add_insecure_port(f"127.0.0.1:{settings.xds_port}")
+            self._xds.add_insecure_port(f"{settings.xds_host}:{settings.xds_port}")
         except RuntimeError as failure:
-            raise OSError(f"can't listen on 127.0.0.1:{settings.xds_port}: {failure}") from failure
+            raise OSError(f"can't listen on {settings.xds_host}:{settings.xds_port}: {failure}") from failure
         await self._modules.start()
         self._publisher.publish_all()
         self._tasks.start(self._publisher.follow())
@@ -96,23 +100,31 @@ async def serve(settings: Settings, allowed: policy.Policy) -> None:
     sources = Sources(settings.state_dir / "sources", limits)
     environments = Environments(
         settings.cache_dir / "environments",
-        Locks(settings.state_dir / "locks", sources, settings.install_timeout),
+        Locks(settings.state_dir / "locks", sources, allowed, settings.install_timeout),
         Limits(settings.cache_bytes, settings.cache_days * 86_400),
         timeout=settings.install_timeout,
     )
-    backend = LocalBackend(
-        settings.state_dir, environments, sources, settings.run_id, settings.lifeline_fd, allowed.refused,
-        f"{settings.host}:{settings.port}", settings.spares,
-    )  # fmt: skip
-    manager = PodManager(settings, allowed, backend, sources)
+    backend: Backend
+    address = settings.host
+    if settings.backend == "kubernetes":
+        from jac_orc.pod_manager.backends.kube.start import kubernetes_backend
+
+        backend, address = await kubernetes_backend(settings, environments, sources, allowed)
+    else:
+        backend = LocalBackend(
+            settings.state_dir, environments, sources, settings.run_id, settings.lifeline_fd, allowed.refused,
+            f"{settings.host}:{settings.port}", settings.spares,
+        )  # fmt: skip
+    manager = PodManager(settings, address, allowed, backend, sources)
     await backend.start()
     await manager.start()
-    environments.keep_blanks()
     ahead = asyncio.create_task(asyncio.to_thread(distributions.load))  # so that no creation waits for it
-    bootstrap = settings.state_dir / "envoy.json"
-    admin = settings.state_dir / "envoy-admin.sock"
-    files.write_json(bootstrap, resources.bootstrap("front", ("127.0.0.1", settings.xds_port), str(admin)))
-    logger.info("listening on %s:%d, xDS on 127.0.0.1:%d", settings.host, settings.port, settings.xds_port)
+    if settings.backend == "local":
+        environments.keep_blanks()
+        admin = settings.state_dir / "envoy-admin.sock"
+        bootstrap = resources.bootstrap("front", ("127.0.0.1", settings.xds_port), str(admin))
+        files.write_json(settings.state_dir / "envoy.json", bootstrap)
+    logger.info("listening on %s:%d, xDS on %s:%d", settings.host, settings.port, settings.xds_host, settings.xds_port)
     lifecycle.notify(settings.notify_fd, {"ready": True})
     logger.info("stopping: %s", await stop)
     await ahead
@@ -131,7 +143,7 @@ def main() -> None:
     Path(settings.state_dir).mkdir(parents=True, exist_ok=True)
     try:
         uvloop.run(serve(settings, allowed))
-    except (OSError, config.ConfigurationError) as failure:
+    except (OSError, OrcError, config.ConfigurationError) as failure:
         logger.error("%s", failure)
         sys.exit(2)
 

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import dataclasses
 import datetime
 from collections.abc import Iterable
+from typing import Any
 
+import yaml
 from google.protobuf import timestamp_pb2
 from google.rpc import error_details_pb2
 
 from jac_orc.errors import error, to_status
-from jac_orc.pod_manager.model import LogLine, Module, ModuleSpec, Pod, check_name, violations
+from jac_orc.pod_manager.model import LogLine, Module, ModuleSpec, Pod, Resources, check_name, violations
 from jac_orc.pod_manager.sources import SourceRef
 from jac_orc.v1 import pod_manager_pb2 as pb
 
 # Fields of the wire that this version doesn't act on: asking for one is refused, never ignored.
 _MOST_FAULTS = 10  # more don't fit into a response's headers, and nobody mends more at a time
-_NOT_YET = ("resources", "secrets", "autoscaling", "expose")
+_NOT_YET = ("autoscaling", "expose")
 
 
 def spec_from(message: pb.ModuleSpec) -> ModuleSpec:
@@ -48,6 +51,8 @@ def spec_from(message: pb.ModuleSpec) -> ModuleSpec:
         env=dict(message.env),
         python_version=message.python_version,
         labels=dict(message.labels),
+        resources=Resources(message.resources.cpu, message.resources.memory, message.resources.gpu),
+        secrets=tuple(message.secrets),
         **given,
     )
     check_spec(spec)
@@ -81,7 +86,10 @@ def spec_message(spec: ModuleSpec) -> pb.ModuleSpec:
         python_version=spec.python_version,
         labels=dict(spec.labels),
         constraints=spec.constraints,
+        secrets=spec.secrets,
     )
+    if spec.resources != Resources():
+        message.resources.CopyFrom(pb.Resources(**dataclasses.asdict(spec.resources)))
     message.timeout.FromTimedelta(datetime.timedelta(seconds=spec.timeout))
     message.import_timeout.FromTimedelta(datetime.timedelta(seconds=spec.import_timeout))
     if spec.source is not None:
@@ -93,7 +101,7 @@ def spec_message(spec: ModuleSpec) -> pb.ModuleSpec:
 def merged(module: Module, changes: pb.ModuleSpec, paths: Iterable[str]) -> ModuleSpec:
     """The module's spec with the named fields taken from `changes`; raises OrcError for a name that is no field."""
     message = spec_message(module.spec)
-    for path in paths:
+    for path in dict.fromkeys(paths):
         if path not in pb.ModuleSpec.DESCRIPTOR.fields_by_name:
             raise error("UNKNOWN_FIELD", f"a module spec has no field {path[:100]!r}", {"field": path[:100]})
         if path == "module_name" and changes.module_name != module.name:
@@ -148,6 +156,18 @@ def _timestamp(seconds: float) -> timestamp_pb2.Timestamp:
     timestamp = timestamp_pb2.Timestamp()
     timestamp.FromNanoseconds(round(seconds * 1000) * 1_000_000)
     return timestamp
+
+
+class _Dumper(yaml.SafeDumper):
+    """Writes what stands in several places in each of them, and not as references, which people don't expect."""
+
+    def ignore_aliases(self, data: object) -> bool:
+        return True
+
+
+def yaml_stream(documents: list[dict[str, Any]]) -> str:
+    """The documents as YAML, in their order and that of their keys; empty for none."""
+    return yaml.dump_all(documents, Dumper=_Dumper, sort_keys=False, width=120) if documents else ""
 
 
 def log_message(line: LogLine) -> pb.ReadLogsResponse:

@@ -68,6 +68,7 @@ _INNER_NAMESPACES = frozenset({"azure.mgmt", "google.cloud"})
 _MIN_CHARS = 5
 _MIN_CHARS_TWO_FAULTS = 10
 _MOST_NEAR = 3
+_OURS = frozenset({"jac-orc", "jac-cloud-orc"})
 _API_VERSION = re.compile(r"_v\d+\w*\Z")
 
 
@@ -104,12 +105,16 @@ def load() -> None:
 def guess(module_name: str) -> Guess:
     """What provides the module.
 
-    Raises OrcError for a name that is likely mistyped, and for a namespace that isn't any one distribution's.
+    Raises OrcError for a name that is likely mistyped, for a namespace that isn't any one distribution's, and for our
+    own, which no index has: whatever anybody puts there under that name isn't us.
     """
     if is_standard_library(module_name):
         return Guess("", known=True)
     known = _known()
     segments = module_name.split(".")
+    if canonicalize_name(segments[0]) in _OURS:
+        text = f"{segments[0]} is what runs modules here, and none to deploy; name another module"
+        raise error("DISTRIBUTION_UNKNOWN", text, {"module": module_name, "near": ""})
     for length in range(len(segments), 0, -1):
         name = ".".join(segments[:length])
         found = _CORRECTIONS.get(name) or known.provider.get(name)
@@ -124,9 +129,10 @@ def guess(module_name: str) -> Guess:
     depth = 1 if segments[0] not in known.namespaces else 3 if ".".join(segments[:2]) in _INNER_NAMESPACES else 2
     name = "-".join(segments[:depth])
     distribution = canonicalize_name(name)
-    if distribution in known.import_names:
+    in_other_letters = _in_other_letters(name)
+    if distribution in known.import_names and not in_other_letters:
         return Guess(distribution, known=True)
-    likely = _likely_meant(distribution)
+    likely = in_other_letters or _likely_meant(distribution)
     if likely:
         raise _mistyped(module_name, name, likely)
     return Guess(name, known=False)
@@ -156,6 +162,12 @@ def _mistyped(module_name: str, name: str, likely: list[str]) -> OrcError:
     text = f"no distribution is known to provide {module_name}; did you mean {' or '.join(meant)}?"
     text += f' If {name} is meant, create the module with `requirements: ["{name}"]`'
     return error("DISTRIBUTION_UNKNOWN", text, {"module": module_name, "near": ",".join(likely)})
+
+
+def _in_other_letters(name: str) -> list[str]:
+    """The popular name that differs from this one in capitals only: the same to an index, another to Python."""
+    same = (meant for _, _, _, meant in _within(canonicalize_name(name), 0, _popular_names()))
+    return [meant for meant in same if meant.lower() == name.lower() and meant != name]
 
 
 def _likely_meant(name: str) -> list[str]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import dataclasses
 import errno
 import fcntl
 import logging
@@ -16,11 +17,12 @@ import os
 import shutil
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from jac_orc.core import files
 from jac_orc.core.processes import die_with_parent, start_time
 from jac_orc.core.tasks import Tasks, turn
 from jac_orc.errors import OrcError, error
@@ -34,6 +36,7 @@ logger = logging.getLogger(__name__)
 _BUILDING, _REMOVING = ".building-", ".removing-"
 _COMPILED = "compiled.stamp"  # holds the size in bytes
 _USED = "used.stamp"
+_LOCK = "lock.json"
 _LONGEST_TURN = 10.0  # what takes longer waits for the network, or is so large that it shall not hold up the others
 _AFTER_TAKEN = 1.0  # what has taken a blank one shall have the cores first
 
@@ -84,7 +87,7 @@ class Environments:
         self._builds: dict[str, _Build] = {}
         self._turns = asyncio.Semaphore(concurrency)
         self._blanks: dict[str, asyncio.Task[Path]] | None = None
-        self._compiling: set[str] = set()
+        self._compiling: dict[str, asyncio.Task[None]] = {}
         self._tasks = Tasks()
 
     def keep_blanks(self) -> None:
@@ -96,6 +99,18 @@ class Environments:
         """As `Locks.resolve`, when it is this one's turn."""
         async with turn(self._turns, _LONGEST_TURN):
             return await self.locks.resolve(spec, tell)
+
+    async def known(self, spec: ModuleSpec) -> Lock | None:
+        """The lock of a spec whose environment is built; None where the installer is needed. Raises OrcError."""
+        lock = await self.locks.known(spec)
+        if lock is None or not lock.text:
+            return lock
+        return lock if await asyncio.to_thread(self.lock_of, lock.digest) is not None else None
+
+    def lock_of(self, digest: str) -> Lock | None:
+        """The lock that the environment was built from; None where it isn't there."""
+        document = files.read_json(self._root / digest / _LOCK)
+        return None if document is None else Lock(**document)
 
     async def ensure(self, lock: Lock, tell: Tell) -> Environment:
         """The lock's environment, held; it is built where it isn't there, and `tell` gets the installer's lines.
@@ -133,20 +148,31 @@ class Environments:
             task.cancel()
         await asyncio.gather(self._tasks.cancel(), *tasks, return_exceptions=True)
 
-    def collect(self) -> None:
-        """Removes what builders that were killed have left, and environments that nobody holds beyond the limits."""
+    def collect(self, used: Collection[str] | None = None) -> None:
+        """Removes what builders that were killed have left, and environments that nobody holds beyond the limits.
+
+        Where other machines build and use them too, `used` are the digests of those that are in use.
+        """
         for aside in self._root.glob(f"{_BUILDING}*"):
-            pid, started, _ = aside.name.removeprefix(_BUILDING).split("-")  # the name tells whose it is
-            if str(start_time(int(pid))) != started:
+            if self._is_left(aside, used is not None):
                 shutil.rmtree(aside, ignore_errors=True)
         for aside in self._root.glob(f"{_REMOVING}*"):
             shutil.rmtree(aside, ignore_errors=True)
         there = sorted(self._there(), key=lambda each: each[1])
         size = sum(each[2] for each in there)
-        for folder, used, bytes_ in there:
-            too_old = time.time() - used > self._limits.age
+        for folder, last_use, bytes_ in there:
+            too_old = time.time() - last_use > self._limits.age
+            if folder.name in (used or ()):
+                continue
             if (too_old or size > self._limits.size) and self._remove(folder):
                 size -= bytes_
+
+    def _is_left(self, aside: Path, is_shared: bool) -> bool:
+        """Whether the builder of what was made aside has ended before it was done."""
+        if is_shared:  # it may run on another machine
+            return time.time() - _mtime(aside) > 2 * self._timeout
+        pid, started, _ = aside.name.removeprefix(_BUILDING).split("-")  # the name tells whose it is
+        return str(start_time(int(pid))) != started
 
     # --- using ---
 
@@ -206,6 +232,7 @@ class Environments:
                 try:
                     if lock.text:
                         await self._install(lock, aside, tell)
+                    await asyncio.to_thread(files.write_json, aside / _LOCK, dataclasses.asdict(lock))
                     try:
                         await asyncio.to_thread(aside.rename, self._root / lock.digest)
                     except OSError as failure:
@@ -253,16 +280,20 @@ class Environments:
             "--requirements", str(file), tell=tell, timeout=self._timeout,
         )  # fmt: skip
 
+    async def compiled(self, lock: Lock) -> None:
+        """Returns once an environment is compiled as far as it can be."""
+        while lock.digest in self._compiling:
+            await self._compiling[lock.digest]
+
     def _compile(self, digest: str) -> None:
         """Has what is not compiled yet compiled in the background; an import compiles what it needs by itself."""
         if digest not in self._compiling and not (self._root / digest / _COMPILED).exists():
-            self._compiling.add(digest)
-            self._tasks.start(self._compiled(self._root / digest))
+            self._compiling[digest] = self._tasks.start(self._compiled(self._root / digest))
 
     async def _compiled(self, folder: Path) -> None:
         held = await asyncio.to_thread(self._hold, folder.name)
         if held is None:
-            self._compiling.discard(folder.name)
+            self._compiling.pop(folder.name, None)
             return
         try:
             process = await asyncio.create_subprocess_exec(
@@ -282,7 +313,7 @@ class Environments:
             logger.warning("the environment %s can't be compiled: %s", folder.name, failure)
         finally:
             held.release()
-            self._compiling.discard(folder.name)
+            self._compiling.pop(folder.name, None)
 
 
 def _in_the_background() -> None:

@@ -9,9 +9,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import re
 import signal
 from collections.abc import Callable
-from pathlib import Path
 
 import uv
 
@@ -24,16 +24,17 @@ Tell = Callable[[str], None]
 
 _FIRST_LINES, _LAST_LINES = 3, 12
 _MAX_LINE, _KEPT_LINES = 2000, 1000
+_LONG_WORD = re.compile(r"(\S{50})\S{100,}(\S{50})")  # a requirement or an address that says no more when it is whole
 
 
-async def run_uv(*arguments: str, tell: Tell, timeout: float, cwd: Path | None = None) -> str:
+async def run_uv(*arguments: str, tell: Tell, timeout: float) -> str:
     """What it writes to standard output; the lines of its standard error go to `tell` as they come.
 
     Raises OrcError with the reason ENVIRONMENT_FAILED and the lines that matter where it fails or takes longer than
     `timeout` seconds. Ending this ends the installer and what it has started.
     """
     process = await asyncio.create_subprocess_exec(
-        uv.find_uv_bin(), *arguments, cwd=cwd, env=config.environment() | {"UV_PYTHON_DOWNLOADS": "never"},
+        uv.find_uv_bin(), *arguments, env=config.environment() | {"UV_PYTHON_DOWNLOADS": "never"},
         stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
         start_new_session=True, preexec_fn=die_with_parent,
     )  # fmt: skip
@@ -61,13 +62,17 @@ async def _follow(reader: asyncio.StreamReader, lines: list[str], tell: Tell) ->
         *whole, rest = (rest + data).split(b"\n")
         if len(rest) > _MAX_LINE:
             whole, rest = [*whole, rest], b""
-        for text in (line[:_MAX_LINE].decode("utf-8", "replace").rstrip() for line in whole):
+        for text in map(_shortened, whole):
             if text:
                 lines.append(text)
                 tell(text)
         del lines[:-_KEPT_LINES]
     if rest:
-        lines.append(rest.decode("utf-8", "replace"))
+        lines.append(_shortened(rest))
+
+
+def _shortened(line: bytes) -> str:
+    return _LONG_WORD.sub(r"\1…\2", line.decode("utf-8", "replace"))[:_MAX_LINE].rstrip()
 
 
 def _telling(lines: list[str]) -> str:

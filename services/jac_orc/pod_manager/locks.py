@@ -1,7 +1,10 @@
 """Resolves what a module needs to a lock: exact versions with hashes, chosen once.
 
-A lock is kept by what it was resolved from (requirements, constraints, the source's own dependency files, the
-interpreter, the installer's settings), so that the same question has the same answer, and without the installer.
+What the installer answers is kept by what it was asked (requirements, constraints, the address of a source that it
+looks into, the interpreter, its settings), so that the same question has the same answer, and without the installer.
+
+What the user's own source requires is judged as a spec's requirements are: at once where it is written down, and from
+the answer where code computes it or the archive has it. What these require themselves comes along unasked.
 """
 
 from __future__ import annotations
@@ -14,91 +17,102 @@ import logging
 import os
 import re
 import tempfile
-import tomllib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 from packaging.utils import canonicalize_name
 
 from jac_orc.core import config, files
-from jac_orc.errors import error
 from jac_orc.pod_manager import interpreters
 from jac_orc.pod_manager.installer import Tell, run_uv
 from jac_orc.pod_manager.model import Lock, ModuleSpec, split_hashes
+from jac_orc.pod_manager.policy import Policy
+from jac_orc.pod_manager.source_requirements import Needs, check, read
 from jac_orc.pod_manager.sources import SourceKind, Sources
 
 logger = logging.getLogger(__name__)
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
-_REFERENCE = re.compile(r"(?:-r|-c|--requirement|--constraint)[ =]\s*(\S+)")
 
 
 class Locks:
     """The locks below one directory; `timeout` in seconds limits the installer."""
 
-    def __init__(self, root: Path, sources: Sources, timeout: float = 1800.0) -> None:
+    def __init__(self, root: Path, sources: Sources, policy: Policy, timeout: float = 1800.0) -> None:
         self._root = root
         self._sources = sources
+        self._policy = policy
         self._timeout = timeout
 
+    async def known(self, spec: ModuleSpec) -> Lock | None:
+        """As `resolve`, but without the installer: None where it had to be asked."""
+        return await self._lock(spec, None)
+
     async def resolve(self, spec: ModuleSpec, tell: Tell) -> Lock:
-        """What the spec's environment consists of. Raises OrcError (ENVIRONMENT_FAILED, PYTHON_NOT_FOUND, …)."""
+        """What the spec's environment consists of.
+
+        Raises OrcError: ENVIRONMENT_FAILED, PYTHON_NOT_FOUND; SOURCE_INVALID or REQUIREMENT_REFUSED for what its source
+        requires and a spec might not.
+        """
+        lock = await self._lock(spec, tell)
+        assert lock is not None
+        return lock
+
+    async def _lock(self, spec: ModuleSpec, tell: Tell | None) -> Lock | None:
         interpreter = await interpreters.find(spec.python_version)
-        inputs = await asyncio.to_thread(self._inputs, spec)
-        if not inputs.lines and not inputs.file:
+        inputs = await asyncio.to_thread(self._inputs, spec, interpreter.version)
+        if not inputs.lines:
             return Lock(interpreter.path, interpreter.version, "")
         hashes = {name: sorted(allowed) for name, allowed in sorted(inputs.hashes.items())}
         question = [
-            dataclasses.astuple(interpreter), inputs.lines, hashes, spec.constraints, inputs.texts,
+            dataclasses.astuple(interpreter), inputs.lines, hashes, inputs.constraints, inputs.overrides,
             _installer_settings(),
         ]  # fmt: skip
         file = self._root / f"{hashlib.sha256(json.dumps(question).encode()).hexdigest()[:24]}.json"
-        if (kept := await asyncio.to_thread(_kept, file)) is not None:
-            return kept
-        logger.info("resolving for %s: %s", spec.module_name, ", ".join(inputs.lines) or inputs.file)
-        text = await self._compile(interpreter.path, inputs, spec.constraints, tell)
-        lock = Lock(interpreter.path, interpreter.version, _with_hashes(text, inputs.hashes))
-        await asyncio.to_thread(_keep, file, lock)
-        return lock
+        text = await asyncio.to_thread(_kept, file)
+        if text is None:
+            if tell is None:
+                return None
+            logger.info("resolving for %s: %s", spec.module_name, ", ".join(inputs.lines))
+            text = await self._compile(interpreter.path, inputs, tell)
+            await asyncio.to_thread(_keep, file, text)
+        entries = list(_entries(text))
+        if inputs.source:
+            (source,) = (entry for entry in entries if entry.pin.endswith(f" @ {inputs.source}"))
+            named = [entry.pin for entry in entries if source.pin.partition(" ")[0] in entry.via]
+            check([("what the source requires", pin) for pin in named])
+            self._policy.check_requirements(named)
+            if spec.source is not None and spec.source.kind is SourceKind.ZIP:  # it is imported from where it lies
+                entries.remove(source)
+        return Lock(interpreter.path, interpreter.version, "".join(entry.text(inputs.hashes) for entry in entries))
 
-    def _inputs(self, spec: ModuleSpec) -> Inputs:
-        """What is to be resolved; raises OrcError where the source isn't there or its dependencies can't be read."""
-        lines, hashes = list[str](), dict[str, set[str]]()
-        for requirement in spec.requirements:
-            pin, *allowed = split_hashes(requirement)
-            lines.append(pin)
-            if allowed:
-                hashes.setdefault(_name(pin), set()).update(allowed)
-        if spec.source is None:
-            return Inputs(sorted(lines), hashes)
-        if spec.source.kind is not SourceKind.ZIP:
-            archive = self._sources.archive(spec.source)
-            name = re.split(r"-\d", archive.name)[0]  # a wheel and an sdist are called NAME-VERSION-…
-            return Inputs(sorted([*lines, f"{name} @ {archive.as_uri()}"]), hashes)
-        folder = self._sources.folder(spec.source)
-        file, computed = _dependency_file(folder)
-        if file is None:
-            return Inputs(sorted(lines), hashes)
-        # What code computes may depend on any file of the source.
-        texts = {"source": spec.source.digest} if computed else dict(_texts(folder, file))
-        for text in texts.values():
-            for name, allowed_hashes in _hashes_in(text):
-                hashes.setdefault(name, set()).update(allowed_hashes)
-        return Inputs(sorted(lines), hashes, file, texts)
+    def _inputs(self, spec: ModuleSpec, python_version: str) -> Inputs:
+        """What is to be resolved; raises OrcError where the source isn't there, or requires what isn't taken."""
+        needs, source = Needs(), ""
+        if spec.source is not None and spec.source.kind is SourceKind.ZIP:
+            folder = self._sources.folder(spec.source)
+            needs = read(folder, python_version)
+            self._policy.check_requirements([*needs.requirements, *needs.overrides])
+            source = folder.as_uri() if needs.computed else ""
+        elif spec.source is not None:
+            source = self._sources.archive(spec.source).as_uri()
+        hashes = dict[str, set[str]]()
+        lines = _pins([*spec.requirements, *needs.requirements], hashes) + ([source] if source else [])
+        constraints = _pins([*spec.constraints, *needs.constraints], hashes)
+        return Inputs(lines, constraints, _pins(needs.overrides, hashes), hashes, source)
 
-    async def _compile(self, python: str, inputs: Inputs, constraints: Sequence[str], tell: Tell) -> str:
+    async def _compile(self, python: str, inputs: Inputs, tell: Tell) -> str:
         with tempfile.TemporaryDirectory(prefix="jac-orc-") as directory:
-            files_given = [str(inputs.file)] if inputs.file else []
-            if inputs.lines:
-                files_given.append(await asyncio.to_thread(_write, Path(directory, "requirements.in"), inputs.lines))
-            if constraints:
-                limits = await asyncio.to_thread(_write, Path(directory, "constraints.txt"), constraints)
-                files_given += ["--constraints", limits]
+            given = list[str]()
+            for option, lines in (
+                ([], inputs.lines), (["--constraints"], inputs.constraints), (["--overrides"], inputs.overrides),
+            ):  # fmt: skip
+                if lines:
+                    file = Path(directory, f"{''.join(option)}requirements.in")
+                    given += [*option, await asyncio.to_thread(_write, file, lines)]
             return await run_uv(
-                "pip", "compile", "--no-progress", "--no-header", "--no-annotate", "--no-emit-index-url",
-                "--generate-hashes", "--python", python, *files_given,
-                tell=tell, timeout=self._timeout, cwd=inputs.file.parent if inputs.file else None,
+                "pip", "compile", "--no-progress", "--no-header", "--no-emit-index-url", "--generate-hashes",
+                "--python", python, *given, tell=tell, timeout=self._timeout,
             )  # fmt: skip
 
 
@@ -107,84 +121,50 @@ class Inputs:
     """What is to be resolved."""
 
     lines: list[str]
-    """Requirements without hashes."""
+    """Requirements without hashes, and the source's address."""
+    constraints: list[str]
+    overrides: list[str]
     hashes: dict[str, set[str]]
     """The only hashes that are allowed, by normalised name, where some are given."""
-    file: Path | None = None
-    """The file in which the source names its dependencies."""
-    texts: dict[str, str] = dataclasses.field(default_factory=dict)
-    """What decides beside the lines: this and the files that it refers to, or the source's digest."""
+    source: str
+    """The address of a source that the installer looks into; empty where it needn't."""
 
 
-def _dependency_file(folder: Path) -> tuple[Path | None, bool]:
-    """Where a source tree names what it needs, None where it needs nothing; and whether code of its own decides, too.
+@dataclasses.dataclass(frozen=True)
+class _Entry:
+    """A distribution in what the installer writes."""
 
-    Raises OrcError for a pyproject.toml that can't be read.
-    """
-    project = folder / "pyproject.toml"
-    if project.is_file():
-        table, tools = _tables(project)
-        dynamic = table.get("dynamic", [])
-        if not isinstance(dynamic, list):
-            raise error("ENVIRONMENT_FAILED", "the source's pyproject.toml has a `dynamic` that is no list")
-        computed = "dependencies" in dynamic
-        if computed or "dependencies" in table or "poetry" in tools:
-            return project, computed or "dependencies" not in table
-    for name, computed in (("requirements.txt", False), ("setup.py", True), ("setup.cfg", True)):
-        if (folder / name).is_file():
-            return folder / name, computed
-    return None, False
+    pin: str
+    hashes: list[str]
+    via: list[str]
+    """The distributions that require it, and files that do."""
+
+    def text(self, allowed: dict[str, set[str]]) -> str:
+        """Its lines in a lock, with the hashes that the user gave in place of those of the index, if any."""
+        hashes = sorted(allowed.get(_name(self.pin), ())) or self.hashes
+        return " \\\n".join([self.pin, *(f"    --hash={each}" for each in hashes)]) + "\n"
 
 
-def _tables(project: Path) -> tuple[dict[str, Any], dict[str, Any]]:
-    """A pyproject.toml's `project` and `tool`."""
-    try:
-        document = tomllib.loads(project.read_text(encoding="utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as failure:
-        raise error("ENVIRONMENT_FAILED", f"the source's pyproject.toml can't be read: {failure}") from None
-    table, tools = document.get("project", {}), document.get("tool", {})
-    if not isinstance(table, dict) or not isinstance(tools, dict):
-        raise error("ENVIRONMENT_FAILED", "the source's pyproject.toml has a `project` or a `tool` that is no table")
-    return table, tools
+def _entries(text: str) -> Iterator[_Entry]:
+    for entry in filter(None, re.split(r"\n(?=\S)", text.strip())):
+        pin = entry.partition("\n")[0].removesuffix("\\").strip()
+        hashes = re.findall(r"^    --hash=(\S+)", entry, re.MULTILINE)
+        yield _Entry(pin, hashes, re.findall(r"^    #(?: via|  ) (\S+)", entry, re.MULTILINE))
 
 
-def _texts(folder: Path, file: Path) -> Iterator[tuple[str, str]]:
-    """The file and those that it refers to, by their path in the source tree."""
-    unread, seen = [file], set[Path]()
-    while unread:
-        path = unread.pop()
-        if path in seen or not path.is_relative_to(folder) or not path.is_file():
-            continue
-        seen.add(path)
-        text = path.read_text(encoding="utf-8", errors="replace")
-        yield str(path.relative_to(folder)), text
-        if path.suffix != ".toml":
-            unread += [Path(os.path.normpath(path.parent / found)) for found in _REFERENCE.findall(text)]
-
-
-def _hashes_in(text: str) -> Iterator[tuple[str, list[str]]]:
-    """The hashes that a requirements file gives, by normalised name."""
-    for line in text.replace("\\\n", " ").splitlines():
-        pin, *hashes = split_hashes(line.partition(" #")[0])
-        if hashes and _NAME.match(pin):
-            yield _name(pin), hashes
+def _pins(requirements: Sequence[str], hashes: dict[str, set[str]]) -> list[str]:
+    """The requirements, in order, without the hashes behind them: these are added to `hashes`."""
+    pins = list[str]()
+    for pin, *allowed in map(split_hashes, requirements):
+        pins.append(pin)
+        if allowed:
+            hashes.setdefault(_name(pin), set()).update(allowed)
+    return sorted(pins)
 
 
 def _name(pin: str) -> str:
     match = _NAME.match(pin)
     return canonicalize_name(match[0]) if match else pin
-
-
-def _with_hashes(text: str, allowed: dict[str, set[str]]) -> str:
-    """The lock with the hashes that the user gave in place of those of the index, so that nothing else is installed."""
-    if not allowed:
-        return text
-    entries = []
-    for entry in re.split(r"\n(?=\S)", text.strip()):
-        pin = entry.partition(" \\")[0].strip()
-        hashes = sorted(allowed.get(_name(pin), ()))
-        entries.append(" \\\n".join([pin, *(f"    --hash={each}" for each in hashes)]) if hashes else entry)
-    return "\n".join(entries) + "\n"
 
 
 def _installer_settings() -> str:
@@ -200,17 +180,15 @@ def _write(file: Path, lines: Sequence[str]) -> str:
     return str(file)
 
 
-def _kept(file: Path) -> Lock | None:
+def _kept(file: Path) -> str | None:
     try:
-        document = files.read_json(file)
-        if document is None:
-            return None
+        text = str(files.read_json(file)["text"])
         os.utime(file)
-        return Lock(**document)
-    except (ValueError, TypeError, OSError):  # damaged or removed meanwhile: it is resolved anew
+        return text
+    except (ValueError, TypeError, KeyError, OSError):  # not there, damaged, removed meanwhile: it is resolved anew
         return None
 
 
-def _keep(file: Path, lock: Lock) -> None:
+def _keep(file: Path, text: str) -> None:
     file.parent.mkdir(parents=True, exist_ok=True)
-    files.write_json(file, dataclasses.asdict(lock))
+    files.write_json(file, {"text": text})

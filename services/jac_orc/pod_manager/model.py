@@ -12,6 +12,7 @@ import re
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from packaging.requirements import InvalidRequirement, Requirement
 
@@ -19,14 +20,34 @@ from jac_orc.errors import OrcError, error
 from jac_orc.pod_manager.sources import SourceRef
 
 MAX_NAME_CHARS = 200
+MAX_ENTRIES = 1000
+"""How many requirements, constraints, environment variables and labels a spec may have, each."""
 MAX_REPLICAS = 1000
 MAX_WORKERS = 128
 MAX_CONCURRENCY = 1000
 MAX_QUEUE = 100_000
+MAX_GPUS = 1024
 MAX_TIMEOUT = 86_400.0
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
+_ARCHIVES = (".whl", ".zip", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz")
 _HASH = re.compile(r"sha(256|384|512):[0-9a-fA-F]{64,128}\Z")
 _PYTHON_VERSION = re.compile(r"3\.\d{1,2}(\.\d{1,2})?\Z")
+# Kubernetes' own forms, on every backend: what is fit for one machine shall be fit for a cluster.
+_CPU = re.compile(r"(\d{1,6}m|\d{1,4}(\.\d{1,3})?)\Z")
+_MEMORY = re.compile(r"\d{1,15}(\.\d{1,3})?(Ki|Mi|Gi|Ti|k|M|G|T)?\Z")
+_LABEL_NAME = re.compile(r"([a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?/)?[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?\Z")
+_LABEL_VALUE = re.compile(r"([A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?)?\Z")
+_OWN_LABELS = ("app.kubernetes.io/", "jac-orc.dev/")
+_SECRET = re.compile(r"[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?\Z")
+
+
+@dataclass(frozen=True)
+class Resources:
+    """What each pod may use, in Kubernetes' notation; empty: the default of where it runs."""
+
+    cpu: str = ""
+    memory: str = ""
+    gpu: int = 0
 
 
 @dataclass(frozen=True)
@@ -46,6 +67,8 @@ class ModuleSpec:
     source: SourceRef | None = None
     constraints: tuple[str, ...] = ()
     import_timeout: float = 300.0
+    resources: Resources = Resources()
+    secrets: tuple[str, ...] = ()
 
     def revision(self) -> str:
         """A hash of what a pod is made from: pods of one revision are alike."""
@@ -61,6 +84,23 @@ class ModuleSpec:
     def differing_fields(self, other: ModuleSpec) -> list[str]:
         """The names of the fields in which the specs differ."""
         return [f.name for f in dataclasses.fields(self) if getattr(self, f.name) != getattr(other, f.name)]
+
+    def must_equal(self, other: ModuleSpec) -> None:
+        """Raises OrcError if the other one, which somebody wants this deployed module to have, differs."""
+        if differing := self.differing_fields(other):
+            text = f"{self.module_name} is deployed with another spec; it differs in {', '.join(differing)}"
+            raise error("MODULE_SPEC_DIFFERS", text, {"module": self.module_name, "fields": ",".join(differing)})
+
+
+def spec_from_document(document: Mapping[str, Any]) -> ModuleSpec:
+    """The spec that `dataclasses.asdict` has made a document of; fields that this lacks have their defaults.
+
+    Raises TypeError or AttributeError for what was none.
+    """
+    lists = {name: tuple(document.get(name, ())) for name in ("requirements", "constraints", "secrets")}
+    source = SourceRef(**document["source"]) if document.get("source") else None
+    resources = Resources(**document.get("resources", {}))
+    return ModuleSpec(**{**document, **lists, "source": source, "resources": resources})
 
 
 @dataclass(frozen=True)
@@ -177,19 +217,31 @@ def check_name(name: str) -> None:
         raise error("MODULE_NAME_INVALID", "no module is named; give its import name, for example numpy")
     if len(name) > MAX_NAME_CHARS:
         raise error("MODULE_NAME_INVALID", f"a module's name has at most {MAX_NAME_CHARS} characters, not {len(name)}")
-    for segment in name.split("."):
-        if not segment.isidentifier() or not segment.isascii() or keyword.iskeyword(segment):
-            raise error("MODULE_NAME_INVALID", f"{name!r} is no import name")
-    if any(segment.startswith("_") for segment in name.split(".")):
-        raise error("NAME_NOT_EXPOSED", f"{name!r} is private")
+    segments = name.split(".")
+    if not all(segment.isidentifier() and not keyword.iskeyword(segment) for segment in segments):
+        text = f"{name!r} is no import name; give what stands behind `import`, such as numpy or PIL.Image"
+        raise error("MODULE_NAME_INVALID", text)
+    if not name.isascii():
+        text = f"{name!r} has letters beyond ASCII, and only names within ASCII can be deployed; rename the module"
+        raise error("MODULE_NAME_INVALID", text)
+    if any(segment.startswith("_") for segment in segments):
+        text = f"{name!r} is private: what begins with an underscore can't be deployed"
+        raise error("NAME_NOT_EXPOSED", text)
 
 
 def violations(spec: ModuleSpec) -> list[tuple[str, str]]:
     """The spec's faults as (field, what is wrong)."""
     found = [
+        (name, f"has {len(getattr(spec, name)):,} entries, of at most {MAX_ENTRIES:,}")
+        for name in ("requirements", "constraints", "env", "labels", "secrets")
+        if len(getattr(spec, name)) > MAX_ENTRIES
+    ]
+    if found:  # to look at each of them would take long
+        return found
+    found = [
         (name, fault)
         for name in ("requirements", "constraints")
-        for fault in map(_requirement_fault, getattr(spec, name))
+        for fault in map(requirement_fault, getattr(spec, name))
         if fault
     ]
     for name, least, most in (
@@ -209,6 +261,18 @@ def violations(spec: ModuleSpec) -> list[tuple[str, str]]:
             found.append(("env", f"{name[:100]!r} is no name of an environment variable"))
         if "\0" in value:
             found.append(("env", f"the value of {name[:100]} has a NUL character"))
+    for name, value in spec.labels.items():
+        if name.startswith(_OWN_LABELS):
+            found.append(("labels", f"{name[:100]!r} is a label of the system's own"))
+        elif not _LABEL_NAME.match(name) or not _LABEL_VALUE.match(value):
+            found.append(("labels", f"{name[:100]}={value[:100]} is no label: at most 63 letters, digits and -_."))
+    if spec.resources.cpu and not _is_positive(spec.resources.cpu, _CPU):
+        found.append(("resources.cpu", f"{spec.resources.cpu[:50]!r} is no number of cores like 500m or 2"))
+    if spec.resources.memory and not _is_positive(spec.resources.memory, _MEMORY):
+        found.append(("resources.memory", f"{spec.resources.memory[:50]!r} is no number of bytes like 512Mi or 2Gi"))
+    if not 0 <= spec.resources.gpu <= MAX_GPUS:
+        found.append(("resources.gpu", f"must be from 0 to {MAX_GPUS}, not {spec.resources.gpu}"))
+    found += [("secrets", f"{each[:100]!r} is no name of a secret") for each in spec.secrets if not _SECRET.match(each)]
     if spec.source is not None and is_standard_library(spec.module_name):
         package = spec.module_name.partition(".")[0]
         found.append(("source", f"{package} is a module of the standard library; give your own another name"))
@@ -217,12 +281,23 @@ def violations(spec: ModuleSpec) -> list[tuple[str, str]]:
     return found
 
 
-def _requirement_fault(text: str) -> str:
+def _is_positive(text: str, form: re.Pattern[str]) -> bool:
+    return bool(form.match(text)) and any(digit in text for digit in "123456789")
+
+
+def requirement_fault(text: str) -> str:
+    """What is wrong with a requirement; empty where nothing is."""
     pin, *hashes = split_hashes(text)
     try:
         requirement = Requirement(pin)
     except InvalidRequirement as fault:
-        return f"{text[:100]!r} is no PEP 508 requirement: {str(fault).splitlines()[0]}"
+        return f"{text[:100]!r} is no PEP 508 requirement: {str(fault).splitlines()[0][:200]}"
+    except RecursionError:
+        return f"{text[:100]!r} is no PEP 508 requirement: it is nested too deep"
+    if "${" in text:  # the installer would fill in the pod manager's own variables
+        return f"{text[:100]!r}: variables are not filled in"
+    if requirement.name.lower().endswith(_ARCHIVES):  # the installer would look for the file
+        return f"{text[:100]!r} is a file's name and no distribution's"
     if requirement.url and not requirement.url.startswith(("https://", "git+https://")):
         return f"{text[:100]!r}: only https URLs are taken"
     if faulty := [each for each in hashes if not _HASH.match(each)]:

@@ -79,7 +79,8 @@ class Modules:
             return await self._alone(spec.module_name, partial(self._create, spec))
         existing = self.backend.get(spec.module_name)
         if existing is not None:
-            return _equal(existing, spec)
+            existing.spec.must_equal(spec)
+            return existing
         return await self.backend.apply(spec)
 
     async def update(self, name: str, change: Callable[[Module], ModuleSpec], *, wait: bool = True) -> Module:
@@ -124,7 +125,9 @@ class Modules:
 
     async def _create(self, spec: ModuleSpec) -> Module:
         existing = self.backend.get(spec.module_name)
-        module = await self.backend.apply(spec) if existing is None else _equal(existing, spec)
+        if existing is not None:
+            existing.spec.must_equal(spec)
+        module = existing or await self.backend.apply(spec)
         try:
             return await self._settling.wait(module, lambda now: bool(now.ready) or now.spec.replicas == 0)
         except OrcError as failure:
@@ -197,15 +200,6 @@ def _advised(failure: OrcError, spec: ModuleSpec) -> OrcError:
     if failure.reason == "ENVIRONMENT_FAILED" and not known.known:
         return error("DISTRIBUTION_UNKNOWN", text, {"module": spec.module_name, "near": ",".join(meant)})
     return error(failure.reason, text, failure.metadata, failure.details)
-
-
-def _equal(existing: Module, spec: ModuleSpec) -> Module:
-    """The existing module; raises OrcError if its spec is another one."""
-    differing = existing.spec.differing_fields(spec)
-    if differing:
-        message = f"{spec.module_name} is deployed with another spec; it differs in {', '.join(differing)}"
-        raise error("MODULE_SPEC_DIFFERS", message, {"module": spec.module_name, "fields": ",".join(differing)})
-    return existing
 
 
 class Settling:

@@ -64,10 +64,9 @@ class Policy:
             except InvalidRequirement:
                 name = ""  # no pattern matches it
             if not any(fnmatchcase(name, pattern) for pattern in self.allowed_requirements if name):
-                message = (
-                    f"{requirement} may not be required; an operator can add it to `requirements` in the policy file"
-                )
-                raise error("REQUIREMENT_REFUSED", message, {"requirement": requirement})
+                shown = requirement[:100]
+                message = f"{shown} may not be required; an operator can add it to `requirements` in the policy file"
+                raise error("REQUIREMENT_REFUSED", message, {"requirement": shown})
 
 
 def load(file: Path | None) -> Policy:

@@ -104,8 +104,9 @@ class PodManagerServicer:
         return (convert.log_message(line) async for line in lines)
 
     async def PlanModule(self, request: pb.PlanModuleRequest, context: Context) -> pb.PlanModuleResponse:
-        spec = convert.spec_from(await self.stored(request.spec))
-        return pb.PlanModuleResponse(spec=convert.spec_message(self._modules.completed(spec)))
+        spec = self._modules.completed(convert.spec_from(await self.stored(request.spec)))
+        manifests = convert.yaml_stream(await self._modules.backend.plan(spec))
+        return pb.PlanModuleResponse(spec=convert.spec_message(spec), manifests=manifests)
 
 
 def _wait(request: pb.CreateModuleRequest | pb.UpdateModuleRequest | pb.ScaleModuleRequest) -> bool:

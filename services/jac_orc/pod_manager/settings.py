@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import platformdirs
 
@@ -12,12 +13,16 @@ import platformdirs
 class Settings:
     """Each field is read from the environment variable of its name in capitals behind `POD_MANAGER_`."""
 
+    backend: Literal["local", "kubernetes"] = "local"
+    """Where pods run: as processes of this machine, or in a cluster."""
     host: str = "127.0.0.1"
     """The address of the gRPC API; clients come through Envoy, so it is loopback."""
     port: int = 50050
     """The port of the gRPC API."""
+    xds_host: str = "127.0.0.1"
+    """The address of the xDS server for Envoy; in a cluster one that only Envoy's pods may reach."""
     xds_port: int = 18000
-    """The port of the xDS server for Envoy, on loopback, never public."""
+    """Its port, never public."""
     front_host: str = "127.0.0.1"
     """The address on which Envoy shall listen."""
     front_port: int = 8080
@@ -46,6 +51,19 @@ class Settings:
     """Whether a call to a module that isn't deployed deploys it; otherwise such a call is answered by 404."""
     policy_file: Path | None = None
     """A YAML file with the lists `allow` and `refuse` of top-level module names; None: the default policy."""
+    namespace: str = ""
+    """The cluster's namespace in which modules are deployed; empty: that of this pod, or of the kubeconfig."""
+    service: str = ""
+    """The Service of the pod managers, by which Envoy and the modules reach them; empty: `host` is their address."""
+    pod_name: str = ""
+    """The name of this pod, whose image the modules' pods run, too; empty: `image` names it."""
+    image: str = ""
+    """The image of the modules' pods and of the builders of environments, if not this pod's own."""
+    module_account: str = "jac-orc-module"
+    """The service account of these pods, which needs no right."""
+    store_claim: str = ""
+    """The PersistentVolumeClaim that is mounted at /store here and there, with environments and sources; empty: only
+    modules of the standard library can be deployed."""
     run_id: str = "standalone"
     """Pods of the same run are taken over by the next pod manager, those of another run are ended."""
     log_level: str = "info"

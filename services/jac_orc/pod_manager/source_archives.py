@@ -295,7 +295,7 @@ def fault(text: str) -> OrcError:
 
 
 def too_large(limits: SourceLimits, field: str) -> OrcError:
-    limit, setting = getattr(limits, field), f"SOURCE_{field.upper()}"
+    limit, setting = getattr(limits, field), f"POD_MANAGER_SOURCE_{field.upper()}"
     most = f"{limit} files and folders" if field == "files" else _human(limit)
     what = "what the archive holds" if field == "unpacked_bytes" else "the archive"
     text = f"{what} has more than the {most} that the setting {setting} allows"

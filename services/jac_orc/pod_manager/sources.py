@@ -122,6 +122,11 @@ class Sources:
                 shutil.rmtree(aside, ignore_errors=True)
         return _project_root(tree)
 
+    def import_folders(self, ref: SourceRef) -> tuple[Path, ...]:
+        """Where a zip's modules are imported from, the first one first."""
+        root = self.folder(ref)
+        return (root / "src", root) if (root / "src").is_dir() else (root,)
+
     def remove_unused(self, used: Collection[str], older_than: float) -> None:
         """Removes what was left half-made, and the sources whose digest isn't among the used ones.
 
@@ -237,7 +242,9 @@ def _check_name(ref: SourceRef) -> None:
         elif ref.kind is SourceKind.SDIST:
             parse_sdist_filename(ref.file_name)
     except (InvalidWheelFilename, InvalidSdistFilename) as failure:
-        raise fault(str(failure)) from failure
+        form = "NAME-VERSION.tar.gz" if ref.kind is SourceKind.SDIST else "NAME-VERSION-py3-none-any.whl"
+        text = f"{shown(ref.file_name)} is no name that a {ref.kind.name.lower()} has"
+        raise fault(f"{text}: rename it as it was built, {form}, or build one with `python -m build`") from failure
 
 
 def _hex(digest: str) -> str:

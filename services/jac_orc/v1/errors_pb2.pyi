@@ -50,6 +50,14 @@ class ErrorReason(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     ERROR_REASON_SOURCE_INVALID: _ClassVar[ErrorReason]
     ERROR_REASON_SOURCE_NOT_FOUND: _ClassVar[ErrorReason]
     ERROR_REASON_SOURCE_NOT_STORED: _ClassVar[ErrorReason]
+    ERROR_REASON_NAME_TAKEN: _ClassVar[ErrorReason]
+    ERROR_REASON_CLUSTER_UNAVAILABLE: _ClassVar[ErrorReason]
+    ERROR_REASON_CLUSTER_REFUSED: _ClassVar[ErrorReason]
+    ERROR_REASON_QUOTA_EXCEEDED: _ClassVar[ErrorReason]
+    ERROR_REASON_POD_UNSCHEDULABLE: _ClassVar[ErrorReason]
+    ERROR_REASON_IMAGE_UNAVAILABLE: _ClassVar[ErrorReason]
+    ERROR_REASON_OUT_OF_MEMORY: _ClassVar[ErrorReason]
+    ERROR_REASON_POD_FAILED: _ClassVar[ErrorReason]
 ERROR_REASON_UNSPECIFIED: ErrorReason
 ERROR_REASON_MODULE_NAME_INVALID: ErrorReason
 ERROR_REASON_MODULE_NOT_FOUND: ErrorReason
@@ -91,6 +99,14 @@ ERROR_REASON_PYTHON_NOT_FOUND: ErrorReason
 ERROR_REASON_SOURCE_INVALID: ErrorReason
 ERROR_REASON_SOURCE_NOT_FOUND: ErrorReason
 ERROR_REASON_SOURCE_NOT_STORED: ErrorReason
+ERROR_REASON_NAME_TAKEN: ErrorReason
+ERROR_REASON_CLUSTER_UNAVAILABLE: ErrorReason
+ERROR_REASON_CLUSTER_REFUSED: ErrorReason
+ERROR_REASON_QUOTA_EXCEEDED: ErrorReason
+ERROR_REASON_POD_UNSCHEDULABLE: ErrorReason
+ERROR_REASON_IMAGE_UNAVAILABLE: ErrorReason
+ERROR_REASON_OUT_OF_MEMORY: ErrorReason
+ERROR_REASON_POD_FAILED: ErrorReason
 
 class ExceptionInfo(_message.Message):
     __slots__ = ("type", "message", "traceback", "notes", "cause", "exceptions")

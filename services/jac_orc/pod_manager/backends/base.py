@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from typing import Protocol
+from typing import Any, Protocol
 
 from jac_orc.pod_manager.model import LogLine, Module, ModuleSpec
 
@@ -15,8 +15,23 @@ class Backend(Protocol):
     was applied outlives this process.
     """
 
+    async def start(self) -> None:
+        """Takes up the modules that there are; raises OrcError or ConfigurationError where they can't be known."""
+        ...
+
+    async def stop(self) -> None:
+        """Lets go of everything; the pods go on."""
+        ...
+
     async def apply(self, spec: ModuleSpec) -> Module:
         """Has the module be as the spec says; returns once that is recorded, before it is done."""
+        ...
+
+    async def plan(self, spec: ModuleSpec) -> list[dict[str, Any]]:
+        """The objects that `apply` would make, as manifests, and makes nothing; none where pods are no objects.
+
+        Raises OrcError as `apply` does.
+        """
         ...
 
     async def delete(self, name: str) -> None:

@@ -11,6 +11,7 @@ import dataclasses
 import time
 import uuid
 from collections.abc import AsyncIterator, Callable
+from typing import Any
 
 from jac_orc.errors import OrcError
 from jac_orc.pod_manager.backends.watchers import Watchers
@@ -50,6 +51,12 @@ class FakeBackend:
         self._logged.set()
         self._logged = asyncio.Event()
 
+    async def start(self) -> None:
+        """There is nothing to take up."""
+
+    async def stop(self) -> None:
+        """There is nothing to let go of."""
+
     async def apply(self, spec: ModuleSpec) -> Module:
         old, now = self._modules.get(spec.module_name), time.time()
         if old is None:
@@ -59,6 +66,9 @@ class FakeBackend:
         pods = old.pods if old.spec.revision() == spec.revision() else ()
         changed = dataclasses.replace(old, spec=spec, generation=old.generation + 1, update_time=now)
         return self._settle(changed, kept=pods)
+
+    async def plan(self, spec: ModuleSpec) -> list[dict[str, Any]]:
+        return []
 
     async def delete(self, name: str) -> None:
         module = self._modules.pop(name, None)

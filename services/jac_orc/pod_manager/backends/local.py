@@ -20,14 +20,15 @@ from typing import Any, TypeVar
 from jac_orc.core import files
 from jac_orc.core.config import ConfigurationError
 from jac_orc.core.tasks import NamedLocks, Tasks
+from jac_orc.errors import error
 from jac_orc.pod_manager.backends.local_deployment import Deployment, installer_log
 from jac_orc.pod_manager.backends.local_logs import read_logs
 from jac_orc.pod_manager.backends.local_pod import Host, PodRecord, adoptable, forget
 from jac_orc.pod_manager.backends.spares import Spares
 from jac_orc.pod_manager.backends.watchers import Watchers
 from jac_orc.pod_manager.environments import Environments
-from jac_orc.pod_manager.model import Lock, LogLine, Module, ModulePhase, ModuleSpec
-from jac_orc.pod_manager.sources import SourceRef, Sources
+from jac_orc.pod_manager.model import Lock, LogLine, Module, ModulePhase, ModuleSpec, spec_from_document
+from jac_orc.pod_manager.sources import Sources
 
 logger = logging.getLogger(__name__)
 
@@ -94,6 +95,7 @@ class LocalBackend:
         await self._environments.stop()
 
     async def apply(self, spec: ModuleSpec) -> Module:
+        _check(spec)
         async with self._locks[spec.module_name]:
             now = time.time()
             deployment = self._deployments.get(spec.module_name)
@@ -109,6 +111,10 @@ class LocalBackend:
                 await asyncio.to_thread(self._write, dataclasses.replace(deployment.module, **changes))
                 deployment.change(**changes)
             return deployment.module
+
+    async def plan(self, spec: ModuleSpec) -> list[dict[str, Any]]:
+        _check(spec)
+        return []
 
     async def delete(self, name: str) -> None:
         async with self._locks[name]:
@@ -189,10 +195,13 @@ def _pod_record_from(document: dict[str, Any]) -> PodRecord:
     return PodRecord(**document)
 
 
+def _check(spec: ModuleSpec) -> None:
+    if spec.secrets:
+        text = "one machine has no secrets that a module could name: give it what it needs by `env`"
+        raise error("NOT_IMPLEMENTED", text, {"fields": "secrets"})
+
+
 def _module_from(document: dict[str, Any]) -> Module:
-    spec = document.pop("spec")
-    lists = {name: tuple(spec.get(name, ())) for name in ("requirements", "constraints")}
-    source = SourceRef(**spec["source"]) if spec.get("source") else None
+    spec = spec_from_document(document.pop("spec"))
     lock = Lock(**found) if (found := document.pop("lock", None)) else None
-    spec = ModuleSpec(**{**spec, **lists, "source": source})
     return Module(spec=spec, phase=ModulePhase.STARTING, lock=lock, **document)

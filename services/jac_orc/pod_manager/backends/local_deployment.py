@@ -141,10 +141,9 @@ class Deployment:
         folders: tuple[Path, ...] = ()
         if spec.source is not None and spec.source.kind is SourceKind.ZIP:
             try:
-                root = await asyncio.to_thread(self._sources.folder, spec.source)
+                folders = await asyncio.to_thread(self._sources.import_folders, spec.source)
             except OSError as failure:
                 raise error("SOURCE_NOT_STORED", f"the source can't be unpacked: {failure}") from failure
-            folders = (root / "src", root) if (root / "src").is_dir() else (root,)
         return Runtime(self._held[1].interpreter, folders, self._held[1].fd)
 
     def _take_line(self, line: str) -> None:

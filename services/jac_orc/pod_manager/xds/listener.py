@@ -20,6 +20,8 @@ FRONT = "front"
 """The name of the listener and of its route configuration."""
 POD_HEADER = "x-pod"
 """The header that names the pod that shall get the call, `127.0.0.1:50051`; another one does where it is gone."""
+ADMIN = "admin"
+"""The cluster of Envoy's own admin interface, for `status_listener`."""
 TRANSCODER = "transcoder"
 """The transcoder's name in the filter chain, by which routes switch it off."""
 
@@ -73,6 +75,32 @@ def listener(host: str, port: int, descriptors: bytes | None = None) -> Listener
             "filter_chains": [{"filters": [manager]}],
         },
     )
+
+
+def status_listener(port: int) -> dict[str, Any]:
+    """Where kubelets and Prometheus ask: two pages of the admin interface and nothing else of it, for the bootstrap.
+
+    Clients beyond the limit of connections don't keep these out.
+    """
+    router = typed("router", f"{_HTTP}.router.v3.Router", suppress_envoy_headers=True)
+    get = [{"name": ":method", "string_match": {"exact": "GET"}}]
+    pages = [
+        {"match": {"path": page, "headers": get}, "route": {"cluster": ADMIN}}
+        for page in ("/ready", "/stats/prometheus")
+    ]
+    manager = typed(
+        "http",
+        "envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager",
+        stat_prefix="status",
+        http_filters=[router],
+        route_config={"virtual_hosts": [{"name": "status", "domains": ["*"], "routes": pages}]},
+    )
+    return {
+        "name": "status",
+        "address": {"socket_address": {"address": "0.0.0.0", "port_value": port}},  # noqa: S104 - for others
+        "ignore_global_conn_limit": True,
+        "filter_chains": [{"filters": [manager]}],
+    }
 
 
 def _early_mutations() -> dict[str, Any]:

@@ -21,7 +21,7 @@ from envoy.config.endpoint.v3.endpoint_pb2 import ClusterLoadAssignment
 from envoy.config.listener.v3.listener_pb2 import Listener
 from envoy.config.route.v3.route_pb2 import RouteConfiguration
 
-from .listener import FRONT, POD_HEADER, listener
+from .listener import ADMIN, FRONT, POD_HEADER, listener, status_listener
 from .messages import TYPE_PREFIX, build, type_url, typed
 from .routes import DEFAULT_ALLOWED_HOSTS, MODULE_PREFIX, POD_MANAGER, routes
 
@@ -67,12 +67,18 @@ class Endpoint:
     """Whether it gets no new calls; those it has go on."""
 
 
-def bootstrap(node_id: str, xds_address: tuple[str, int], admin_socket: str) -> dict[str, Any]:
+def bootstrap(
+    node_id: str, xds_address: tuple[str, int], admin_socket: str, status_port: int | None = None
+) -> dict[str, Any]:
     """What Envoy reads from its file: who it is, where ADS is and where its own admin interface listens.
 
-    The admin interface can stop Envoy and shows all of its configuration, so it is a Unix socket, never a port.
+    The admin interface can stop Envoy and shows all of its configuration, so it is a Unix socket, never a port. At
+    `status_port` Envoy answers what of it others may ask: whether it is ready, and Prometheus' metrics.
+
+    Envoy waits for its first configuration as long as it takes. By default it would call itself ready after 15 s, and
+    listen nowhere.
     """
-    source = {"ads": {}, "resource_api_version": "V3"}
+    source = {"ads": {}, "resource_api_version": "V3", "initial_fetch_timeout": "0s"}
     ads = {"envoy_grpc": {"cluster_name": XDS_CLUSTER}}
     keepalive = {"connection_keepalive": {"interval": "10s", "timeout": "5s"}}
     connections = typed(
@@ -80,9 +86,14 @@ def bootstrap(node_id: str, xds_address: tuple[str, int], admin_socket: str) -> 
         "envoy.extensions.resource_monitors.downstream_connections.v3.DownstreamConnectionsConfig",
         max_active_downstream_connections=MAX_CONNECTIONS,
     )
+    static: dict[str, Any] = {"clusters": [_static_cluster(XDS_CLUSTER, *xds_address, keepalive)]}
+    if status_port is not None:
+        static["listeners"] = [status_listener(status_port)]
+        static["clusters"].append(_admin_cluster(admin_socket))
     return {
         "node": {"id": node_id, "cluster": FRONT},
-        "admin": {"address": {"pipe": {"path": admin_socket}}},
+        # An Envoy that is full of clients must still be asked whether it is well, and be told to drain.
+        "admin": {"address": {"pipe": {"path": admin_socket}}, "ignore_global_conn_limit": True},
         # Statistics of a cluster are made at its first call: at 5,000 modules 351 MB of memory instead of 431.
         "deferred_stat_options": {"enable_deferred_creation_stats": True},
         "overload_manager": {"resource_monitors": [connections]},
@@ -91,7 +102,7 @@ def bootstrap(node_id: str, xds_address: tuple[str, int], admin_socket: str) -> 
             "cds_config": source,
             "lds_config": source,
         },
-        "static_resources": {"clusters": [_static_cluster(XDS_CLUSTER, *xds_address, keepalive)]},
+        "static_resources": static,
     }
 
 
@@ -157,6 +168,16 @@ def _static_cluster(name: str, host: str, port: int, http2: dict[str, Any]) -> d
         "circuit_breakers": _CIRCUIT_BREAKERS,
         "typed_extension_protocol_options": _http2(http2),
         "load_assignment": {"cluster_name": name, "endpoints": [{"lb_endpoints": [{"endpoint": endpoint}]}]},
+    }
+
+
+def _admin_cluster(path: str) -> dict[str, Any]:
+    endpoint = {"address": {"pipe": {"path": path}}}
+    return {
+        "name": ADMIN,
+        "type": "STATIC",
+        "connect_timeout": "1s",
+        "load_assignment": {"cluster_name": ADMIN, "endpoints": [{"lb_endpoints": [{"endpoint": endpoint}]}]},
     }
 
 

@@ -1,0 +1,68 @@
+"""What `jac-orc doctor` finds: one line per thing that was looked at, and what mends a fault."""
+
+from __future__ import annotations
+
+import asyncio
+import enum
+import http.client
+import urllib.error
+import urllib.request
+from dataclasses import dataclass
+
+from jac_orc.cli.place import Address
+
+_SECONDS = 10.0
+
+
+class State(enum.StrEnum):
+    """How a check came out."""
+
+    OK = "ok"
+    FAULT = "fault"
+    SKIPPED = "skipped"
+
+
+@dataclass(frozen=True)
+class Check:
+    """One thing that was looked at."""
+
+    name: str
+    state: State
+    found: str
+    fix: str = ""
+    """For a fault: the command that mends it, or the file to edit."""
+
+
+def ok(name: str, found: str) -> Check:
+    """It is as it shall be."""
+    return Check(name, State.OK, found)
+
+
+def fault(name: str, found: str, fix: str) -> Check:
+    """It isn't."""
+    return Check(name, State.FAULT, found, fix)
+
+
+def skipped(name: str, why: str) -> Check:
+    """It wasn't looked at, or doesn't matter here."""
+    return Check(name, State.SKIPPED, why)
+
+
+async def answer(address: Address) -> tuple[int, str]:
+    """The status and the beginning of what a list of modules is answered with; raises OSError where nothing answers."""
+
+    def ask() -> tuple[int, str]:
+        proxies = urllib.request.ProxyHandler({} if address.is_local else None)
+        request = f"{address.url}/v1/modules?page_size=1"
+        try:
+            with urllib.request.build_opener(proxies).open(request, timeout=_SECONDS) as response:
+                return response.status, response.read(1000).decode("utf-8", "replace")
+        except urllib.error.HTTPError as failure:
+            with failure:
+                return failure.code, failure.read(1000).decode("utf-8", "replace")
+        except urllib.error.URLError as failure:
+            raise OSError(str(failure.reason)) from failure
+        except http.client.HTTPException as failure:
+            raise OSError(f"what answers doesn't speak HTTP: {failure!r}") from failure
+
+    return await asyncio.to_thread(ask)

@@ -1,0 +1,205 @@
+"""What objects of a cluster tell of a JAC Cloud Orchestrator in it, by pure functions: documents in, checks out."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from jac_orc.cli.checks import Check, fault, ok
+from jac_orc.cli.forward import INSTALL
+from jac_orc.pod_manager.backends.kube import status
+
+Document = dict[str, Any]
+
+# What the objects in kustomize/ need, by the version that has it without being asked to.
+NEEDS = (
+    ((1, 30), "`sleep` before a container is stopped, so that the pod manager ends without a failed call"),
+    ((1, 29), "sidecars, so that the gateway does"),
+    ((1, 27), "`matchLabelKeys` and `unhealthyPodEvictionPolicy`, by which replicas are spread and evicted"),
+    ((1, 24), "probes by gRPC"),
+)
+
+
+def version(name: str, document: Document) -> Check:
+    """The API server's version."""
+    numbers = re.match(r"v?(\d+)\.(\d+)", str(document.get("gitVersion", "")))
+    found = f"Kubernetes {document.get('gitVersion', 'of an unknown version')}"
+    if not numbers:
+        return fault(name, found, "give the --context of a Kubernetes cluster")
+    lacking = [what for least, what in NEEDS if (int(numbers[1]), int(numbers[2])) < least]
+    if lacking:
+        least = ".".join(map(str, NEEDS[0][0]))
+        return fault(name, f"{found} lacks {'; '.join(lacking)}", f"upgrade the cluster to {least} or newer")
+    return ok(name, found)
+
+
+def workload(
+    name: str, object_name: str, found: Document | None, pods: Sequence[Document], now: float, kubectl: str
+) -> Check:
+    """A Deployment of ours, and why its pods aren't ready. `now` is seconds since the epoch."""
+    if found is None:
+        return fault(name, f"there is no Deployment {object_name}", INSTALL)
+    wanted, there = found["spec"].get("replicas", 1), found.get("status", {})
+    if not wanted:
+        command = f"{kubectl} scale deployment {object_name} --replicas 1"
+        return fault(name, f"the Deployment {object_name} is scaled to no pod", command)
+    newest_first = sorted(pods, key=lambda pod: str(pod["metadata"]["creationTimestamp"]), reverse=True)
+    starting = [pod for pod in newest_first if not _is_met(pod, "Ready") and not _is_over(pod)]
+    for pod in starting:
+        containers = (*_containers(pod, "initContainerStatuses"), *_containers(pod, "containerStatuses"), {})
+        faults = (status.pod_fault(pod, now, container) for container in containers)
+        if failure := next(filter(None, faults), None):
+            return fault(
+                name, f"the pod {pod['metadata']['name']}: {failure.message}", _pod_fix(failure.reason, pod, kubectl)
+            )
+    ready = there.get("readyReplicas", 0)
+    if ready >= wanted:
+        return ok(name, f"{ready} of {wanted} pods ready")
+    if failure := status.deployment_fault(found):
+        return fault(name, failure.message, f"{kubectl} describe replicaset --selector {selector(found)}")
+    waits = next((f"; {pod['metadata']['name']} {_waits(pod)}" for pod in starting), "")
+    return fault(name, f"{ready} of {wanted} pods ready{waits}", f"{kubectl} describe pod --selector {selector(found)}")
+
+
+def _is_over(pod: Document) -> bool:
+    return bool(pod["metadata"].get("deletionTimestamp")) or pod["status"].get("phase") in ("Failed", "Succeeded")
+
+
+def _pod_fix(reason: str, pod: Document, kubectl: str) -> str:
+    name = pod["metadata"]["name"]
+    if reason == "IMAGE_UNAVAILABLE":
+        return "name an image that the nodes can pull, by `images` in the kustomization.yaml of your overlay"
+    if reason in ("POD_FAILED", "OUT_OF_MEMORY"):
+        return f"{kubectl} logs {name} --all-containers --previous"
+    return f"{kubectl} describe pod {name}"
+
+
+def _containers(pod: Document, key: str) -> Iterable[Document]:
+    return pod["status"].get(key) or ()
+
+
+def _waits(pod: Document) -> str:
+    """What a pod that isn't ready does."""
+    statuses = [*_containers(pod, "initContainerStatuses"), *_containers(pod, "containerStatuses")]
+    waiting = (each.get("state", {}).get("waiting") for each in statuses)
+    reasons = [f"{each.get('reason', '')} {each.get('message', '')}".strip() for each in waiting if each]
+    scheduled = _condition(pod, "PodScheduled").get("message", "")
+    return f"waits: {scheduled or reasons[0]}" if scheduled or reasons else "runs, and isn't ready"
+
+
+def selector(deployment: Document) -> str:
+    """What the pods of a Deployment are found by."""
+    return ",".join(f"{key}={value}" for key, value in deployment["spec"]["selector"]["matchLabels"].items())
+
+
+def store(
+    name: str, object_name: str, claim: Document | None, classes: Sequence[Document], events: Sequence[Document]
+) -> Check:
+    """The volume of environments and sources; `events` are those of its claim."""
+    if claim is None:
+        return fault(name, f"there is no PersistentVolumeClaim {object_name}", INSTALL)
+    phase = claim["status"]["phase"]
+    if phase == "Bound":
+        return ok(name, f"{object_name} is bound, {claim['status'].get('capacity', {}).get('storage', '')}")
+    wanted = claim["spec"].get("storageClassName")
+    names = [each["metadata"]["name"] for each in classes]
+    if wanted is None:
+        why = "the claim names no storage class, and the cluster has no default one"
+    elif wanted and wanted not in names and not claim["spec"].get("volumeName"):
+        why = f"there is no storage class {wanted}"
+    else:
+        newest = max(events, key=lambda event: str(event.get("lastTimestamp") or event.get("eventTime")), default={})
+        why = newest.get("message", f"its storage class is {wanted or '(none)'}")
+    fix = (
+        "set storageClassName in kustomize/base/store/claim.yaml to a class whose volumes can be ReadWriteMany "
+        f"(there are: {', '.join(names) or 'none'}), or on a cluster of one node add "
+        "kustomize/components/node-local-store to your overlay, delete the claim and apply the overlay again"
+    )
+    return fault(name, f"{object_name} is {phase.lower()}: {why}", fix)
+
+
+def ingress(found: Document, classes: Mapping[str, Document], kubectl: str) -> Check:
+    """An Ingress: whether there is its class, and a controller that has taken it."""
+    name = f"Ingress {found['metadata']['name']}"
+    annotations = found["metadata"].get("annotations", {})
+    wanted = found["spec"].get("ingressClassName") or annotations.get("kubernetes.io/ingress.class", "")
+    file = _class_fix("kustomize/overlays/ingress/settings.yaml", classes)
+    if not wanted:
+        return fault(name, "it names no class, and the cluster has no default one", file)
+    if found["spec"].get("ingressClassName") and wanted not in classes:
+        return fault(name, f"there is no IngressClass {wanted}", file)
+    addresses = [
+        each.get("ip") or each.get("hostname", "") for each in _path(found, "status", "loadBalancer", "ingress")
+    ]
+    if not addresses:
+        controller = classes.get(wanted, {}).get("spec", {}).get("controller", wanted)
+        return fault(
+            name, f"no controller has given it an address; its class {wanted} is that of {controller}",
+            f"see that this controller runs: {kubectl} describe ingress {found['metadata']['name']}",
+        )  # fmt: skip
+    return ok(name, f"class {wanted}, at {', '.join(addresses)}")
+
+
+def _class_fix(file: str, classes: Iterable[str]) -> str:
+    return f"give the class in {file} (there are: {', '.join(classes) or 'none'}), and apply the overlay again"
+
+
+def gateway(found: Document, classes: Mapping[str, Document], kubectl: str) -> Check:
+    """A Gateway: whether there is its class, and a controller that has taken it and each of its listeners."""
+    name, wanted = f"Gateway {found['metadata']['name']}", found["spec"]["gatewayClassName"]
+    if wanted not in classes:
+        file = _class_fix("kustomize/overlays/gateway-api/settings.yaml", classes)
+        return fault(name, f"there is no GatewayClass {wanted}", file)
+    describe = f"{kubectl} describe gateway {found['metadata']['name']}"
+    if not _is_met(classes[wanted], "Accepted"):
+        message = _condition(classes[wanted], "Accepted").get("message", "no controller has looked at it")
+        fix = f"see that its controller runs: kubectl describe gatewayclass {wanted}"
+        return fault(name, f"the GatewayClass {wanted} isn't accepted: {message}", fix)
+    if not _condition(found, "Accepted"):
+        return fault(name, "no controller has taken it", describe)
+    listeners = _path(found, "status", "listeners")
+    refused = [
+        *_refused(found["status"]),
+        *(f"listener {each['name']}: {why}" for each in listeners for why in _refused(each)),
+    ]
+    if refused:
+        return fault(name, "; ".join(refused), describe)
+    addresses = [each["value"] for each in _path(found, "status", "addresses")]
+    return ok(name, f"class {wanted}" + (f", at {', '.join(addresses)}" if addresses else ""))
+
+
+def route(kind: str, found: Document, kubectl: str) -> Check:
+    """An HTTPRoute or a GRPCRoute: whether its Gateway has taken it."""
+    name = found["metadata"]["name"]
+    describe = f"{kubectl} describe {kind.lower()} {name}"
+    parents = _path(found, "status", "parents")
+    refused = [why for parent in parents for why in _refused(parent)]
+    if refused or not parents:
+        return fault(f"{kind} {name}", "; ".join(refused) or "no Gateway has taken it", describe)
+    return ok(f"{kind} {name}", f"for {', '.join(found['spec'].get('hostnames', ['any host']))}")
+
+
+def _refused(status: Document) -> list[str]:
+    """What conditions say that isn't as it shall be."""
+    return [
+        f"{each['type']} is {each['status']}: {each.get('message') or each.get('reason', '')}"
+        for each in status.get("conditions") or ()
+        if each["type"] in ("Accepted", "Programmed", "ResolvedRefs") and each["status"] != "True"
+    ]
+
+
+def _path(document: Document, *keys: str) -> list[Document]:
+    found: Any = document
+    for key in keys:
+        found = (found or {}).get(key)
+    return found or []
+
+
+def _condition(document: Document, kind: str) -> Document:
+    conditions = _path(document, "status", "conditions")
+    return next((condition for condition in conditions if condition["type"] == kind), {})
+
+
+def _is_met(document: Document, kind: str) -> bool:
+    return bool(_condition(document, kind).get("status") == "True")

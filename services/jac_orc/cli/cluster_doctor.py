@@ -1,0 +1,208 @@
+"""Looks at a cluster, one thing after the other, as far as whoever asks may."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections.abc import Awaitable, Callable
+
+from jac_orc.cli import cluster_checks
+from jac_orc.cli.checks import Check, State, answer, fault, ok, skipped
+from jac_orc.cli.failures import CallError, UsageError
+from jac_orc.cli.forward import GATEWAY, INSTALL, WHY, Cluster, forwarded
+from jac_orc.cli.place import Address
+from jac_orc.core.config import ConfigurationError
+from jac_orc.errors import OrcError
+from jac_orc.pod_manager.backends.kube import rights
+from jac_orc.pod_manager.backends.kube.client import Document, KubeClient, NotFoundInClusterError
+
+POD_MANAGER = "jac-orc-pod-manager"
+MODULE_ACCOUNT = "jac-orc-module"
+STORE = "jac-orc-store"
+
+_AT_ONCE = 10
+_RBAC = "/apis/rbac.authorization.k8s.io/v1"
+_NETWORKING = "/apis/networking.k8s.io/v1"
+_GATEWAY_API = "/apis/gateway.networking.k8s.io/v1"
+
+
+async def examine(cluster: Cluster) -> list[Check]:
+    """What is found, in the order of what needs what."""
+    try:
+        client, _ = await KubeClient.connect(context=cluster.context or None)
+    except ConfigurationError as failure:
+        return [fault("API server", str(failure), "kubectl config get-contexts, then --context with one of these")]
+    try:
+        return await _Examination(client, cluster).checks()
+    finally:
+        await client.close()
+
+
+class _Examination:
+    """Of one namespace of one cluster."""
+
+    def __init__(self, client: KubeClient, cluster: Cluster) -> None:
+        self._client = client
+        self._cluster = cluster
+        self._namespace = cluster.namespace
+        self._kubectl = f"kubectl {cluster.options}"
+        self._pod_manager: Document | None = None
+
+    async def checks(self) -> list[Check]:
+        """All of them; without an API server or a namespace the rest is skipped."""
+        steps: dict[str, Callable[[str], Awaitable[list[Check]]]] = {
+            "API server": self._look_at_server,
+            "namespace": self._look_at_namespace,
+            "pod manager": self._look_at_pod_manager,
+            "rights": self._look_at_rights,
+            "module account": self._look_at_module_account,
+            "store": self._look_at_store,
+            "gateway": self._look_at_gateway,
+            "way in": self._look_at_ways_in,
+            "answer": self._look_at_answer,
+        }
+        checks: list[Check] = []
+        for name, step in steps.items():
+            needed = next((each for each in checks[:2] if each.state is State.FAULT), None)
+            if needed is not None:
+                checks.append(skipped(name, f"it needs the {needed.name}"))
+                continue
+            try:
+                checks += await step(name)
+            except OrcError as failure:
+                if failure.reason == "CLUSTER_REFUSED":
+                    checks.append(skipped(name, f"you may not look at it: {failure.message}"))
+                else:
+                    checks.append(fault(name, failure.message, f"{self._kubectl} cluster-info"))
+        return checks
+
+    async def _look_at_server(self, name: str) -> list[Check]:
+        return [cluster_checks.version(name, await self._client.get("/version"))]
+
+    async def _look_at_namespace(self, name: str) -> list[Check]:
+        if await self._find(f"/api/v1/namespaces/{self._namespace}") is None:
+            return [fault(name, f"there is no namespace {self._namespace}", f"{INSTALL}; or name it with --namespace")]
+        return [ok(name, self._namespace)]
+
+    async def _look_at_pod_manager(self, name: str) -> list[Check]:
+        self._pod_manager = await self._find(self._path("/apis/apps/v1", f"deployments/{POD_MANAGER}"))
+        return [await self._workload(name, POD_MANAGER, self._pod_manager)]
+
+    async def _look_at_gateway(self, name: str) -> list[Check]:
+        found = await self._find(self._path("/apis/apps/v1", f"deployments/{GATEWAY}"))
+        return [await self._workload(name, GATEWAY, found)]
+
+    async def _workload(self, name: str, object_name: str, found: Document | None) -> Check:
+        selector = cluster_checks.selector(found) if found else ""
+        pods = await self._list(self._path("/api/v1", "pods"), labelSelector=selector) if found else []
+        return cluster_checks.workload(name, object_name, found, pods, time.time(), self._kubectl)
+
+    async def _look_at_rights(self, name: str) -> list[Check]:
+        """Asks the API server, or looks at the Role where whoever asks may not ask that."""
+        template = self._pod_manager["spec"]["template"]["spec"] if self._pod_manager else {}
+        account = template.get("serviceAccountName", POD_MANAGER)
+        role: Document | None = None
+        with contextlib.suppress(OrcError):
+            role = await self._find(self._path(_RBAC, f"roles/{POD_MANAGER}"))
+        of_role = rights.lacking(role.get("rules") or ()) if role else list(rights.RIGHTS)
+        try:
+            missing = await self._denied(account)
+        except OrcError as failure:
+            if failure.reason != "CLUSTER_REFUSED" or role is None:
+                raise
+            bound = await self._find(self._path(_RBAC, f"rolebindings/{POD_MANAGER}"))
+            missing = of_role if bound else list(rights.RIGHTS)
+        if not missing:
+            return [ok(name, f"{account} has all {len(rights.RIGHTS)}")]
+        fix = f"{self._kubectl} apply -f kustomize/base/pod-manager/role.yaml"
+        if not of_role:
+            subject = f"--serviceaccount={self._namespace}:{account}"
+            fix = f"{self._kubectl} create rolebinding {POD_MANAGER} --role={POD_MANAGER} {subject}"
+        return [fault(name, f"{account} may not {rights.told(missing)}", fix)]
+
+    async def _denied(self, account: str) -> list[rights.Right]:
+        path = self._path("/apis/authorization.k8s.io/v1", "localsubjectaccessreviews")
+        turns = asyncio.Semaphore(_AT_ONCE)
+
+        async def is_allowed(right: rights.Right) -> bool:
+            async with turns:
+                reviewed = await self._client.create(path, rights.review(right, self._namespace, account))
+            return bool(reviewed["status"]["allowed"])
+
+        allowed = await asyncio.gather(*map(is_allowed, rights.RIGHTS))
+        return [right for right, given in zip(rights.RIGHTS, allowed, strict=True) if not given]
+
+    async def _look_at_module_account(self, name: str) -> list[Check]:
+        account = self._setting("POD_MANAGER_MODULE_ACCOUNT") or MODULE_ACCOUNT
+        if await self._find(self._path("/api/v1", f"serviceaccounts/{account}")) is None:
+            fix = f"{self._kubectl} apply -f kustomize/base/modules/service-account.yaml"
+            return [fault(name, f"there is no ServiceAccount {account}, as which modules run", fix)]
+        return [ok(name, account)]
+
+    async def _look_at_store(self, name: str) -> list[Check]:
+        claim = self._setting("POD_MANAGER_STORE_CLAIM") if self._pod_manager else STORE
+        if not claim:
+            return [skipped(name, "POD_MANAGER_STORE_CLAIM is empty: only the standard library can be deployed")]
+        found = await self._find(self._path("/api/v1", f"persistentvolumeclaims/{claim}"))
+        classes: list[Document] = []
+        events: list[Document] = []
+        if found is not None and found["status"]["phase"] != "Bound":
+            classes = await self._list("/apis/storage.k8s.io/v1/storageclasses")
+            field = f"involvedObject.kind=PersistentVolumeClaim,involvedObject.name={claim}"
+            events = await self._list(self._path("/api/v1", "events"), fieldSelector=field)
+        return [cluster_checks.store(name, claim, found, classes, events)]
+
+    async def _look_at_ways_in(self, name: str) -> list[Check]:
+        """Whatever in the namespace leads to it from outside."""
+        ingresses = await self._list(self._path(_NETWORKING, "ingresses"))
+        gateways = await self._list(self._path(_GATEWAY_API, "gateways"))
+        ingress_classes = await self._by_name(f"{_NETWORKING}/ingressclasses") if ingresses else {}
+        gateway_classes = await self._by_name(f"{_GATEWAY_API}/gatewayclasses") if gateways else {}
+        checks = [cluster_checks.ingress(each, ingress_classes, self._kubectl) for each in ingresses]
+        checks += [cluster_checks.gateway(each, gateway_classes, self._kubectl) for each in gateways]
+        for kind in ("HTTPRoute", "GRPCRoute"):
+            routes = await self._list(self._path(_GATEWAY_API, f"{kind.lower()}s"))
+            checks += [cluster_checks.route(kind, each, self._kubectl) for each in routes]
+        text = "neither an Ingress nor a Gateway leads here from outside; this makes a way for you:"
+        return checks or [skipped(name, f"{text} {self._cluster.by_hand}")]
+
+    async def _look_at_answer(self, name: str) -> list[Check]:
+        logs = f"{self._kubectl} logs deployment/{GATEWAY}"
+        try:
+            async with forwarded(self._cluster) as port:
+                status, text = await answer(Address.of(f"127.0.0.1:{port}"))
+        except UsageError as failure:
+            return [skipped(name, str(failure))]
+        except (CallError, OSError) as failure:
+            text = f"the gateway doesn't answer through a port-forward: {failure}".partition(WHY)[0]
+            return [fault(name, text, logs)]
+        told = f"GET /v1/modules is answered with {status}"
+        if status == 503:
+            return [fault(name, f"{told}, {text.strip()}: Envoy has no configuration, or no pod manager", logs)]
+        if status >= 500:
+            return [fault(name, f"{told}: {text.strip()}", f"{self._kubectl} logs deployment/{POD_MANAGER}")]
+        return [ok(name, told)]
+
+    def _setting(self, variable: str) -> str:
+        """What the pod manager's Deployment sets it to; empty: it doesn't."""
+        containers = self._pod_manager["spec"]["template"]["spec"]["containers"] if self._pod_manager else []
+        variables = (each for container in containers for each in container.get("env") or ())
+        return next((str(each.get("value", "")) for each in variables if each["name"] == variable), "")
+
+    def _path(self, api: str, rest: str) -> str:
+        return f"{api}/namespaces/{self._namespace}/{rest}"
+
+    async def _find(self, path: str, **query: str) -> Document | None:
+        try:
+            return await self._client.get(path, **query)
+        except NotFoundInClusterError:
+            return None
+
+    async def _list(self, path: str, **query: str) -> list[Document]:
+        """The objects of a kind; none where the cluster doesn't know the kind."""
+        found = await self._find(path, **query)
+        return list(found["items"]) if found else []
+
+    async def _by_name(self, path: str) -> dict[str, Document]:
+        return {each["metadata"]["name"]: each for each in await self._list(path)}

@@ -1,0 +1,178 @@
+"""A port of this machine that leads to the gateway of a cluster, for as long as a command takes.
+
+`kubectl port-forward` makes it: whoever has a cluster has kubectl, and it knows all ways to log in. The kernel ends it
+with this process. It ends itself where its pod goes, or the connection; then it is started again on the same port, and
+calls that have waited meanwhile go on.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import re
+import shlex
+import shutil
+import signal
+import sys
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+
+from jac_orc.cli import show
+from jac_orc.cli.failures import CallError, UsageError
+from jac_orc.core.processes import die_with_parent
+
+GATEWAY = "jac-orc-gateway"
+INSTALL = "kubectl apply -k kustomize/overlays/local, or another overlay there"
+WHY = "; this says why: "
+"""Before the advice to ask the doctor."""
+
+_OPEN = re.compile(r"Forwarding from 127\.0\.0\.1:(\d+) ->")
+_FAULT = re.compile(r"error|[EWI]\d{4} |unable to|the connection to", re.IGNORECASE)
+_NO_CONTEXT = re.compile(r"context .*does not exist|context was not found")
+_NOT_INSTALLED = re.compile(r"(services|namespaces) \S+ not found")
+_NO_POD = re.compile(r"timed out waiting|pod is not running")
+_START_SECONDS = 60.0
+_STABLE_SECONDS = 10.0
+_PAUSE = 1.0
+_TRIES = 5
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """A namespace of a cluster."""
+
+    context: str
+    """As the kubeconfig names it; empty: the current one."""
+    namespace: str
+
+    @property
+    def options(self) -> str:
+        """What names it, to kubectl and to jac-orc alike."""
+        context = ["--context", self.context] if self.context else []
+        return shlex.join([*context, "--namespace", self.namespace])
+
+    @property
+    def by_hand(self) -> str:
+        """The command that makes the gateway's port for people."""
+        return f"kubectl {self.options} port-forward service/{GATEWAY} 8080:http"
+
+
+@contextlib.asynccontextmanager
+async def forwarded(cluster: Cluster) -> AsyncIterator[int]:
+    """The port, on 127.0.0.1, for the block; raises UsageError or CallError, also amid it, where it can't be had."""
+    task = asyncio.current_task()
+    assert task is not None
+    forward = _Forward(cluster)
+    keeper: asyncio.Task[CallError] | None = None
+    try:
+        await forward.start()
+        keeper = asyncio.create_task(forward.keep())
+        keeper.add_done_callback(lambda ended: None if ended.cancelled() else task.cancel())
+        yield forward.port
+    except asyncio.CancelledError:
+        if keeper is None or not keeper.done():
+            raise
+        task.uncancel()
+        raise keeper.result() from None
+    finally:
+        if keeper is not None:
+            keeper.cancel()
+            await asyncio.gather(keeper, return_exceptions=True)
+        await forward.stop()
+
+
+class _Forward:
+    """One port, and the process that forwards it now."""
+
+    def __init__(self, cluster: Cluster) -> None:
+        self.port = 0
+        self._cluster = cluster
+        self._process: asyncio.subprocess.Process | None = None
+        self._reading: asyncio.Task[None] | None = None
+        self._errors: list[str] = []
+
+    async def start(self) -> None:
+        """Returns once the port is open; raises UsageError or CallError where that fails."""
+        if shutil.which("kubectl") is None:
+            text = "kubectl, by which clusters are reached, is not installed: https://kubernetes.io/docs/tasks/tools/"
+            raise UsageError(f"{text}; without it, give the gateway's address with --url")
+        self._errors = []
+        process = self._process = await asyncio.create_subprocess_exec(
+            "kubectl", *shlex.split(self._cluster.options), "port-forward", "--address=127.0.0.1",
+            "--pod-running-timeout=10s", f"service/{GATEWAY}", f"{self.port or ''}:http",
+            stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
+            start_new_session=True, preexec_fn=die_with_parent,
+        )  # fmt: skip
+        assert process.stdout is not None
+        opened = asyncio.Event()
+        self._reading = asyncio.create_task(self._read_errors(process, opened))
+        try:
+            async with asyncio.timeout(_START_SECONDS):
+                line = await process.stdout.readline()
+                if match := _OPEN.search(line.decode(errors="replace")):
+                    self.port = int(match[1])
+                    opened.set()
+                    return
+                await self._reading
+        except TimeoutError:
+            self._errors.append(f"it has opened no port within {_START_SECONDS:g} s")
+        await self.stop()
+        raise self._failure()
+
+    async def _read_errors(self, process: asyncio.subprocess.Process, opened: asyncio.Event) -> None:
+        """Keeps what kubectl complains of; what else it says before the port is open is how to log in."""
+        assert process.stderr is not None
+        async for data in process.stderr:
+            line = data.decode(errors="replace").strip()
+            self._errors.append(line)
+            if not opened.is_set() and not _FAULT.match(line):
+                print(show.printable(line), file=sys.stderr, flush=True)
+
+    async def keep(self) -> CallError:
+        """Starts it again whenever it ends; returns why it can't be kept, once that is so."""
+        loop = asyncio.get_running_loop()
+        failure, tries = self._failure(), 0
+        while tries < _TRIES:
+            lasted = 0.0
+            try:
+                if self._process is None:
+                    await self.start()
+                began = loop.time()
+                await self._ended()
+                failure, lasted = self._failure(), loop.time() - began
+            except CallError as again:
+                failure = again
+            tries = 0 if lasted > _STABLE_SECONDS else tries + 1
+            await asyncio.sleep(_PAUSE)
+        return CallError(f"the connection to the cluster is lost: {failure}")
+
+    async def _ended(self) -> None:
+        """Waits until the process has ended by itself."""
+        assert self._process is not None and self._process.stdout is not None
+        while await self._process.stdout.read(65536):  # it says something for each connection
+            pass
+        await self.stop()
+
+    async def stop(self) -> None:
+        """Closes the port."""
+        if self._process is None or self._reading is None:
+            return
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self._process.pid, signal.SIGKILL)  # and what it may have started to log in
+        await asyncio.gather(self._reading, self._process.wait(), return_exceptions=True)
+        self._process = None
+
+    def _failure(self) -> UsageError | CallError:
+        """Why it has ended, for people."""
+        namespace, told = self._cluster.namespace, next(filter(None, reversed(self._errors)), "it ends at once")
+        if _NO_CONTEXT.search(told):
+            text = "this lists those that are: kubectl config get-contexts"
+            return UsageError(f"the kubeconfig has no context {self._cluster.context}; {text}")
+        if _NOT_INSTALLED.search(told):
+            text = f"JAC Cloud Orchestrator isn't in the namespace {namespace}: there is no Service {GATEWAY}"
+            return CallError(f"{text}; install it ({INSTALL}), or name the --namespace where it is")
+        doctor = f"{WHY}jac-orc doctor {self._cluster.options}"
+        if _NO_POD.search(told):
+            return CallError(f"no pod of {GATEWAY} runs in the namespace {namespace}{doctor}")
+        return CallError(f"no port can be forwarded to {GATEWAY} in the namespace {namespace}: {told}{doctor}")

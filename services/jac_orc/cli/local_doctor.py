@@ -1,0 +1,109 @@
+"""Looks at this machine: whether `jac-orc up` can run here, and whether its pod manager answers."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import platform
+import socket
+import sys
+from pathlib import Path
+
+import platformdirs
+
+from jac_orc.cli import envoy
+from jac_orc.cli.checks import Check, State, answer, fault, ok, skipped
+from jac_orc.cli.place import Address
+
+_LEAST_PYTHON = (3, 11)
+_PORTS = {"--port": 8080, "--pod-manager-port": 50050, "--xds-port": 18000}
+_INSTALL = "pip install 'jac-cloud-orc[local]'"
+_SECONDS = 10.0
+
+
+async def examine(url: str, *, expected: bool) -> list[Check]:
+    """What is found. A pod manager at the URL is missed only where it is expected; elsewhere none may run yet."""
+    address = Address.of(url)
+    answers = await _pod_manager(address, expected)
+    if not address.is_local:
+        return [answers]
+    return [
+        _python(),
+        await _program("uv", _uv()),
+        await _program("Envoy", envoy.binary()),
+        _directory("state", platformdirs.user_state_path("jac-orc"), "--state-dir"),
+        _directory("cache", platformdirs.user_cache_path("jac-orc"), "--cache-dir"),
+        _ports(is_up=answers.state is State.OK),
+        answers,
+    ]
+
+
+def _python() -> Check:
+    found = f"{platform.python_version()}, {sys.executable}"
+    if sys.version_info < _LEAST_PYTHON:
+        return fault("Python", found, f"install Python {'.'.join(map(str, _LEAST_PYTHON))} or newer")
+    return ok("Python", found)
+
+
+def _uv() -> Path | None:
+    with contextlib.suppress(ImportError, FileNotFoundError):
+        import uv
+
+        return Path(uv.find_uv_bin())
+    return None
+
+
+async def _program(name: str, path: Path | None) -> Check:
+    if path is None:
+        return fault(name, "it isn't installed", _INSTALL)
+    try:
+        process = await asyncio.create_subprocess_exec(
+            str(path), "--version", stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.STDOUT,
+        )  # fmt: skip
+        async with asyncio.timeout(_SECONDS):
+            output, _ = await process.communicate()
+    except (OSError, TimeoutError) as failure:
+        return fault(name, f"{path} doesn't run: {str(failure) or 'it does not end'}", f"{_INSTALL} --force-reinstall")
+    told = next((line.strip() for line in output.decode("utf-8", "replace").splitlines() if line.strip()), "")
+    if process.returncode:
+        return fault(name, f"{path} doesn't run: {told}", f"{_INSTALL} --force-reinstall")
+    return ok(name, told if str(path) in told else f"{told}, {path}")
+
+
+def _directory(name: str, path: Path, option: str) -> Check:
+    """Whether it, or the nearest folder above it that exists, can be written."""
+    there = next(each for each in (path, *path.parents) if each.exists())
+    if there.is_dir() and os.access(there, os.W_OK | os.X_OK):
+        return ok(f"{name} directory", str(path))
+    fix = f"chown {os.getuid()} {there}, or jac-orc up {option} ANOTHER"
+    return fault(f"{name} directory", f"{there} can't be written", fix)
+
+
+def _ports(*, is_up: bool) -> Check:
+    if is_up:
+        return skipped("ports", "in use by the pod manager that answers")
+    for option, port in _PORTS.items():
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind(("127.0.0.1", port))
+                probe.listen()
+            except OSError as failure:
+                fix = f"stop what listens there, which ss -ltnp names, or jac-orc up {option} 0"
+                return fault("ports", f"{port} on 127.0.0.1 can't be used: {failure.strerror}", fix)
+    return ok("ports", f"free: {', '.join(map(str, _PORTS.values()))}")
+
+
+async def _pod_manager(address: Address, expected: bool) -> Check:
+    name, start = "pod manager", "jac-orc up, or name another one with --url"
+    try:
+        status, text = await answer(address)
+    except OSError as failure:
+        if expected:
+            return fault(name, f"none answers at {address.url}: {failure}", start)
+        return skipped(name, "none runs yet; this starts one: jac-orc up")
+    if status != 200 or '"modules"' not in text:
+        return fault(name, f"what answers at {address.url} is none: {status} {text.strip()[:100]}", start)
+    return ok(name, f"answers at {address.url}")

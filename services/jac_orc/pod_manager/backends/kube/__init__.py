@@ -1,0 +1,1 @@
+"""The backend of a Kubernetes cluster."""

@@ -1,0 +1,55 @@
+"""What only one of several pod managers does, the one that holds the Lease: cleaning up the store."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import socket
+from collections.abc import Awaitable, Callable
+from typing import cast
+
+import aiohttp
+from kubernetes.aio.leaderelection.electionconfig import Config
+from kubernetes.aio.leaderelection.leaderelection import LeaderElection
+from kubernetes.aio.leaderelection.resourcelock.leaselock import LeaseLock
+
+from jac_orc.pod_manager.backends.kube.client import KubeClient
+
+logger = logging.getLogger(__name__)
+
+LEASE = "jac-orc-pod-manager"
+_LEASE_SECONDS, _RENEW_SECONDS, _RETRY_SECONDS = 30, 20, 5
+_INTERVAL = 3600.0
+
+
+async def keep_house(client: KubeClient, namespace: str, clean_up: Callable[[], Awaitable[None]]) -> None:
+    """Cleans up each hour while this process holds the Lease, for which it stands; until cancelled."""
+    identity = f"{socket.gethostname()}-{os.getpid()}"
+    while True:
+        leading: list[asyncio.Task[None]] = []
+
+        async def lead() -> None:
+            leading.append(cast(asyncio.Task[None], asyncio.current_task()))  # noqa: B023 - ends before the next round
+            logger.info("holds the lease %s", LEASE)
+            while True:
+                try:
+                    await clean_up()
+                except Exception:
+                    logger.exception("cleaning up the store failed; trying again in an hour")
+                await asyncio.sleep(_INTERVAL)
+
+        try:
+            lock = LeaseLock(LEASE, namespace, identity, client.api)
+            await LeaderElection(Config(lock, _LEASE_SECONDS, _RENEW_SECONDS, _RETRY_SECONDS, lead, _lost)).run()
+        except (aiohttp.ClientError, OSError) as failure:  # the library minds only what the server answers
+            logger.warning("can't ask for the lease %s: %s", LEASE, failure)
+            await asyncio.sleep(_RETRY_SECONDS)
+        finally:
+            for task in leading:
+                task.cancel()
+            await asyncio.gather(*leading, return_exceptions=True)
+
+
+async def _lost() -> None:
+    logger.warning("has lost the lease %s", LEASE)

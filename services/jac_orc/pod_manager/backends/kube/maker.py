@@ -1,0 +1,119 @@
+"""Makes a module's objects what is recorded of it, and has what its pods run in built first."""
+
+from __future__ import annotations
+
+import contextlib
+
+from jac_orc.errors import OrcError, error
+from jac_orc.pod_manager.backends.kube import objects, status
+from jac_orc.pod_manager.backends.kube.client import ConflictError, Document, KubeClient
+from jac_orc.pod_manager.backends.kube.informer import Informer
+from jac_orc.pod_manager.backends.kube.objects import Cluster, Record, Runtime
+from jac_orc.pod_manager.backends.kube.store import Store
+from jac_orc.pod_manager.model import ModuleSpec
+
+
+class Maker:
+    """Works for the modules of one backend; `jobs` are the builders that there are."""
+
+    def __init__(self, client: KubeClient, cluster: Cluster, store: Store | None, jobs: Informer) -> None:
+        self._client = client
+        self._cluster = cluster
+        self._store = store
+        self._jobs = jobs
+        self._complete: set[str] = set()  # uids of the Deployments whose dependents are made
+        self._waiting: dict[str, set[str]] = {}  # the names of modules by that of the builder
+
+    def waiting_for(self, builder: str) -> set[str]:
+        """The object names of the modules that wait for a builder."""
+        return self._waiting.get(builder, set())
+
+    def builder_of(self, name: str) -> str:
+        """The name of the builder that a module waits for; empty where it waits for none."""
+        return next((builder for builder, waiting in self._waiting.items() if name in waiting), "")
+
+    def forget(self, uid: str) -> None:
+        """Has the Deployment's dependents made anew, should it need any."""
+        self._complete.discard(uid)
+
+    async def make(self, deployment: Document, record: Record) -> bool:
+        """Whether the objects are now as the record says; else its environment is being built.
+
+        Raises ConflictError and NotFoundInClusterError where the Deployment has changed meanwhile, and OrcError.
+        """
+        metadata = deployment["metadata"]
+        if objects.is_applied(deployment, record):
+            await self._make_dependents(record, metadata["uid"])
+            return True
+        runtime = await self._runtime(deployment, record.spec)
+        if runtime is None:
+            return False
+        await self._make_dependents(record, metadata["uid"])
+        wanted = objects.deployment(self._cluster, record, runtime)
+        wanted["metadata"] |= {key: metadata[key] for key in ("uid", "resourceVersion")}
+        await self._client.apply(self._cluster.path("Deployment", metadata["name"]), wanted)
+        return True
+
+    async def runtime(self, spec: ModuleSpec) -> Runtime | None:
+        """What the spec's pods run in; None where that isn't built. Raises OrcError."""
+        if not spec.requirements and spec.source is None:
+            return Runtime()
+        if self._store is None:
+            text = "this pod manager has no store, where environments are built; set POD_MANAGER_STORE_CLAIM"
+            raise error("NOT_IMPLEMENTED", text, {"fields": "requirements,source"})
+        return await self._store.runtime(spec)
+
+    async def _runtime(self, deployment: Document, spec: ModuleSpec) -> Runtime | None:
+        """As `runtime`; what isn't built begins to be."""
+        runtime = await self.runtime(spec)
+        builder = objects.builder_name(self._cluster, spec)
+        if runtime is not None:
+            self._waiting.pop(builder, None)
+            return runtime
+        self._waiting.setdefault(builder, set()).add(deployment["metadata"]["name"])
+        await self._build(deployment, spec, builder)
+        return None
+
+    async def _build(self, deployment: Document, spec: ModuleSpec, name: str) -> None:
+        """Has a Job build the spec's environment, which goes with the last module that waits for it."""
+        owner = (deployment["metadata"]["name"], deployment["metadata"]["uid"])
+        wanted = objects.builder(self._cluster, spec, [owner])
+        job = self._jobs.objects.get(name)
+        if job is None:
+            with contextlib.suppress(ConflictError):
+                await self._client.create(self._cluster.path("Job"), wanted)
+            return
+        path = self._cluster.path("Job", name)
+        if status.is_complete(job):  # and what it has built is gone
+            await self._client.delete(path, {"propagationPolicy": "Background"})
+            return
+        owners = job["metadata"].get("ownerReferences", [])
+        if owner[1] not in {each["uid"] for each in owners}:
+            owners = [*owners, *wanted["metadata"]["ownerReferences"]]
+            version = job["metadata"]["resourceVersion"]
+            await self._client.merge(path, {"metadata": {"resourceVersion": version, "ownerReferences": owners}})
+
+    async def _make_dependents(self, record: Record, uid: str) -> None:
+        if uid not in self._complete:
+            for dependent in objects.dependents(self._cluster, record.spec, uid):
+                await self._make_dependent(dependent)
+            self._complete.add(uid)
+
+    async def _make_dependent(self, wanted: Document) -> None:
+        """Creates or changes it; raises OrcError where it is somebody else's."""
+        kind, name = wanted["kind"], wanted["metadata"]["name"]
+        try:
+            await self._client.create(self._cluster.path(kind), wanted)
+        except ConflictError:
+            path = self._cluster.path(kind, name)
+            there = await self._client.get(path)
+            owners = {owner["uid"] for owner in there["metadata"].get("ownerReferences", ())}
+            if wanted["metadata"]["ownerReferences"][0]["uid"] not in owners:
+                raise name_taken(kind, name) from None
+            await self._client.apply(path, wanted)
+
+
+def name_taken(kind: str, name: str) -> OrcError:
+    """What is told where somebody else's object has the name of one that a module needs."""
+    text = f"the namespace has a {kind} {name} of somebody else's, which is left alone; rename or remove it"
+    return error("NAME_TAKEN", text, {"kind": kind, "name": name})

@@ -1,0 +1,52 @@
+"""Finds out, once, what a pod manager in a cluster has to know of itself."""
+
+from __future__ import annotations
+
+from jac_orc.core.config import ConfigurationError
+from jac_orc.pod_manager.backends.kube.backend import KubernetesBackend
+from jac_orc.pod_manager.backends.kube.client import KubeClient, NotFoundInClusterError
+from jac_orc.pod_manager.backends.kube.objects import Cluster
+from jac_orc.pod_manager.backends.kube.store import Store
+from jac_orc.pod_manager.environments import Environments
+from jac_orc.pod_manager.policy import Policy
+from jac_orc.pod_manager.settings import Settings
+from jac_orc.pod_manager.sources import Sources
+
+
+async def kubernetes_backend(
+    settings: Settings, environments: Environments, sources: Sources, policy: Policy
+) -> tuple[KubernetesBackend, str]:
+    """The backend, and the IP address at which Envoy reaches this pod manager or its like.
+
+    Raises ConfigurationError, and OrcError where the cluster can't be reached.
+    """
+    client, namespace = await KubeClient.connect()
+    namespace = settings.namespace or namespace
+    image, pull_policy, pull_secrets = settings.image, "IfNotPresent", tuple[str, ...]()
+    address, url = settings.host, f"{settings.host}:{settings.port}"
+    try:
+        if not image:
+            pod = await client.get(f"/api/v1/namespaces/{namespace}/pods/{settings.pod_name or 'POD_MANAGER_POD_NAME'}")
+            container = pod["spec"]["containers"][0]
+            image, pull_policy = container["image"], container["imagePullPolicy"]
+            pull_secrets = tuple(each["name"] for each in pod["spec"].get("imagePullSecrets", ()))
+        if settings.service:
+            service = await client.get(f"/api/v1/namespaces/{namespace}/services/{settings.service}")
+            address, url = service["spec"]["clusterIP"], f"{settings.service}.{namespace}.svc:{settings.port}"
+    except NotFoundInClusterError as failure:
+        text = f"{failure}; set POD_MANAGER_POD_NAME (or POD_MANAGER_IMAGE) and POD_MANAGER_SERVICE to what is there"
+        raise ConfigurationError(text) from failure
+    cluster = Cluster(
+        namespace=namespace,
+        image=image,
+        pull_policy=pull_policy,
+        pull_secrets=pull_secrets,
+        service_account=settings.module_account,
+        store_claim=settings.store_claim,
+        pod_manager_url=url,
+        refused=policy.refused,
+        allowed_requirements=policy.allowed_requirements,
+        install_timeout=settings.install_timeout,
+    )
+    store = Store(environments, sources) if settings.store_claim else None
+    return KubernetesBackend(client, cluster, store), address

@@ -1,0 +1,229 @@
+"""What a module is doing, read from its objects by pure functions: phases, pods, errors that a person understands."""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from google.protobuf import json_format
+from google.rpc import status_pb2
+
+from jac_orc.core import logs
+from jac_orc.errors import OrcError, error, from_status
+from jac_orc.pod_manager.backends.kube import objects
+from jac_orc.pod_manager.backends.kube.objects import Document, Record
+from jac_orc.pod_manager.model import Lock, Module, ModulePhase, Pod, PodPhase
+
+UNSCHEDULABLE_AFTER = 30.0
+"""Seconds that a pod may wait for a node, which a cluster may just be adding, before that is an error."""
+
+_MAX_LINES = 12
+_NO_IMAGE = ("ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull")
+_NO_CONTAINER = ("CreateContainerConfigError", "CreateContainerError", "RunContainerError")
+
+
+@dataclasses.dataclass(frozen=True)
+class Build:
+    """What the build of a module's environment is doing."""
+
+    phase: ModulePhase = ModulePhase.RESOLVING
+    progress: str = ""
+    error: OrcError | None = None
+
+
+def module_of(
+    deployment: Document, record: Record, pods: Sequence[Document], slices: Iterable[Document], now: float,
+    build: Build | None, lock: Lock | None,
+) -> Module:  # fmt: skip
+    """The module that the objects make up. `now` is seconds since the epoch."""
+    metadata, status = deployment["metadata"], deployment.get("status", {})
+    is_applied = metadata["annotations"].get(objects.APPLIED) == str(record.generation)
+    replicas = deployment["spec"].get("replicas", 1) if is_applied else record.spec.replicas
+    revision = record.spec.revision()
+    endpoints = _endpoints(slices)
+    living = [pod for pod in pods if pod["status"].get("phase") not in ("Failed", "Succeeded")]
+    current = [pod for pod in living if pod["metadata"]["labels"].get(objects.REVISION_LABEL) == revision]
+    seen = tuple(_pod(pod, endpoints.get(pod["metadata"]["name"], {}), record) for pod in living)
+    failure = build.error if build else None
+    if failure is None and is_applied:
+        starting = [pod for pod in current if not _is_ready(pod) and not pod["metadata"].get("deletionTimestamp")]
+        faults = (fault for pod in starting if (fault := pod_fault(pod, now)) is not None)
+        failure = next(faults, None) or deployment_fault(deployment)
+    is_rolled_out = (
+        is_applied
+        and status.get("observedGeneration") == metadata["generation"]
+        and status.get("updatedReplicas", 0) == status.get("replicas", 0) == replicas
+        and status.get("readyReplicas", 0) == replicas
+    )
+    module = Module(
+        spec=dataclasses.replace(record.spec, replicas=replicas),
+        uid=metadata["uid"],
+        generation=record.generation,
+        create_time=_seconds(metadata["creationTimestamp"]),
+        update_time=record.update_time,
+        phase=ModulePhase.STARTING,
+        pods=tuple(sorted(seen, key=lambda pod: pod.name)),
+        observed_generation=record.generation if is_rolled_out else record.generation - 1,
+        error=failure,
+        lock=lock,
+        progress=(build.progress if build else "") or _waiting(current),
+    )
+    return dataclasses.replace(module, phase=_phase(module, deployment, build))
+
+
+def _phase(module: Module, deployment: Document, build: Build | None) -> ModulePhase:
+    if deployment["metadata"].get("deletionTimestamp"):
+        return ModulePhase.DELETING
+    if module.ready:
+        return ModulePhase.READY
+    if module.error is not None:
+        return ModulePhase.FAILED
+    if build is not None:
+        return build.phase
+    if module.spec.replicas == 0:
+        return ModulePhase.IDLE
+    if any(pod.phase is PodPhase.IMPORTING for pod in module.pods):
+        return ModulePhase.IMPORTING
+    return ModulePhase.STARTING
+
+
+def _endpoints(slices: Iterable[Document]) -> dict[str, Document]:
+    """The endpoints by the names of their pods."""
+    return {
+        endpoint["targetRef"]["name"]: endpoint
+        for each in slices
+        for endpoint in each.get("endpoints") or ()
+        if endpoint.get("targetRef")
+    }
+
+
+def _pod(pod: Document, endpoint: Mapping[str, Any], record: Record) -> Pod:
+    metadata, status = pod["metadata"], pod["status"]
+    conditions = endpoint.get("conditions", {})
+    container = _container(pod)
+    if metadata.get("deletionTimestamp") or conditions.get("terminating"):
+        phase = PodPhase.DRAINING
+    elif conditions.get("ready"):
+        phase = PodPhase.READY
+    elif "waiting" in container.get("state", {}) and container.get("restartCount"):
+        phase = PodPhase.CRASHED
+    elif "running" in container.get("state", {}):
+        phase = PodPhase.IMPORTING
+    else:
+        phase = PodPhase.STARTING
+    # While it can't be called, nobody shall: a pod that ends keeps its address as long as it serves.
+    serves = conditions.get("ready") or conditions.get("serving")
+    host = (endpoint.get("addresses") or [status.get("podIP", "")])[0] if serves else ""
+    address = f"[{host}]:{objects.GRPC_PORT}" if ":" in host else f"{host}:{objects.GRPC_PORT}" if host else ""
+    generation = record.revisions.get(metadata["labels"].get(objects.REVISION_LABEL, ""), 0)
+    return Pod(metadata["name"], phase, address, container.get("restartCount", 0), generation)
+
+
+def _container(pod: Document) -> Document:
+    """The status of the module server's container."""
+    statuses = pod["status"].get("containerStatuses") or ()
+    return next((each for each in statuses if each["name"] in (objects.SERVER, objects.BUILDER)), {})
+
+
+def _is_ready(pod: Document) -> bool:
+    return _condition(pod, "Ready").get("status") == "True"
+
+
+def _condition(document: Document, kind: str) -> Document:
+    conditions = document.get("status", {}).get("conditions") or ()
+    return next((condition for condition in conditions if condition["type"] == kind), {})
+
+
+def _waiting(pods: Iterable[Document]) -> str:
+    """What pods that have no node yet wait for."""
+    for pod in pods:
+        scheduled = _condition(pod, "PodScheduled")
+        if scheduled.get("reason") == "Unschedulable":
+            return f"waiting for a node: {scheduled.get('message', '')}"
+    return ""
+
+
+def pod_fault(pod: Document, now: float, container: Document | None = None) -> OrcError | None:
+    """Why a pod that isn't ready won't become so; None where it may.
+
+    `container` is the status of the one to look at; None: that of our server or builder.
+    """
+    name = pod["metadata"]["name"]
+    scheduled = _condition(pod, "PodScheduled")
+    if scheduled.get("reason") == "Unschedulable":
+        if now - _seconds(scheduled["lastTransitionTime"]) < UNSCHEDULABLE_AFTER:
+            return None
+        return error("POD_UNSCHEDULABLE", f"no node can take the pod: {scheduled.get('message', '')}", {"pod": name})
+    container = _container(pod) if container is None else container
+    state = container.get("state", {})
+    waiting = state.get("waiting", {})
+    reason, message = waiting.get("reason", ""), waiting.get("message", "")
+    if reason in _NO_IMAGE:
+        text = f"the image {container.get('image')} can't be pulled: {message or reason}"
+        return error("IMAGE_UNAVAILABLE", text, {"pod": name})
+    if reason in _NO_CONTAINER:
+        return error("POD_FAILED", f"the pod's container can't be started: {message or reason}", {"pod": name})
+    ended = state.get("terminated") or container.get("lastState", {}).get("terminated")
+    if not ended:
+        return None
+    if told := _told(ended.get("message", "")):
+        return told
+    if ended.get("reason") == "OOMKilled":
+        text = "the pod used more memory than it may and was ended; give it more by `resources`"
+        return error("OUT_OF_MEMORY", text, {"pod": name})
+    if reason == "CrashLoopBackOff" or pod["status"].get("phase") == "Failed":
+        lines = [logs.parse(line)["text"] for line in ended.get("message", "").splitlines() if line.strip()]
+        text = f"the pod has ended with exit code {ended.get('exitCode')}, {container.get('restartCount', 0) + 1} times"
+        if lines:
+            text += "; its last lines:\n" + "\n".join(lines[-_MAX_LINES:])
+        return error("POD_FAILED", text, {"pod": name})
+    return None
+
+
+def _told(message: str) -> OrcError | None:
+    """The failure that a process of ours has left as its termination message."""
+    try:
+        document = json.loads(message)
+        return from_status(json_format.ParseDict(document["error"], status_pb2.Status()))
+    except (ValueError, TypeError, KeyError, json_format.ParseError):
+        return None
+
+
+def deployment_fault(deployment: Document) -> OrcError | None:
+    """Why the cluster makes no pods for the Deployment."""
+    condition = _condition(deployment, "ReplicaFailure")
+    if condition.get("status") != "True":
+        return None
+    message = condition.get("message", "")
+    if "exceeded quota" in message:
+        return error("QUOTA_EXCEEDED", f"the cluster's quota doesn't allow the pods: {message}")
+    return error("CLUSTER_REFUSED", f"the cluster refuses the pods: {message}")
+
+
+def build_of(job: Document | None, pods: Sequence[Document], now: float) -> Build:
+    """What the builder's Job does."""
+    if job is None:
+        return Build(progress="waiting for the build of its environment to start")
+    for pod in sorted(pods, key=lambda pod: str(pod["metadata"]["creationTimestamp"]), reverse=True):
+        if (fault := pod_fault(pod, now)) is not None:
+            return Build(error=fault)
+    failed = _condition(job, "Failed")
+    if failed.get("status") == "True":
+        text = f"the build of its environment has failed: {failed.get('message', '')}"
+        return Build(error=error("ENVIRONMENT_FAILED", text))
+    if any("running" in _container(pod).get("state", {}) for pod in pods):
+        return Build(progress="choosing the versions of its packages")
+    return Build(progress=_waiting(pods) or "waiting for the builder's pod to start")
+
+
+def is_complete(job: Document) -> bool:
+    """Whether the Job has done its work."""
+    return _condition(job, "Complete").get("status") == "True"
+
+
+def _seconds(timestamp: str) -> float:
+    """Seconds since the epoch of what the API server writes."""
+    return datetime.datetime.fromisoformat(timestamp).timestamp()

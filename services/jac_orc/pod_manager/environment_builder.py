@@ -1,0 +1,81 @@
+"""`python -m jac_orc.pod_manager.environment_builder`: builds one module's environment in the store, then ends.
+
+A Job of the cluster runs it, apart from the pod manager: a build runs code of the distributions that it builds.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from jac_orc.core import config, files, lifecycle, logs
+from jac_orc.errors import OrcError, error
+from jac_orc.pod_manager.environments import Environments
+from jac_orc.pod_manager.locks import Locks
+from jac_orc.pod_manager.model import spec_from_document
+from jac_orc.pod_manager.policy import Policy
+from jac_orc.pod_manager.sources import Sources
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Each field is read from the environment variable of its name in capitals."""
+
+    question_file: Path
+    """What to build, as JSON: `spec`, a module's, and `allowed_requirements` as in the policy."""
+    store: Path
+    """The shared volume."""
+    install_timeout: float = 1800.0
+    """Seconds that one run of the installer may take."""
+    termination_log: Path | None = None
+    """A file for why the build has failed, as JSON; None: nobody reads it."""
+    log_level: str = "info"
+    """The least level that is logged."""
+
+
+async def build(settings: Settings) -> None:
+    """Resolves and builds; raises OrcError where that can't be done."""
+    question = files.read_json(settings.question_file)
+    spec, allowed = spec_from_document(question["spec"]), question["allowed_requirements"]
+    sources = Sources(settings.store / "sources")
+    policy = Policy(allowed_requirements=None if allowed is None else tuple(allowed))
+    locks = Locks(settings.store / "locks", sources, policy, settings.install_timeout)
+    environments = Environments(settings.store / "environments", locks, timeout=settings.install_timeout)
+    try:
+        lock = await environments.resolve(spec, _tell)
+        environment = await environments.ensure(lock, _tell)
+        await environments.compiled(lock)
+        environment.release()
+        logger.info("built the environment %s: %s", lock.digest, ", ".join(lock.packages) or "no package")
+    finally:
+        await environments.stop()
+
+
+def _tell(line: str) -> None:
+    logger.info("%s", line.strip(), extra={"stream": "installer"})
+
+
+def main() -> None:
+    """Builds with settings from the environment."""
+    try:
+        settings = config.load(Settings)
+    except config.ConfigurationError as failure:
+        print(f"environment builder: {failure}", file=sys.stderr)
+        sys.exit(2)
+    logs.set_up(settings.log_level)
+    try:
+        asyncio.run(build(settings))
+    except (OrcError, OSError) as failure:
+        told = failure if isinstance(failure, OrcError) else error("ENVIRONMENT_FAILED", f"the store fails: {failure}")
+        logger.error("%s", told.message)
+        lifecycle.tell_failure(told, settings.termination_log)
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,183 @@
+"""What a folder of the user's own code says that it needs.
+
+What is written down is read here, strictly, and becomes requirements as a spec's are: the installer doesn't see these
+files, so that they choose neither an index nor a path on this machine. What code computes, only the installer can find
+out; `check` is the rule for that, too.
+"""
+
+from __future__ import annotations
+
+import codecs
+import os
+import re
+import tomllib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from packaging.requirements import Requirement
+from packaging.specifiers import InvalidSpecifier, SpecifierSet
+from packaging.utils import canonicalize_name
+from packaging.version import Version
+
+from jac_orc.errors import error
+from jac_orc.pod_manager.model import MAX_ENTRIES, requirement_fault, split_hashes
+from jac_orc.pod_manager.source_archives import fault, shown
+
+_MAX_BYTES = 2 * 1024 * 1024
+_MAX_TOML_BYTES = 256 * 1024
+_MAX_DOTS = 1000  # in a line of TOML: for a dotted key tomllib takes a time that grows with their square
+_REFERENCE = re.compile(r"(-r|--requirement|-c|--constraint)(?:\s*=\s*|\s+)?(\S+)")
+_INDEXES = ("index", "index-url", "extra-index-url", "find-links", "no-index")
+_OPERATORS = "where packages come from is the operator's to say, by UV_DEFAULT_INDEX, UV_FIND_LINKS and the like"
+_FORM = f"a line holds a PEP 508 requirement, or -r or -c and a file of the source; {_OPERATORS}"
+_POETRY = (
+    "pyproject.toml has dependencies in [tool.poetry.dependencies] only; give them in [project], or have them read by"
+    ' Poetry\'s [build-system]: requires = ["poetry-core"], build-backend = "poetry.core.masonry.api"'
+)
+
+
+@dataclass
+class Needs:
+    """What a source needs, each as in a spec."""
+
+    requirements: list[str] = field(default_factory=list)
+    constraints: list[str] = field(default_factory=list)
+    overrides: list[str] = field(default_factory=list)
+    """What goes before the requirements of other distributions."""
+    computed: bool = False
+    """Whether the installer has to find out what is required."""
+
+
+def read(folder: Path, python_version: str) -> Needs:
+    """Raises OrcError: SOURCE_INVALID, or ENVIRONMENT_FAILED where the source needs another Python."""
+    document = _document(folder / "pyproject.toml")
+    project = _table(document, "project")
+    _check_python(str(project.get("requires-python", "")), python_version)
+    uv = _table(document, "tool", "uv") | _document(folder / "uv.toml")
+    constraints, overrides = _listed(uv, "constraint-dependencies"), _listed(uv, "override-dependencies")
+    needs = Needs(_listed(project, "dependencies"), constraints, overrides)
+    named = {canonicalize_name(Requirement(split_hashes(each)[0]).name) for each in needs.requirements}
+    own = canonicalize_name(str(project.get("name", "")))  # a project that requires extras of its own
+    if "dependencies" in _strings(project, "dynamic") or own in named or _is_poetrys(document):
+        needs.requirements, needs.computed = [], True
+    elif "dependencies" not in project and (folder / "requirements.txt").is_file():
+        _read_requirements(folder, needs)
+    elif "dependencies" not in project:
+        configured = (folder / "setup.cfg").is_file() and "install_requires" in _text(folder / "setup.cfg", _MAX_BYTES)
+        needs.computed = configured or (folder / "setup.py").is_file()
+    moved = [name for name in _table(uv, "sources") if needs.computed or canonicalize_name(name) in named]
+    indexes = [key for key in _INDEXES if key in uv | _table(uv, "pip")]
+    for what in [*(f"sources.{name}" for name in moved), *indexes]:
+        text = f"pyproject.toml or uv.toml: {shown(what)} of [tool.uv] is not taken: {_OPERATORS}"
+        raise fault(f"{text}; a requirement may say it itself, NAME @ https://…")
+    return needs
+
+
+def check(entries: Sequence[tuple[str, str]]) -> list[str]:
+    """The requirements, each given with where it is; raises OrcError for what a spec may not have either."""
+    if len(entries) > MAX_ENTRIES:
+        raise fault(f"the source names {len(entries):,} requirements, of at most {MAX_ENTRIES:,}")
+    for where, requirement in entries:
+        if text := requirement_fault(requirement):
+            raise fault(f"{where}: {text}")
+    return [requirement for _, requirement in entries]
+
+
+def _check_python(wanted: str, version: str) -> None:
+    try:
+        fits = SpecifierSet(wanted).contains(Version(version).base_version, prereleases=True)
+    except InvalidSpecifier:
+        raise fault(f"pyproject.toml: `requires-python` is {shown(wanted)} and no range like >=3.11") from None
+    if not fits:
+        text = f"the source needs Python {wanted} (`requires-python` in pyproject.toml), and would run on {version}"
+        raise error("ENVIRONMENT_FAILED", f"{text}; name another by `python_version`, on the command line by --python")
+
+
+def _is_poetrys(document: dict[str, Any]) -> bool:
+    """Whether only Poetry's own table has the dependencies, which Poetry's backend reads."""
+    if "dependencies" in _table(document, "project") or not _table(document, "tool", "poetry", "dependencies"):
+        return False
+    if "poetry" not in str(_table(document, "build-system").get("build-backend")):
+        raise fault(_POETRY)
+    return True
+
+
+def _read_requirements(folder: Path, needs: Needs) -> None:
+    """Reads requirements.txt and the files that it refers to."""
+    requirements, constraints = list[tuple[str, str]](), list[tuple[str, str]]()
+    unread, seen, left = [(folder / "requirements.txt", requirements)], set[tuple[Path, bool]](), _MAX_BYTES
+    while unread:
+        file, found = unread.pop()
+        if (file, found is constraints) in seen:
+            continue
+        seen.add((file, found is constraints))
+        text = _text(file, left)
+        left -= len(text)
+        for number, line in _lines(text):
+            where = f"{shown(str(file.relative_to(folder)))[1:-1]}, line {number}"
+            if reference := _REFERENCE.fullmatch(line):
+                target = Path(os.path.normpath(file.parent / reference[2]))
+                if not target.is_relative_to(folder) or not os.path.isfile(target):
+                    raise fault(f"{where}: {shown(reference[2])} is no file of the source")
+                unread.append((target, constraints if reference[1] in ("-c", "--constraint") else found))
+            elif line.startswith("-"):
+                raise fault(f"{where}: {shown(re.split('[ =]', line)[0])} is not taken: {_FORM}")
+            else:
+                found.append((where, line))
+    needs.requirements, needs.constraints = check(requirements), needs.constraints + check(constraints)
+
+
+def _lines(text: str) -> Iterator[tuple[int, str]]:
+    """A requirements file's lines with their numbers, joined where one goes on, without comments."""
+    joined, start = "", 1
+    for number, line in enumerate([*text.splitlines(), ""], 1):
+        start = start if joined else number
+        joined += re.sub(r"(^|\s)#.*", "", line).rstrip()
+        if joined.endswith("\\"):
+            joined = joined[:-1] + " "
+            continue
+        if joined.strip():
+            yield start, joined.strip()
+        joined = ""
+
+
+def _listed(table: dict[str, Any], key: str) -> list[str]:
+    return check([(f"pyproject.toml, `{key}`", each) for each in _strings(table, key)])
+
+
+def _strings(table: dict[str, Any], key: str) -> list[str]:
+    found = table.get(key, [])
+    if not isinstance(found, list) or not all(isinstance(each, str) for each in found):
+        raise fault(f"pyproject.toml: `{key}` is no list of strings")
+    return found
+
+
+def _table(table: dict[str, Any], *keys: str) -> dict[str, Any]:
+    for key in keys:
+        table = table.get(key, {})
+        if not isinstance(table, dict):
+            raise fault(f"pyproject.toml: `{key}` is no table")
+    return table
+
+
+def _document(file: Path) -> dict[str, Any]:
+    text = _text(file, _MAX_TOML_BYTES) if file.is_file() else ""
+    if any(line.count(".") > _MAX_DOTS for line in text.split("\n")):
+        raise fault(f"{file.name} has more than {_MAX_DOTS:,} dots in a line")
+    try:
+        return tomllib.loads(text)
+    except (ValueError, RecursionError) as failure:
+        raise fault(f"{file.name} can't be read: {failure}") from None
+
+
+def _text(file: Path, most: int) -> str:
+    with file.open("rb") as opened:
+        data = opened.read(most + 1)
+    if len(data) > most:
+        raise fault(f"{shown(file.name)} is too large; no more than {most:,} bytes are read")
+    try:  # PowerShell writes UTF-16
+        return data.decode("utf-16" if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) else "utf-8-sig")
+    except UnicodeDecodeError:
+        raise fault(f"{shown(file.name)} is not in UTF-8; save it so") from None

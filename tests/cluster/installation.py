@@ -1,0 +1,148 @@
+"""The whole system on the cluster that KUBECONFIG names, as the overlay `local` installs it, seen from outside."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from threading import Thread
+from typing import Any
+
+import httpx
+
+from tests.cluster.kubectl import image, kubectl, kubectl_json
+
+ROOT = Path(__file__).parents[2]
+NAMESPACE = "jac-orc"
+URL = "http://127.0.0.1:30080"
+_OVERLAY_IMAGE = "jac-cloud-orc:dev"
+
+
+def wait_until(condition: Callable[[], Any], seconds: float = 60.0) -> Any:
+    """What the condition answers once it is true; fails the test where it doesn't get so."""
+    end = time.monotonic() + seconds
+    while not (answer := condition()):
+        assert time.monotonic() < end, f"not so within {seconds:g} s: {condition}"
+        time.sleep(0.05)
+    return answer
+
+
+@dataclass
+class Load:
+    """What callers at a steady rate have got."""
+
+    calls: int = 0
+    failures: Counter[str] = field(default_factory=Counter)
+
+    @property
+    def failed(self) -> int:
+        """How many calls have failed."""
+        return sum(self.failures.values())
+
+    def __str__(self) -> str:
+        return f"{self.failed} of {self.calls} calls failed {dict(self.failures) or ''}".strip()
+
+
+class Installation:
+    """The running system; calls go through the gateway."""
+
+    def __init__(self) -> None:
+        self.http = httpx.Client(base_url=URL, timeout=120, trust_env=False)
+
+    def create(self, name: str, **spec: Any) -> httpx.Response:
+        """The answer to a creation."""
+        return self.http.post("/v1/modules", json={"module_name": name, **spec})
+
+    def module(self, name: str) -> Any:
+        """The module's resource; None where there is none."""
+        response = self.http.get(f"/v1/modules/{name}")
+        return response.json() if response.status_code == 200 else None
+
+    def call(self, name: str, method: str, *args: Any) -> httpx.Response:
+        """The answer to a call."""
+        return self.http.post(f"/v1/modules/{name}:call", json={"method": method, "args": args})
+
+    def answers(self, name: str, method: str, *args: Any) -> bool:
+        """Whether a call succeeds now."""
+        try:
+            return self.call(name, method, *args).status_code == 200
+        except httpx.HTTPError:
+            return False
+
+    def delete(self, name: str) -> None:
+        """Removes the module, if it is there."""
+        assert self.http.delete(f"/v1/modules/{name}").status_code in (200, 404)
+
+    def objects(self, name: str) -> list[str]:
+        """What the namespace has of a module: `kind/name`."""
+        kinds = "deployments,replicasets,pods,services,endpointslices,poddisruptionbudgets,jobs"
+        found = kubectl_json("-n", NAMESPACE, "get", kinds)["items"]
+        return [
+            f"{each['kind']}/{each['metadata']['name']}"
+            for each in found
+            if each["metadata"]["name"].startswith(name) or "environment" in each["metadata"]["name"]
+        ]
+
+    def pods(self, component: str) -> list[str]:
+        """The names of the system's own pods, `pod-manager` or `gateway`, or of a module's."""
+        found = kubectl_json("-n", NAMESPACE, "get", "pods", "-l", f"app.kubernetes.io/name={component}")
+        return [each["metadata"]["name"] for each in found["items"] if "deletionTimestamp" not in each["metadata"]]
+
+    def restart(self, deployment: str) -> None:
+        """Waits until a Deployment is as it shall be."""
+        kubectl("-n", NAMESPACE, "rollout", "status", f"deployment/{deployment}", "--timeout=120s")
+
+    @contextmanager
+    def load(self, name: str, method: str, *args: Any, rate: float = 200) -> Iterator[Load]:
+        """Calls at that rate a second, over 32 connections, for as long as the block runs; then their outcome."""
+        load, stop = Load(), False
+
+        async def run() -> None:
+            limits = httpx.Limits(max_connections=32)
+            async with httpx.AsyncClient(base_url=URL, timeout=60, trust_env=False, limits=limits) as client:
+                begin, tasks = time.monotonic(), set[asyncio.Task[None]]()
+                while not stop:
+                    await asyncio.sleep(max(0.0, begin + load.calls / rate - time.monotonic()))
+                    load.calls += 1
+                    task = asyncio.create_task(one(client))
+                    tasks.add(task)
+                    task.add_done_callback(tasks.discard)
+                await asyncio.gather(*tasks)
+
+        async def one(client: httpx.AsyncClient) -> None:
+            try:
+                response = await client.post(f"/v1/modules/{name}:call", json={"method": method, "args": args})
+                if response.status_code != 200:
+                    load.failures[f"{response.status_code} {response.text[:300]}"] += 1
+            except httpx.HTTPError as failure:
+                load.failures[repr(failure)] += 1
+
+        thread = Thread(target=lambda: asyncio.run(run()))
+        thread.start()
+        try:
+            wait_until(lambda: load.calls > rate / 2)
+            yield load
+            seen = load.calls
+            wait_until(lambda: load.calls > seen + rate)
+        finally:
+            stop = True
+            thread.join()
+
+
+def install() -> None:
+    """Applies the overlay, with the image under test, and waits until the gateway answers."""
+    rendered = kubectl("kustomize", str(ROOT / "kustomize/overlays/local"))
+    assert _OVERLAY_IMAGE in rendered
+    kubectl("apply", "--server-side", "-f", "-", stdin=rendered.replace(_OVERLAY_IMAGE, image()))
+    for name in ("jac-orc-pod-manager", "jac-orc-gateway"):
+        kubectl("-n", NAMESPACE, "rollout", "status", f"deployment/{name}", "--timeout=180s")
+
+
+def uninstall() -> None:
+    """Removes everything that `install` has made, and all modules."""
+    kubectl("delete", "namespace", NAMESPACE, "--ignore-not-found", "--timeout=180s")
+    kubectl("delete", "persistentvolume", "jac-orc-store", "--ignore-not-found", "--timeout=60s")

@@ -1,0 +1,266 @@
+"""What the user's own source requires is judged as a spec's requirements are. The installer is the real one."""
+
+from __future__ import annotations
+
+import io
+import tarfile
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from jac_orc.errors import OrcError
+from jac_orc.pod_manager.locks import Locks
+from jac_orc.pod_manager.model import Lock, ModuleSpec
+from jac_orc.pod_manager.policy import Policy
+from jac_orc.pod_manager.sources import SourceRef, Sources
+
+BACKEND = """
+import os
+def prepare_metadata_for_build_wheel(directory, config_settings=None):
+    os.mkdir(os.path.join(directory, "shop-1.dist-info"))
+    with open(os.path.join(directory, "shop-1.dist-info", "METADATA"), "w") as file:
+        file.write(open("metadata").read())
+    return "shop-1.dist-info"
+def build_wheel(*arguments): raise NotImplementedError
+def build_sdist(*arguments): raise NotImplementedError
+"""
+SYSTEM = "[build-system]\nrequires = []\nbuild-backend = 'backend'\nbackend-path = ['.']\n"
+
+
+@pytest.fixture(autouse=True)
+def leftovers(no_child_left: None, no_task_left: None) -> None:
+    """No test leaves anything behind."""
+
+
+@pytest.fixture(autouse=True)
+def index(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """All that there is to install: `liked`, which requires `needed`, and `other`; and a newer `liked` elsewhere."""
+    for folder, name, version, more in (
+        ("index", "liked", "1", "Requires-Dist: needed\n"), ("index", "needed", "1", ""), ("index", "needed", "2", ""),
+        ("index", "other", "1", ""), ("elsewhere", "liked", "9", ""),
+    ):  # fmt: skip
+        (tmp_path / folder).mkdir(exist_ok=True)
+        (tmp_path / folder / f"{name}-{version}-py3-none-any.whl").write_bytes(wheel(name, version, more))
+    monkeypatch.setenv("UV_CACHE_DIR", str(tmp_path / "cache"))
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
+    configure(tmp_path, tmp_path / "index")
+    return tmp_path / "index"
+
+
+def configure(root: Path, found: Path) -> None:
+    """The operator's own settings of the installer."""
+    (root / "uv").mkdir(exist_ok=True)
+    (root / "uv" / "uv.toml").write_text(f"no-index = true\nfind-links = ['{found}']\n")
+
+
+def metadata(name: str, version: str, more: str) -> str:
+    return f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n{more}"
+
+
+def wheel(name: str, version: str, more: str) -> bytes:
+    data, info = io.BytesIO(), f"{name}-{version}.dist-info"
+    with zipfile.ZipFile(data, "w") as archive:
+        archive.writestr(f"{info}/METADATA", metadata(name, version, more))
+        archive.writestr(f"{info}/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
+        archive.writestr(f"{info}/RECORD", "")
+    return data.getvalue()
+
+
+def sdist(files: dict[str, str]) -> bytes:
+    data = io.BytesIO()
+    with tarfile.open(fileobj=data, mode="w:gz") as archive:
+        for name, text in files.items():
+            entry = tarfile.TarInfo(f"shop-1/{name}")
+            entry.size = len(text.encode())
+            archive.addfile(entry, io.BytesIO(text.encode()))
+    return data.getvalue()
+
+
+def built(requirements: list[str]) -> dict[str, str]:
+    """A project whose own code says what it requires."""
+    lines = "".join(f"Requires-Dist: {each}\n" for each in requirements)
+    project = f"{SYSTEM}[project]\nname = 'shop'\nversion = '1'\ndynamic = ['dependencies']\n"
+    return {"backend.py": BACKEND, "metadata": metadata("shop", "1", lines), "pyproject.toml": project}
+
+
+def folder(sources: Sources, files: dict[str, str]) -> SourceRef:
+    return sources.add_files({name: text.encode() for name, text in files.items()})
+
+
+def project(sources: Sources, requirements: list[str]) -> SourceRef:
+    return folder(
+        sources, {"pyproject.toml": f"[project]\nname = 'shop'\nversion = '1'\ndependencies = {requirements}"}
+    )
+
+
+def own_extra(sources: Sources, requirements: list[str]) -> SourceRef:
+    text = (
+        f"[project]\nname = 'shop'\nversion = '1'\ndependencies = ['shop[x]']\noptional-dependencies.x = {requirements}"
+    )
+    return folder(sources, {"pyproject.toml": text})
+
+
+def requirements_txt(sources: Sources, requirements: list[str]) -> SourceRef:
+    return folder(sources, {"requirements.txt": "\n".join(requirements)})
+
+
+def computing(sources: Sources, requirements: list[str]) -> SourceRef:
+    return folder(sources, built(requirements))
+
+
+def own_wheel(sources: Sources, requirements: list[str]) -> SourceRef:
+    data = wheel("shop", "1", "".join(f"Requires-Dist: {each}\n" for each in requirements))
+    return sources.add("shop-1-py3-none-any.whl", data)
+
+
+def own_sdist(sources: Sources, requirements: list[str]) -> SourceRef:
+    files = built(requirements)
+    return sources.add("shop-1.tar.gz", sdist({**files, "PKG-INFO": metadata("shop", "1", "")}))
+
+
+Source = Callable[[Sources, list[str]], SourceRef]
+FORMS = [requirements_txt, project, own_extra, computing, own_wheel, own_sdist]
+COMPUTED = [own_extra, computing, own_wheel, own_sdist]
+
+
+class Resolving:
+    """Locks below one directory, under one policy."""
+
+    def __init__(self, root: Path, *allowed: str) -> None:
+        self.sources = Sources(root / "sources")
+        policy = Policy(allowed_requirements=allowed or None)
+        self._locks = Locks(root / "locks", self.sources, policy)
+
+    async def lock(self, source: SourceRef, *requirements: str) -> Lock:
+        return await self._locks.resolve(ModuleSpec("shop", requirements, source=source), lambda _: None)
+
+    async def failure(self, source: SourceRef) -> OrcError:
+        with pytest.raises(OrcError) as caught:
+            await self.lock(source)
+        return caught.value
+
+
+def names(lock: Lock) -> list[str]:
+    """What is installed beside the source itself."""
+    return [pin for pin in lock.packages if not pin.startswith("shop @ ")]
+
+
+@pytest.mark.parametrize("form", FORMS)
+async def test_what_a_source_requires_is_judged_by_the_policy(tmp_path: Path, form: Source) -> None:
+    strict = Resolving(tmp_path, "liked")
+    lock = await strict.lock(form(strict.sources, ["liked"]))
+    assert names(lock) == ["liked==1", "needed==2"], "what it requires itself comes along unasked"
+    assert lock.text.count("--hash=sha256:") == len(lock.packages) and "#" not in lock.text
+    for refused in (["liked", "other"], ["needed", "liked"], ["Other"]):
+        failure = await strict.failure(form(strict.sources, refused))
+        assert failure.reason == "REQUIREMENT_REFUSED", failure.message
+        assert "may not be required" in failure.message
+    nothing = Resolving(tmp_path, "nothing")
+    assert names(await nothing.lock(form(nothing.sources, []))) == []
+
+
+@pytest.mark.parametrize("form", FORMS)
+async def test_without_a_list_a_source_may_require_anything(tmp_path: Path, form: Source) -> None:
+    free = Resolving(tmp_path)
+    assert names(await free.lock(form(free.sources, ["other", "liked"]))) == ["liked==1", "needed==2", "other==1"]
+
+
+@pytest.mark.parametrize("form", FORMS)
+async def test_what_is_kept_is_judged_anew(tmp_path: Path, index: Path, form: Source) -> None:
+    """As after a restart with another policy; the versions stay."""
+    free = Resolving(tmp_path)
+    source = form(free.sources, ["liked"])
+    lock = await free.lock(source)
+    (index / "needed-3-py3-none-any.whl").write_bytes(wheel("needed", "3", ""))
+    assert (await Resolving(tmp_path, "other").failure(source)).reason == "REQUIREMENT_REFUSED"
+    assert await Resolving(tmp_path, "liked").lock(source) == lock
+
+
+async def test_a_folder_shares_its_environment_with_equal_requirements(tmp_path: Path) -> None:
+    free = Resolving(tmp_path / "oddly named, ä ~${HOME}[x]%20")
+    forms: list[Source] = [requirements_txt, project, own_extra, computing]
+    locks = [await free.lock(form(free.sources, ["liked"])) for form in forms]
+    assert len({lock.digest for lock in locks}) == 1 and locks[0].packages == ["liked==1", "needed==2"]
+
+
+@pytest.mark.parametrize("form", FORMS)
+async def test_a_source_requires_no_path_of_this_machine(tmp_path: Path, form: Source) -> None:
+    free = Resolving(tmp_path)
+    elsewhere = (tmp_path / "elsewhere" / "liked-9-py3-none-any.whl").as_uri()
+    failure = await free.failure(form(free.sources, [f"liked @ {elsewhere}"]))
+    assert failure.reason == "SOURCE_INVALID", failure.message
+    assert "only https URLs are taken" in failure.message
+
+
+def choosing(root: Path) -> dict[str, str]:
+    """What would send the installer elsewhere if it heeded it."""
+    path = root / "elsewhere" / "liked-9-py3-none-any.whl"
+    index = f"[tool.uv]\nfind-links = ['{path.parent}']\n"
+    return {"sources": f"[tool.uv.sources]\nliked = {{path = '{path}'}}\n", "index": index}
+
+
+@pytest.mark.parametrize("what", ["sources", "index"])
+@pytest.mark.parametrize("form", [project, own_extra, computing])
+async def test_a_folder_chooses_no_place_by_settings_of_the_installer(tmp_path: Path, form: Source, what: str) -> None:
+    free = Resolving(tmp_path)
+    tree = free.sources.folder(form(free.sources, ["liked"]))
+    files = {file.name: file.read_text() for file in tree.iterdir()}
+    files["pyproject.toml"] += "\n" + choosing(tmp_path)[what]
+    failure = await free.failure(folder(free.sources, files))
+    assert failure.reason == "SOURCE_INVALID" and "operator" in failure.message
+
+
+@pytest.mark.parametrize("what", ["sources", "index"])
+async def test_in_an_archive_they_have_no_effect(tmp_path: Path, what: str) -> None:
+    free, chosen, pkg_info = Resolving(tmp_path), choosing(tmp_path)[what], metadata("shop", "1", "")
+    named = f"[project]\nname = 'shop'\nversion = '1'\ndependencies = ['liked']\n{chosen}"
+    computed = built(["liked"])
+    for files in (
+        {"pyproject.toml": named, "PKG-INFO": pkg_info},
+        {**computed, "pyproject.toml": computed["pyproject.toml"] + chosen, "PKG-INFO": pkg_info},
+    ):
+        files["uv.toml"] = f"find-links = ['{tmp_path / 'elsewhere'}']\n"
+        source = free.sources.add("shop-1.tar.gz", sdist(files))
+        assert names(await free.lock(source)) == ["liked==1", "needed==2"]
+
+
+@pytest.mark.parametrize("form", FORMS)
+async def test_the_operators_own_settings_count(tmp_path: Path, form: Source) -> None:
+    configure(tmp_path, tmp_path / "elsewhere")
+    free = Resolving(tmp_path)
+    assert names(await free.lock(form(free.sources, ["liked"]))) == ["liked==9"]
+
+
+async def test_constraints_and_overrides_of_a_project_hold(tmp_path: Path) -> None:
+    free = Resolving(tmp_path)
+    text = "[project]\nname = 'shop'\nversion = '1'\ndependencies = ['liked']\n[tool.uv]\n"
+    for line in ("constraint-dependencies = ['needed<2']", "override-dependencies = ['needed==1']"):
+        lock = await free.lock(folder(free.sources, {"pyproject.toml": text + line}))
+        assert lock.packages == ["liked==1", "needed==1"]
+    overriding = folder(free.sources, {"pyproject.toml": f"{text}override-dependencies = ['needed==1']"})
+    assert (await Resolving(tmp_path, "liked").failure(overriding)).reason == "REQUIREMENT_REFUSED"
+
+
+async def test_hashes_in_a_requirements_file_are_the_only_ones(tmp_path: Path) -> None:
+    free = Resolving(tmp_path)
+    lock = await free.lock(requirements_txt(free.sources, [f"other==1 \\\n --hash=sha256:{'0' * 64}"]))
+    assert lock.text == f"other==1 \\\n    --hash=sha256:{'0' * 64}\n"
+
+
+@pytest.mark.parametrize("form", COMPUTED[1:])
+async def test_another_python_that_code_asks_for_is_told(tmp_path: Path, form: Source) -> None:
+    free = Resolving(tmp_path)
+    failure = await free.failure(form(free.sources, ["liked\nRequires-Python: >=3.99"]))
+    assert failure.reason == "ENVIRONMENT_FAILED" and "Python>=3.99" in failure.message
+
+
+async def test_a_source_requires_so_much_and_no_more_whoever_says_so(tmp_path: Path, index: Path) -> None:
+    many = [f"m{number}" for number in range(1001)]
+    for name in many:
+        (index / f"{name}-1-py3-none-any.whl").write_bytes(wheel(name, "1", ""))
+    free = Resolving(tmp_path)
+    for form in FORMS:
+        failure = await free.failure(form(free.sources, many))
+        assert failure.reason == "SOURCE_INVALID" and "of at most 1,000" in failure.message

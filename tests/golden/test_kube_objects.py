@@ -1,0 +1,52 @@
+"""What modules are on Kubernetes, as files to read and to review."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+import yaml
+
+from jac_orc.pod_manager.backends.kube import objects
+from jac_orc.pod_manager.backends.kube.objects import Cluster, Document, Record, Runtime
+from jac_orc.pod_manager.model import ModuleSpec
+from jac_orc.pod_manager.sources import SourceRef
+
+CLUSTER = Cluster(
+    "jac-orc", "registry.example/jac-cloud-orc:1.0", store_claim="jac-orc-store",
+    pod_manager_url="jac-orc-pod-manager.jac-orc.svc:50050", refused=frozenset({"os", "subprocess"}),
+)  # fmt: skip
+SOURCE = SourceRef(f"sha256:{'0f' * 32}", "shop.zip")
+PLAIN = ModuleSpec("statistics")
+FULL = ModuleSpec(
+    "sklearn.linear_model", requirements=("scikit-learn>=1.5,<2",), constraints=("numpy<3",), replicas=3,
+    env={"GREETING": "costs $(PRICE) or $5"}, workers=2, labels={"team": "a"}, import_timeout=90.0,
+)  # fmt: skip
+OWN = ModuleSpec("shop", source=SOURCE)
+
+
+def record(spec: ModuleSpec) -> Record:
+    return Record(spec, 2, 1_790_000_000.0, {"0123456789ab": 1, spec.revision(): 2})
+
+
+RENDERED: dict[str, Callable[[], list[Document]]] = {
+    "standard-library": lambda: [
+        objects.claim(CLUSTER, record(PLAIN)),
+        objects.deployment(CLUSTER, record(PLAIN), Runtime()),
+        *objects.dependents(CLUSTER, PLAIN, "6f0c"),
+    ],
+    "requirements": lambda: [
+        objects.builder(CLUSTER, FULL, [("sklearn-linear-model-x", "6f0c")]),
+        objects.deployment(CLUSTER, record(FULL), Runtime("a" * 24)),
+        *objects.dependents(CLUSTER, FULL, "6f0c"),
+    ],
+    "own-source": lambda: [
+        objects.deployment(CLUSTER, record(OWN), Runtime("", ("/store/sources/0f/tree/src", "/store/sources/0f/tree"))),
+    ],
+}
+
+
+@pytest.mark.parametrize("name", RENDERED)
+def test_objects(name: str, golden: Callable[[str, str], None]) -> None:
+    text = yaml.safe_dump_all(RENDERED[name](), sort_keys=False, width=120)
+    golden(f"tests/golden/kube/{name}.yaml", text)

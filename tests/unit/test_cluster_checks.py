@@ -1,0 +1,190 @@
+"""What `jac-orc doctor` makes of a cluster's objects."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from jac_orc.cli import cluster_checks
+from jac_orc.cli.checks import Check, State
+
+NOW = 1_790_000_000.0
+SINCE = "2026-09-21T13:20:00Z"  # 53 minutes before
+KUBECTL = "kubectl --namespace n"
+KUSTOMIZE = Path(__file__).parents[2] / "kustomize"
+
+
+def deployment(replicas: int = 1, ready: int = 0, *conditions: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "metadata": {"name": "d"},
+        "spec": {"replicas": replicas, "selector": {"matchLabels": {"app": "d"}}},
+        "status": {"readyReplicas": ready, "conditions": list(conditions)},
+    }
+
+
+def pod(name: str = "p", since: str = SINCE, *conditions: dict[str, str], **status: Any) -> dict[str, Any]:
+    return {
+        "metadata": {"name": name, "creationTimestamp": since},
+        "status": {"phase": "Pending", "conditions": list(conditions), **status},
+    }
+
+
+def condition(kind: str, status: str, message: str = "", reason: str = "") -> dict[str, str]:
+    return {"type": kind, "status": status, "message": message, "reason": reason, "lastTransitionTime": SINCE}
+
+
+def waiting(reason: str, message: str = "", name: str = "c") -> dict[str, Any]:
+    return {"name": name, "image": "i", "state": {"waiting": {"reason": reason, "message": message}}}
+
+
+def workload(found: dict[str, Any] | None, *pods: dict[str, Any]) -> Check:
+    return cluster_checks.workload("pod manager", "d", found, pods, NOW, KUBECTL)
+
+
+def is_fault(check: Check, *told: str) -> bool:
+    """Whether it is a fault with a fix, of which all of that is told."""
+    assert check.state is State.FAULT and check.fix, check
+    assert all(text in check.found + " " + check.fix for text in told), check
+    return True
+
+
+@pytest.mark.parametrize(
+    ("version", "lacks"),
+    [
+        ("v1.34.4", []),
+        ("v1.30.0-eks-1", []),
+        ("v1.29.9+k3s1", ["`sleep`"]),
+        ("v1.23.1", ["`sleep`", "sidecars", "gRPC"]),
+    ],
+)
+def test_versions(version: str, lacks: list[str]) -> None:
+    check = cluster_checks.version("API server", {"major": "1", "minor": "x", "gitVersion": version})
+    assert is_fault(check, version, *lacks, "1.30") if lacks else check.state is State.OK
+
+
+def test_a_server_without_a_version() -> None:
+    assert is_fault(cluster_checks.version("API server", {}))
+
+
+@pytest.mark.parametrize(
+    ("number", "words"),
+    [((1, 30), "sleep:"), ((1, 29), "restartPolicy: Always"), ((1, 27), "matchLabelKeys:"),
+     ((1, 27), "unhealthyPodEvictionPolicy:"), ((1, 24), "grpc:")],
+)  # fmt: skip
+def test_the_manifests_need_what_is_told(number: tuple[int, int], words: str) -> None:
+    assert number in [least for least, _ in cluster_checks.NEEDS]
+    assert any(words in file.read_text() for file in KUSTOMIZE.rglob("*.yaml"))
+
+
+def test_workloads_that_are_well() -> None:
+    assert workload(deployment(2, 2)).state is State.OK
+    surging = pod("new", SINCE, condition("Ready", "False"), containerStatuses=[waiting("ContainerCreating")])
+    assert workload(deployment(1, 1), surging).state is State.OK
+    evicted = pod("old", phase="Failed")
+    assert workload(deployment(1, 1), evicted).state is State.OK
+
+
+def test_workloads_that_are_not() -> None:
+    assert is_fault(workload(None), "no Deployment d", "kubectl apply -k")
+    assert is_fault(workload(deployment(0)), "scaled to no pod", "--replicas 1")
+    quota = condition("ReplicaFailure", "True", 'pods "d-1" is forbidden: exceeded quota')
+    assert is_fault(workload(deployment(1, 0, quota)), "quota", "describe replicaset --selector app=d")
+    creating = pod(containerStatuses=[waiting("ContainerCreating")])
+    assert is_fault(workload(deployment(), creating), "0 of 1 pods ready; p waits: ContainerCreating", "describe pod")
+    running = pod(containerStatuses=[{"name": "c", "state": {"running": {}}}])
+    assert is_fault(workload(deployment(), running), "p runs, and isn't ready")
+
+
+def test_pods_that_cannot_become_ready() -> None:
+    unpulled = waiting("ImagePullBackOff", "Back-off pulling")
+    assert is_fault(workload(deployment(), pod(containerStatuses=[unpulled])), "the pod p: the image i", "`images`")
+    ahead = pod(initContainerStatuses=[unpulled], containerStatuses=[waiting("PodInitializing")])
+    assert is_fault(workload(deployment(), ahead), "the pod p: the image i")
+    ended = {"exitCode": 2, "reason": "Error", "message": "no store"}
+    crashing = {**waiting("CrashLoopBackOff"), "restartCount": 3, "lastState": {"terminated": ended}}
+    told = ("exit code 2, 4 times", "no store", f"{KUBECTL} logs p --all-containers --previous")
+    assert is_fault(workload(deployment(), pod(containerStatuses=[crashing])), *told)
+    stuck = pod("p", SINCE, condition("PodScheduled", "False", "0/1 nodes are available", "Unschedulable"))
+    assert is_fault(workload(deployment(), stuck), "0/1 nodes are available", "describe pod p")
+
+
+def test_of_several_pods_the_newest_tells() -> None:
+    old = pod("old", "2026-09-21T13:00:00Z", containerStatuses=[waiting("ImagePullBackOff")])
+    new = pod("new", SINCE, containerStatuses=[waiting("CreateContainerConfigError", "no config map")])
+    assert is_fault(workload(deployment(1, 1), old, new), "the pod new", "no config map")
+
+
+def claim(phase: str = "Pending", **spec: Any) -> dict[str, Any]:
+    return {"metadata": {"name": "store"}, "spec": spec, "status": {"phase": phase}}
+
+
+def store(found: dict[str, Any] | None, *classes: str, events: tuple[str, ...] = ()) -> Check:
+    documents = [{"metadata": {"name": each}} for each in classes]
+    told = [{"message": text, "lastTimestamp": f"2026-09-21T13:20:0{9 - n}Z"} for n, text in enumerate(events)]
+    return cluster_checks.store("store", "jac-orc-store", found, documents, told)
+
+
+def test_the_store() -> None:
+    bound = claim("Bound")
+    bound["status"]["capacity"] = {"storage": "50Gi"}
+    assert store(bound).state is State.OK
+    assert is_fault(store(None), "no PersistentVolumeClaim jac-orc-store")
+    assert is_fault(store(claim()), "no default one", "there are: none", "node-local-store")
+    assert is_fault(store(claim(storageClassName="x"), "fast", "slow"), "no storage class x", "fast, slow")
+    refused = store(claim(storageClassName="fast"), "fast", events=("only ReadWriteOnce", "older"))
+    assert is_fault(refused, "is pending: only ReadWriteOnce")
+    assert is_fault(store(claim(storageClassName="y", volumeName="v"), "fast"), "its storage class is y")
+    assert is_fault(store(claim("Lost", storageClassName="fast"), "fast"), "is lost")
+
+
+def test_ingresses() -> None:
+    classes = {"nginx": {"spec": {"controller": "example.com/nginx"}}}
+
+    def check(status: dict[str, Any], **spec: Any) -> Check:
+        document = {"metadata": {"name": "rest"}, "spec": spec, "status": status}
+        return cluster_checks.ingress(document, classes, KUBECTL)
+
+    address = {"loadBalancer": {"ingress": [{"hostname": "lb.example"}, {"ip": "192.0.2.1"}]}}
+    taken = check(address, ingressClassName="nginx")
+    assert taken.state is State.OK and "lb.example, 192.0.2.1" in taken.found
+    assert is_fault(check(address), "names no class", "settings.yaml", "nginx")
+    assert is_fault(check(address, ingressClassName="x"), "no IngressClass x", "settings.yaml", "there are: nginx")
+    assert is_fault(check({}, ingressClassName="nginx"), "no controller", "example.com/nginx")
+    metadata = {"name": "rest", "annotations": {"kubernetes.io/ingress.class": "old"}}
+    annotated = {"metadata": metadata, "spec": {}, "status": address}
+    assert cluster_checks.ingress(annotated, classes, KUBECTL).state is State.OK
+
+
+def test_gateways() -> None:
+    accepted, refused = condition("Accepted", "True"), condition("Accepted", "False", "unknown controller")
+
+    def check(*conditions: dict[str, str], of_class: dict[str, str] = accepted, **status: Any) -> Check:
+        document = {
+            "metadata": {"name": "public"}, "spec": {"gatewayClassName": "contour"},
+            "status": {"conditions": list(conditions), **status},
+        }  # fmt: skip
+        classes = {"contour": {"metadata": {"name": "contour"}, "status": {"conditions": [of_class]}}}
+        return cluster_checks.gateway(document, classes, KUBECTL)
+
+    taken = check(accepted, condition("Programmed", "True"), addresses=[{"value": "192.0.2.1"}])
+    assert taken.state is State.OK and "192.0.2.1" in taken.found
+    assert is_fault(check(accepted, of_class=refused), "contour isn't accepted: unknown controller")
+    assert is_fault(check(), "no controller has taken it")
+    assert is_fault(check(accepted, condition("Programmed", "False", "no address")), "Programmed is False: no address")
+    listener = {"name": "https", "conditions": [condition("ResolvedRefs", "False", "no secret")]}
+    assert is_fault(check(accepted, listeners=[listener]), "listener https: ResolvedRefs is False: no secret")
+    nowhere: dict[str, Any] = {"metadata": {"name": "r"}, "spec": {"gatewayClassName": "x"}}
+    assert is_fault(cluster_checks.gateway(nowhere, {}, KUBECTL), "no GatewayClass x", "settings.yaml")
+
+
+def test_routes() -> None:
+    def check(*parents: list[dict[str, str]]) -> Check:
+        status = {"parents": [{"conditions": conditions} for conditions in parents]}
+        return cluster_checks.route("HTTPRoute", {"metadata": {"name": "r"}, "spec": {}, "status": status}, KUBECTL)
+
+    accepted = condition("Accepted", "True")
+    assert check([accepted]).state is State.OK
+    assert is_fault(check(), "no Gateway has taken it", "describe httproute r")
+    assert is_fault(check([accepted, condition("ResolvedRefs", "False", "no service")]), "no service")

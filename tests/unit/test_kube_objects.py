@@ -1,0 +1,94 @@
+"""Names and records of modules on Kubernetes."""
+
+from __future__ import annotations
+
+import re
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from jac_orc.pod_manager.backends.kube import objects
+from jac_orc.pod_manager.backends.kube.objects import Cluster, Record, Runtime
+from jac_orc.pod_manager.model import ModuleSpec
+from jac_orc.pod_manager.sources import SourceRef
+
+CLUSTER = Cluster("jac-orc", "jac-cloud-orc:1", store_claim="store")
+SEGMENTS = st.from_regex(r"[A-Za-z][A-Za-z0-9_]{0,60}", fullmatch=True)
+NAMES = st.lists(SEGMENTS, min_size=1, max_size=4).map(".".join)
+
+
+@given(NAMES)
+def test_names_are_dns_labels_with_room_for_what_is_made_of_them(name: str) -> None:
+    made = objects.object_name(name)
+    assert re.fullmatch(r"[a-z]([-a-z0-9]*[a-z0-9])?", made)
+    assert len(made) <= 46
+
+
+@given(NAMES, NAMES)
+def test_two_modules_never_share_a_name(one: str, other: str) -> None:
+    assert (objects.object_name(one) == objects.object_name(other)) == (one == other)
+
+
+def test_names_that_look_alike_differ() -> None:
+    alike = ["a.b", "a_b", "A.b", "a.B", "a__b", "ab", "a.b_", "PIL", "pil", "x" * 200, "x" * 199]
+    assert len({objects.object_name(name) for name in alike}) == len(alike)
+
+
+def test_no_module_takes_a_name_of_the_systems_own() -> None:
+    for name in ("jac_orc_pod_manager", "jac.orc.gateway", "jac_orc_gateway"):
+        assert objects.object_name(name) not in ("jac-orc-pod-manager", "jac-orc-gateway")
+
+
+def test_a_record_is_read_as_it_was_written() -> None:
+    spec = ModuleSpec(
+        "shop",
+        requirements=("a",),
+        constraints=("b<1",),
+        env={"A": "ä"},
+        source=SourceRef("sha256:" + "0" * 64, "s.zip"),
+    )
+    record = Record.first(spec).changed(ModuleSpec("shop")).changed(spec)
+    deployment = objects.deployment(CLUSTER, record, Runtime())
+    assert objects.record_of(deployment) == record
+    assert record.generation == 3
+    assert record.revisions == {spec.revision(): 1, ModuleSpec("shop").revision(): 2}
+
+
+def test_a_record_that_was_damaged_is_none() -> None:
+    deployment = objects.deployment(CLUSTER, Record.first(ModuleSpec("math")), Runtime())
+    for text in ("", "{", "[]", "null", '{"spec": {}}', '{"spec": {"module_name": "math", "new": 1}}'):
+        deployment["metadata"]["annotations"][objects.RECORD] = text
+        assert objects.record_of(deployment) is None
+    del deployment["metadata"]["annotations"][objects.RECORD]
+    assert objects.record_of(deployment) is None
+
+
+def test_a_claim_sets_nothing_that_the_whole_doesnt_set_too() -> None:
+    record = Record.first(ModuleSpec("math", env={"A": "1"}, labels={"team": "a"}))
+    claim, whole = objects.claim(CLUSTER, record), objects.deployment(CLUSTER, record, Runtime("e"))
+
+    def paths(document: object, at: str = "") -> set[str]:
+        if isinstance(document, dict):
+            return {path for key, value in document.items() for path in paths(value, f"{at}/{key}")}
+        if isinstance(document, list):
+            return {path for number, value in enumerate(document) for path in paths(value, f"{at}/{number}")}
+        return {at}
+
+    assert paths(claim) <= paths(whole)
+
+
+def test_values_of_variables_are_taken_as_they_are() -> None:
+    deployment = objects.deployment(CLUSTER, Record.first(ModuleSpec("math", env={"A": "$(PORT) $$ $"})), Runtime())
+    variables = deployment["spec"]["template"]["spec"]["containers"][0]["env"]
+    found = next(each["value"] for each in variables if each["name"] == "MODULE_ENV_A")
+    assert found == "$$(PORT) $$$$ $$"
+
+
+def test_builds_of_one_environment_share_a_name() -> None:
+    spec = ModuleSpec("numpy", requirements=("numpy<3",))
+    same = ModuleSpec("numpy.linalg", requirements=("numpy<3",), env={"A": "1"}, replicas=5)
+    other = ModuleSpec("numpy", requirements=("numpy<2",))
+    key = objects.environment_key(CLUSTER, spec)
+    assert key == objects.environment_key(CLUSTER, same)
+    assert key != objects.environment_key(CLUSTER, other)
+    assert key != objects.environment_key(Cluster("jac-orc", "jac-cloud-orc:2"), spec)

@@ -1,0 +1,45 @@
+"""What creating a module would make on Kubernetes, and how that is written."""
+
+from __future__ import annotations
+
+import yaml
+
+from jac_orc.pod_manager import convert
+from jac_orc.pod_manager.backends.kube import objects
+from jac_orc.pod_manager.backends.kube.objects import Cluster, Document, Record, Runtime
+from jac_orc.pod_manager.model import ModuleSpec
+
+CLUSTER = Cluster("jac-orc", "jac-cloud-orc:1", store_claim="store")
+NUMPY = Record.first(ModuleSpec("numpy", requirements=("numpy",)))
+
+
+def kinds(documents: list[Document]) -> list[str]:
+    return [document["kind"] for document in documents]
+
+
+def owners(documents: list[Document]) -> set[str]:
+    return {owner["uid"] for each in documents for owner in each["metadata"].get("ownerReferences", ())}
+
+
+def test_what_is_built_and_what_is_not() -> None:
+    built = objects.plan(CLUSTER, NUMPY, Runtime("digest"), "")
+    assert kinds(built) == ["Deployment", "Service", "PodDisruptionBudget"]
+    unbuilt = objects.plan(CLUSTER, NUMPY, None, "")
+    assert kinds(unbuilt) == ["Deployment", "Service", "PodDisruptionBudget", "Job"]
+    annotations = unbuilt[0]["spec"]["template"]["metadata"]["annotations"]
+    assert annotations[objects.ENVIRONMENT] == objects.UNBUILT
+
+
+def test_only_what_is_there_owns() -> None:
+    for runtime in (Runtime("digest"), None):
+        assert owners(objects.plan(CLUSTER, NUMPY, runtime, "")) == set()
+        assert owners(objects.plan(CLUSTER, NUMPY, runtime, "uid")) == {"uid"}
+
+
+def test_as_yaml_it_is_the_same_without_references() -> None:
+    planned = objects.plan(CLUSTER, NUMPY, None, "uid")
+    text = convert.yaml_stream(planned)
+    assert list(yaml.safe_load_all(text)) == planned
+    assert "&id" not in text and text.startswith("apiVersion: apps/v1\nkind: Deployment\nmetadata:\n  name: numpy\n")
+    assert text == convert.yaml_stream(objects.plan(CLUSTER, NUMPY, None, "uid"))
+    assert convert.yaml_stream([]) == ""

@@ -1,0 +1,213 @@
+"""What the objects of a module tell people."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from google.protobuf import json_format
+
+from jac_orc.errors import error, to_status
+from jac_orc.pod_manager.backends.kube import objects, status
+from jac_orc.pod_manager.backends.kube.objects import Cluster, Document, Record, Runtime
+from jac_orc.pod_manager.model import Module, ModulePhase, ModuleSpec, PodPhase
+
+NOW = 1_790_000_000.0
+SINCE = "2026-09-21T13:20:00Z"  # 53 minutes before
+CLUSTER = Cluster("jac-orc", "jac-cloud-orc:1")
+RECORD = Record(ModuleSpec("math", replicas=2), 3, NOW, {"old": 2, ModuleSpec("math").revision(): 3})
+
+
+def deployment(**status_fields: Any) -> Document:
+    made = objects.deployment(CLUSTER, RECORD, Runtime())
+    made["metadata"] |= {"uid": "u", "generation": 7, "creationTimestamp": SINCE, "resourceVersion": "1"}
+    made["status"] = {
+        "observedGeneration": 7, "replicas": 2, "updatedReplicas": 2, "readyReplicas": 2, **status_fields,
+    }  # fmt: skip
+    return made
+
+
+def pod(name: str = "math-1", *, revision: str = "", container: Document | None = None, **conditions: str) -> Document:
+    container = {"name": objects.SERVER, "image": "jac-cloud-orc:1", "restartCount": 0, **(container or {})}
+    return {
+        "metadata": {
+            "name": name,
+            "labels": {objects.REVISION_LABEL: revision or RECORD.spec.revision()},
+            "creationTimestamp": SINCE,
+        },
+        "status": {
+            "phase": "Running",
+            "conditions": [{"type": kind, "status": value} for kind, value in conditions.items()],
+            "containerStatuses": [container],
+        },
+    }
+
+
+def ready(name: str) -> Document:
+    return pod(name, container={"state": {"running": {}}}, Ready="True")
+
+
+def slices(**conditions: Any) -> list[Document]:
+    """The endpoints of pods, by name, with their conditions."""
+    return [
+        {"endpoints": [{"addresses": [f"10.0.0.{number}"], "conditions": value, "targetRef": {"name": name}}]}
+        for number, (name, value) in enumerate(conditions.items(), 1)
+    ]
+
+
+def module(pods: list[Document], endpoints: list[Document] | None = None, **more: Any) -> Module:
+    build = more.pop("build", None)
+    return status.module_of(deployment(**more), RECORD, pods, endpoints or [], NOW, build, None)
+
+
+def test_a_module_whose_pods_are_ready() -> None:
+    found = module(
+        [ready("a"), ready("b")], slices(a={"ready": True, "serving": True}, b={"ready": True, "serving": True})
+    )
+    assert found.phase is ModulePhase.READY and found.settled
+    assert [(each.name, each.address, each.generation) for each in found.pods] == [
+        ("a", "10.0.0.1:50051", 3), ("b", "10.0.0.2:50051", 3),
+    ]  # fmt: skip
+
+
+def test_a_pod_that_ends_keeps_its_address_while_it_serves() -> None:
+    leaving = ready("a")
+    found = module([leaving], slices(a={"ready": False, "serving": True, "terminating": True}))
+    assert [(each.phase, each.address) for each in found.pods] == [(PodPhase.DRAINING, "10.0.0.1:50051")]
+    found = module([leaving], slices(a={"ready": False, "serving": False, "terminating": True}))
+    assert [(each.phase, each.address) for each in found.pods] == [(PodPhase.DRAINING, "")]
+
+
+def test_readiness_is_what_the_endpoints_say() -> None:
+    assert not module([ready("a"), ready("b")]).ready
+
+
+def test_an_old_pod_tells_its_generation() -> None:
+    old = pod("a", revision="old", container={"state": {"running": {}}})
+    assert [each.generation for each in module([old]).pods] == [2]
+
+
+def test_a_rollout_is_observed_only_once_it_has_ended() -> None:
+    assert module([], updatedReplicas=1).observed_generation == 2
+    assert module([], observedGeneration=6).observed_generation == 2
+    assert module([]).observed_generation == 3
+
+
+def test_scaling_by_others_is_seen() -> None:
+    made = deployment()
+    made["spec"]["replicas"] = 5
+    assert status.module_of(made, RECORD, [], [], NOW, None, None).spec.replicas == 5
+
+
+@pytest.mark.parametrize(
+    ("container", "reason", "text"),
+    [
+        (
+            {"state": {"waiting": {"reason": "ImagePullBackOff", "message": 'Back-off pulling image "x"'}}},
+            "IMAGE_UNAVAILABLE", "can't be pulled: Back-off",
+        ),
+        (
+            {"state": {"waiting": {"reason": "CreateContainerConfigError", "message": 'secret "keys" not found'}}},
+            "POD_FAILED", 'secret "keys" not found',
+        ),
+        (
+            {"state": {"running": {}}, "lastState": {"terminated": {"reason": "OOMKilled", "exitCode": 137}}},
+            "OUT_OF_MEMORY", "more memory than it may",
+        ),
+        (
+            {
+                "state": {"waiting": {"reason": "CrashLoopBackOff"}},
+                "restartCount": 3,
+                "lastState": {"terminated": {"exitCode": 1, "message": '{"text": "boom", "time": ""}\nplain'}},
+            },
+            "POD_FAILED", "exit code 1, 4 times; its last lines:\nboom\nplain",
+        ),
+    ],
+)  # fmt: skip
+def test_faults_of_pods(container: Document, reason: str, text: str) -> None:
+    found = module([pod(container=container)])
+    assert found.error is not None
+    assert found.phase is ModulePhase.FAILED
+    assert found.error.reason == reason
+    assert text in found.error.message
+
+
+def test_what_a_server_has_left_is_told_as_it_was() -> None:
+    failure = error("MODULE_IMPORT_FAILED", "importing math failed: no such thing", {"module": "math"})
+    message = json.dumps({"error": json_format.MessageToDict(to_status(failure))})
+    found = module([pod(container={"state": {"terminated": {"exitCode": 1, "message": message}}})])
+    assert found.error is not None
+    assert (found.error.reason, found.error.message) == (failure.reason, failure.message)
+
+
+@pytest.mark.parametrize("message", ["", "{}", '{"error": 5}', '{"error": {"code": "x"}}', "null", "[1]"])
+def test_a_termination_message_that_is_odd_is_no_fault_of_ours(message: str) -> None:
+    crashed = {"state": {"terminated": {"exitCode": 1, "message": message}}}
+    assert module([pod(container=crashed)]).error is None
+
+
+def test_one_crash_is_no_fault() -> None:
+    crashed = {"state": {"running": {}}, "lastState": {"terminated": {"exitCode": 137, "reason": "Error"}}}
+    assert module([pod(container=crashed)]).error is None
+
+
+def test_faults_of_older_pods_and_of_leaving_ones_dont_count() -> None:
+    crashing = {"state": {"waiting": {"reason": "CrashLoopBackOff"}}, "lastState": {"terminated": {"exitCode": 1}}}
+    leaving = pod("b", container=crashing)
+    leaving["metadata"]["deletionTimestamp"] = SINCE
+    assert module([pod("a", revision="old", container=crashing), leaving]).error is None
+
+
+def test_a_pod_without_a_node_waits_before_it_fails() -> None:
+    waiting = pod()
+    waiting["status"]["containerStatuses"] = []
+    condition = {
+        "type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": "Insufficient cpu",
+        "lastTransitionTime": SINCE,
+    }  # fmt: skip
+    waiting["status"]["conditions"] = [condition]
+    found = module([waiting])
+    assert found.error is not None
+    assert found.error.reason == "POD_UNSCHEDULABLE"
+    soon = status.module_of(deployment(), RECORD, [waiting], [], NOW - 53 * 60, None, None)
+    assert soon.error is None
+    assert soon.progress == "waiting for a node: Insufficient cpu"
+
+
+def test_pods_that_the_quota_refuses() -> None:
+    text = 'pods "math-1" is forbidden: exceeded quota: small'
+    condition = {"type": "ReplicaFailure", "status": "True", "reason": "FailedCreate", "message": text}
+    found = module([], conditions=[condition])
+    assert found.error is not None
+    assert found.error.reason == "QUOTA_EXCEEDED"
+
+
+def job(*conditions: str) -> Document:
+    return {
+        "metadata": {"name": "j"},
+        "status": {"conditions": [{"type": kind, "status": "True", "message": "why"} for kind in conditions]},
+    }
+
+
+def test_a_builder_that_fails_tells_what_it_has_left() -> None:
+    failure = error("ENVIRONMENT_FAILED", "the requirements can't be installed: no such thing")
+    message = json.dumps({"error": json_format.MessageToDict(to_status(failure))})
+    ended = pod(container={"name": objects.BUILDER, "state": {"terminated": {"exitCode": 1, "message": message}}})
+    ended["status"]["phase"] = "Failed"
+    found = status.build_of(job(), [ended], NOW)
+    assert found.error is not None
+    assert found.error.message == failure.message
+
+
+def test_a_builder_that_has_done_its_work_is_no_fault() -> None:
+    ended = pod(container={"name": objects.BUILDER, "state": {"terminated": {"exitCode": 0}}})
+    ended["status"]["phase"] = "Succeeded"
+    assert status.build_of(job("Complete"), [ended], NOW).error is None
+    assert status.is_complete(job("Complete")) and not status.is_complete(job())
+
+
+def test_a_job_that_has_failed_without_a_word() -> None:
+    found = status.build_of(job("Failed"), [], NOW)
+    assert found.error is not None
+    assert found.error.reason == "ENVIRONMENT_FAILED"

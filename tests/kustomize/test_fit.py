@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -9,7 +10,7 @@ import yaml
 
 from jac_orc.core import config
 from jac_orc.pod_manager.settings import Settings
-from tests.kustomize.rendering import OVERLAYS, Document, container, named, of_kind, render
+from tests.kustomize.rendering import OVERLAYS, Document, container, named, of_kind, render, render_upon
 
 
 def settings(documents: list[Document]) -> Settings:
@@ -102,6 +103,13 @@ def test_local_is_reached_on_the_node() -> None:
     assert [(port["port"], port["nodePort"]) for port in service["spec"]["ports"]] == [(80, 30080)]
     for overlay in set(OVERLAYS) - {"local"}:
         assert "type" not in named(render(overlay), "Service", "jac-orc-gateway")["spec"], overlay
+
+
+def test_the_autoscaler_alone_sets_the_number_of_gateways(tmp_path: Path) -> None:
+    documents = render_upon(tmp_path, "base", ["high-availability", "autoscaling"])
+    assert "replicas" not in named(documents, "Deployment", "jac-orc-gateway")["spec"]
+    (scaler,) = of_kind(documents, "HorizontalPodAutoscaler")
+    assert named(documents, "Deployment", scaler["spec"]["scaleTargetRef"]["name"])
 
 
 def test_production_has_two_of_each() -> None:

@@ -12,13 +12,20 @@ from tests.kustomize.rendering import OVERLAYS, of_kind, render_upon
 
 
 @pytest.mark.cluster
-@pytest.mark.parametrize("overlay", OVERLAYS)
-def test_the_api_server_takes_it(overlay: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("base", "components"),
+    [*((f"overlays/{overlay}", []) for overlay in OVERLAYS), ("base", ["high-availability", "autoscaling"])],
+)
+def test_the_api_server_takes_it(base: str, components: list[str], tmp_path: Path) -> None:
     served = kubectl("api-versions").split()
     with new_namespace("jac-orc-kustomize") as namespace:
-        documents = render_upon(tmp_path, f"overlays/{overlay}", namespace=namespace)
+        documents = render_upon(tmp_path, base, components, namespace)
+        # What the whole cluster has once, an installed system may have already.
         for volume in of_kind(documents, "PersistentVolume"):
-            volume["metadata"]["name"] = namespace  # an installed system has one of its own name
+            volume["metadata"]["name"] = namespace
+        for service in of_kind(documents, "Service"):
+            for port in service["spec"]["ports"]:
+                port.pop("nodePort", None)
         # For real, as pods are judged by the labels that the namespace has.
         kubectl("apply", "--server-side", "-f", "-", stdin=yaml.safe_dump_all(of_kind(documents, "Namespace")))
         known = [each for each in documents if each["apiVersion"] in served]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -48,10 +48,11 @@ class Load:
 
 
 class Installation:
-    """The running system; calls go through the gateway."""
+    """A running system in a namespace; calls go through the gateway at that address, with those headers."""
 
-    def __init__(self) -> None:
-        self.http = httpx.Client(base_url=URL, timeout=120, trust_env=False)
+    def __init__(self, namespace: str = NAMESPACE, url: str = URL, headers: Mapping[str, str] | None = None) -> None:
+        self.namespace = namespace
+        self.http = httpx.Client(base_url=url, headers=headers, timeout=120, trust_env=False)
 
     def create(self, name: str, **spec: Any) -> httpx.Response:
         """The answer to a creation."""
@@ -80,7 +81,7 @@ class Installation:
     def objects(self, name: str) -> list[str]:
         """What the namespace has of a module: `kind/name`."""
         kinds = "deployments,replicasets,pods,services,endpointslices,poddisruptionbudgets,jobs"
-        found = kubectl_json("-n", NAMESPACE, "get", kinds)["items"]
+        found = kubectl_json("-n", self.namespace, "get", kinds)["items"]
         return [
             f"{each['kind']}/{each['metadata']['name']}"
             for each in found
@@ -89,21 +90,35 @@ class Installation:
 
     def pods(self, component: str) -> list[str]:
         """The names of the system's own pods, `pod-manager` or `gateway`, or of a module's."""
-        found = kubectl_json("-n", NAMESPACE, "get", "pods", "-l", f"app.kubernetes.io/name={component}")
+        found = kubectl_json("-n", self.namespace, "get", "pods", "-l", f"app.kubernetes.io/name={component}")
         return [each["metadata"]["name"] for each in found["items"] if "deletionTimestamp" not in each["metadata"]]
 
-    def restart(self, deployment: str) -> None:
-        """Waits until a Deployment is as it shall be."""
-        kubectl("-n", NAMESPACE, "rollout", "status", f"deployment/{deployment}", "--timeout=120s")
+    def settle(self, deployment: str) -> None:
+        """Waits until one of the system's Deployments is as it shall be, its old pods gone, and the gateway answers."""
+        kubectl("-n", self.namespace, "rollout", "status", f"deployment/{deployment}", "--timeout=120s")
+        label = f"app.kubernetes.io/name={deployment}"
+        wait_until(
+            lambda: "deletionTimestamp" not in kubectl("-n", self.namespace, "get", "pods", "-l", label, "-o", "json")
+        )
+        wait_until(lambda: self.http.get("/v1/modules").status_code == 200)
 
     @contextmanager
     def load(self, name: str, method: str, *args: Any, rate: float = 200) -> Iterator[Load]:
         """Calls at that rate a second, over 32 connections, for as long as the block runs; then their outcome."""
+        body = {"method": method, "args": args}
+        with self.requests("POST", f"/v1/modules/{name}:call", body, rate=rate) as load:
+            yield load
+
+    @contextmanager
+    def requests(self, method: str, path: str, body: Any = None, *, rate: float) -> Iterator[Load]:
+        """As `load`, with any request that is to be answered by 200."""
         load, stop = Load(), False
 
         async def run() -> None:
             limits = httpx.Limits(max_connections=32)
-            async with httpx.AsyncClient(base_url=URL, timeout=60, trust_env=False, limits=limits) as client:
+            async with httpx.AsyncClient(
+                base_url=self.http.base_url, headers=self.http.headers, timeout=60, trust_env=False, limits=limits
+            ) as client:
                 begin, tasks = time.monotonic(), set[asyncio.Task[None]]()
                 while not stop:
                     await asyncio.sleep(max(0.0, begin + load.calls / rate - time.monotonic()))
@@ -115,7 +130,7 @@ class Installation:
 
         async def one(client: httpx.AsyncClient) -> None:
             try:
-                response = await client.post(f"/v1/modules/{name}:call", json={"method": method, "args": args})
+                response = await client.request(method, path, json=body)
                 if response.status_code != 200:
                     load.failures[f"{response.status_code} {response.text[:300]}"] += 1
             except httpx.HTTPError as failure:

@@ -211,3 +211,10 @@ def test_a_job_that_has_failed_without_a_word() -> None:
     found = status.build_of(job("Failed"), [], NOW)
     assert found.error is not None
     assert found.error.reason == "ENVIRONMENT_FAILED"
+
+
+def test_a_builder_tells_how_far_it_is() -> None:
+    running = pod(container={"name": objects.BUILDER, "state": {"running": {}}})
+    found = status.build_of(job(), [running], NOW, (ModulePhase.DOWNLOADING, "Downloading numpy (15.9MiB)"))
+    assert (found.phase, found.progress) == (ModulePhase.DOWNLOADING, "Downloading numpy (15.9MiB)")
+    assert status.build_of(None, [], NOW).progress.startswith("waiting")

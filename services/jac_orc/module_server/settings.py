@@ -60,7 +60,7 @@ class Settings:
     log_file: str | None = None
     """Where the log goes; None: standard output."""
     termination_log: Path | None = None
-    """A file for why the module can't be imported, as JSON, for whoever finds the server ended; None: nobody reads it."""
+    """A file for why the module can't be imported, as JSON, for whoever finds the server ended; None: nobody does."""
     notify_fd: int | None = None
     """A pipe to tell when the module can be called or can't be imported, as one JSON line; None: nobody asks."""
     lifeline_fd: int | None = None

@@ -86,7 +86,7 @@ class PodManager:
     async def stop(self) -> None:
         """Ends calls in flight within a grace, then the rest; pods go on."""
         await self._server.health.enter_graceful_shutdown()
-        await asyncio.gather(self._server.grpc.stop(2), self._xds.stop(0))
+        await asyncio.gather(self._server.grpc.stop(self._settings.stop_grace), self._xds.stop(0))
         await self._tasks.cancel()
         await self._activator.stop()
         await self._modules.stop()

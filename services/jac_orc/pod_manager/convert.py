@@ -53,6 +53,7 @@ def spec_from(message: pb.ModuleSpec) -> ModuleSpec:
         labels=dict(message.labels),
         resources=Resources(message.resources.cpu, message.resources.memory, message.resources.gpu),
         secrets=tuple(message.secrets),
+        image=message.image,
         **given,
     )
     check_spec(spec)
@@ -87,6 +88,7 @@ def spec_message(spec: ModuleSpec) -> pb.ModuleSpec:
         labels=dict(spec.labels),
         constraints=spec.constraints,
         secrets=spec.secrets,
+        image=spec.image,
     )
     if spec.resources != Resources():
         message.resources.CopyFrom(pb.Resources(**dataclasses.asdict(spec.resources)))

@@ -18,13 +18,28 @@ import uv
 from jac_orc.core import config
 from jac_orc.core.processes import die_with_parent
 from jac_orc.errors import error
+from jac_orc.pod_manager.model import ModulePhase
 
 Tell = Callable[[str], None]
 """Takes one line of the installer's output."""
 
+MAX_PROGRESS = 200
+"""How many characters of a line tell how far it is."""
+_STAGES = {
+    "Resolved": ModulePhase.BUILDING,
+    "Downloading": ModulePhase.DOWNLOADING,
+    "Building": ModulePhase.BUILDING,
+    "Prepared": ModulePhase.BUILDING,
+    "Installed": ModulePhase.BUILDING,
+}
 _FIRST_LINES, _LAST_LINES = 3, 12
 _MAX_LINE, _KEPT_LINES = 2000, 1000
 _LONG_WORD = re.compile(r"(\S{50})\S{100,}(\S{50})")  # a requirement or an address that says no more when it is whole
+
+
+def stage_of(line: str) -> ModulePhase | None:
+    """What the installer does from this line on; None for a line that is a detail."""
+    return _STAGES.get(line.partition(" ")[0])
 
 
 async def run_uv(*arguments: str, tell: Tell, timeout: float) -> str:

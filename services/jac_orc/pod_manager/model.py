@@ -27,6 +27,7 @@ MAX_WORKERS = 128
 MAX_CONCURRENCY = 1000
 MAX_QUEUE = 100_000
 MAX_GPUS = 1024
+MAX_IMAGE_CHARS = 500
 MAX_TIMEOUT = 86_400.0
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
 _ARCHIVES = (".whl", ".zip", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz")
@@ -38,6 +39,10 @@ _MEMORY = re.compile(r"\d{1,15}(\.\d{1,3})?(Ki|Mi|Gi|Ti|k|M|G|T)?\Z")
 _LABEL_NAME = re.compile(r"([a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?/)?[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?\Z")
 _LABEL_VALUE = re.compile(r"([A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?)?\Z")
 _OWN_LABELS = ("app.kubernetes.io/", "jac-orc.dev/")
+# Of the distribution project's reference grammar what people write: REGISTRY:PORT/PATH:TAG@DIGEST.
+_IMAGE = re.compile(
+    r"([a-zA-Z0-9.-]+(:\d+)?/)?[a-z0-9]+([._/-]+[a-z0-9]+)*(:[A-Za-z0-9_][A-Za-z0-9_.-]{0,127})?(@sha256:[0-9a-f]{64})?\Z"
+)
 _SECRET = re.compile(r"[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?\Z")
 
 
@@ -69,6 +74,7 @@ class ModuleSpec:
     import_timeout: float = 300.0
     resources: Resources = Resources()
     secrets: tuple[str, ...] = ()
+    image: str = ""
 
     def revision(self) -> str:
         """A hash of what a pod is made from: pods of one revision are alike."""
@@ -272,6 +278,13 @@ def violations(spec: ModuleSpec) -> list[tuple[str, str]]:
         found.append(("resources.memory", f"{spec.resources.memory[:50]!r} is no number of bytes like 512Mi or 2Gi"))
     if not 0 <= spec.resources.gpu <= MAX_GPUS:
         found.append(("resources.gpu", f"must be from 0 to {MAX_GPUS}, not {spec.resources.gpu}"))
+    if spec.image and (len(spec.image) > MAX_IMAGE_CHARS or not _IMAGE.match(spec.image)):
+        found.append(("image", f"{spec.image[:100]!r} is no name of an image like registry.example/shop:1.0"))
+    if spec.image:
+        installed = [
+            name for name in ("requirements", "constraints", "source", "python_version") if getattr(spec, name)
+        ]
+        found += [(name, "is what the image has in it already; give one or the other") for name in installed]
     found += [("secrets", f"{each[:100]!r} is no name of a secret") for each in spec.secrets if not _SECRET.match(each)]
     if spec.source is not None and is_standard_library(spec.module_name):
         package = spec.module_name.partition(".")[0]

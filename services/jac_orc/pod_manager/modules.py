@@ -61,7 +61,8 @@ class Modules:
         """The spec with the requirements that its module's name stands for; raises OrcError for what is refused."""
         name = spec.module_name
         self.check(name)
-        if not spec.requirements and spec.source is None and not is_standard_library(name):
+        is_installed = bool(spec.requirements or spec.image) or spec.source is not None or is_standard_library(name)
+        if not is_installed:
             if not self._policy.guess:
                 text = f"the policy lets no distribution be taken for {name}; create it with `requirements`"
                 raise error("DISTRIBUTION_UNKNOWN", text, {"module": name, "near": ""})

@@ -64,6 +64,8 @@ class Settings:
     store_claim: str = ""
     """The PersistentVolumeClaim that is mounted at /store here and there, with environments and sources; empty: only
     modules of the standard library can be deployed."""
+    stop_grace: float = 2.0
+    """Seconds that calls under way, creations among them, have to end when the pod manager stops."""
     run_id: str = "standalone"
     """Pods of the same run are taken over by the next pod manager, those of another run are ended."""
     log_level: str = "info"

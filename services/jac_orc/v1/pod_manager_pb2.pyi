@@ -79,7 +79,7 @@ class Module(_message.Message):
     def __init__(self, name: _Optional[str] = ..., spec: _Optional[_Union[ModuleSpec, _Mapping]] = ..., status: _Optional[_Union[ModuleStatus, _Mapping]] = ..., uid: _Optional[str] = ..., generation: _Optional[int] = ..., create_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., update_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
 
 class ModuleSpec(_message.Message):
-    __slots__ = ("module_name", "requirements", "source", "replicas", "resources", "env", "secrets", "workers", "max_concurrency", "queue", "timeout", "python_version", "autoscaling", "expose", "labels", "constraints", "import_timeout")
+    __slots__ = ("module_name", "requirements", "source", "replicas", "resources", "env", "secrets", "workers", "max_concurrency", "queue", "timeout", "python_version", "autoscaling", "expose", "labels", "constraints", "import_timeout", "image")
     class EnvEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -111,6 +111,7 @@ class ModuleSpec(_message.Message):
     LABELS_FIELD_NUMBER: _ClassVar[int]
     CONSTRAINTS_FIELD_NUMBER: _ClassVar[int]
     IMPORT_TIMEOUT_FIELD_NUMBER: _ClassVar[int]
+    IMAGE_FIELD_NUMBER: _ClassVar[int]
     module_name: str
     requirements: _containers.RepeatedScalarFieldContainer[str]
     source: ModuleSource
@@ -128,7 +129,8 @@ class ModuleSpec(_message.Message):
     labels: _containers.ScalarMap[str, str]
     constraints: _containers.RepeatedScalarFieldContainer[str]
     import_timeout: _duration_pb2.Duration
-    def __init__(self, module_name: _Optional[str] = ..., requirements: _Optional[_Iterable[str]] = ..., source: _Optional[_Union[ModuleSource, _Mapping]] = ..., replicas: _Optional[int] = ..., resources: _Optional[_Union[Resources, _Mapping]] = ..., env: _Optional[_Mapping[str, str]] = ..., secrets: _Optional[_Iterable[str]] = ..., workers: _Optional[int] = ..., max_concurrency: _Optional[int] = ..., queue: _Optional[int] = ..., timeout: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., python_version: _Optional[str] = ..., autoscaling: _Optional[_Union[Autoscaling, _Mapping]] = ..., expose: _Optional[_Iterable[str]] = ..., labels: _Optional[_Mapping[str, str]] = ..., constraints: _Optional[_Iterable[str]] = ..., import_timeout: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ...) -> None: ...
+    image: str
+    def __init__(self, module_name: _Optional[str] = ..., requirements: _Optional[_Iterable[str]] = ..., source: _Optional[_Union[ModuleSource, _Mapping]] = ..., replicas: _Optional[int] = ..., resources: _Optional[_Union[Resources, _Mapping]] = ..., env: _Optional[_Mapping[str, str]] = ..., secrets: _Optional[_Iterable[str]] = ..., workers: _Optional[int] = ..., max_concurrency: _Optional[int] = ..., queue: _Optional[int] = ..., timeout: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., python_version: _Optional[str] = ..., autoscaling: _Optional[_Union[Autoscaling, _Mapping]] = ..., expose: _Optional[_Iterable[str]] = ..., labels: _Optional[_Mapping[str, str]] = ..., constraints: _Optional[_Iterable[str]] = ..., import_timeout: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., image: _Optional[str] = ...) -> None: ...
 
 class ModuleSource(_message.Message):
     __slots__ = ("files", "zip", "wheel", "sdist", "uploaded")

@@ -19,6 +19,7 @@ from jac_orc.pod_manager.backends.local_logs import append
 from jac_orc.pod_manager.backends.local_pod import Host, LocalPod, PodRecord, Runtime, adoptable, forget
 from jac_orc.pod_manager.backends.watchers import Watchers
 from jac_orc.pod_manager.environments import Environment, Environments
+from jac_orc.pod_manager.installer import MAX_PROGRESS, stage_of
 from jac_orc.pod_manager.model import Lock, Module, ModulePhase, ModuleSpec, PodPhase
 from jac_orc.pod_manager.sources import SourceKind, Sources
 
@@ -26,14 +27,6 @@ logger = logging.getLogger(__name__)
 
 _FIRST_PAUSE = 5.0
 _LONGEST_PAUSE = 300.0
-_MAX_PROGRESS = 200
-_STAGES = {  # by the first word of what the installer tells
-    "Resolved": ModulePhase.BUILDING,
-    "Downloading": ModulePhase.DOWNLOADING,
-    "Building": ModulePhase.BUILDING,
-    "Prepared": ModulePhase.BUILDING,
-    "Installed": ModulePhase.BUILDING,
-}
 
 
 class Deployment:
@@ -150,10 +143,10 @@ class Deployment:
         """Shows and logs what the installer tells."""
         text = line.strip()
         append(installer_log(self._host, self.module.name), "installer", text)
-        stage = _STAGES.get(text.partition(" ")[0])
+        stage = stage_of(text)
         if stage is not None:  # else it is a detail
             self._stage = stage
-            self._set(progress=text[:_MAX_PROGRESS])
+            self._set(progress=text[:MAX_PROGRESS])
 
     def _let_go(self) -> None:
         if self._held is not None:

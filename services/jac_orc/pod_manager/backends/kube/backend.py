@@ -25,6 +25,7 @@ from jac_orc.pod_manager.backends.kube.informer import Informer
 from jac_orc.pod_manager.backends.kube.logs import read_logs
 from jac_orc.pod_manager.backends.kube.maker import Maker, name_taken
 from jac_orc.pod_manager.backends.kube.objects import Cluster, Record
+from jac_orc.pod_manager.backends.kube.progress import Progress
 from jac_orc.pod_manager.backends.kube.store import Store
 from jac_orc.pod_manager.backends.watchers import Watchers
 from jac_orc.pod_manager.model import Lock, LogLine, Module, ModulePhase, ModuleSpec
@@ -53,6 +54,7 @@ class KubernetesBackend:
         self._slices = self._informer("EndpointSlice", lambda each: _labels(each).get("kubernetes.io/service-name", ""))
         self._jobs = self._informer("Job", _name)
         self._maker = Maker(client, cluster, store, self._jobs)
+        self._progress = Progress(client, cluster, self._touch)
         self._modules: dict[str, Module] = {}  # by the names of their objects
         self._changed: set[str] = set()
         self._recheck: set[str] = set()
@@ -91,7 +93,7 @@ class KubernetesBackend:
 
     async def stop(self) -> None:
         """Lets go of the cluster, where everything goes on."""
-        await self._tasks.cancel()
+        await asyncio.gather(self._tasks.cancel(), self._progress.stop())
         if self._store is not None:
             await self._store.stop()
         await self._client.close()
@@ -311,7 +313,8 @@ class KubernetesBackend:
         builder = objects.builder_name(self._cluster, record.spec)
         if name not in self._maker.waiting_for(builder):
             return None
-        return status.build_of(self._jobs.objects.get(builder), self._pods.of(builder), now)
+        pods = self._pods.of(builder)
+        return status.build_of(self._jobs.objects.get(builder), pods, now, self._progress.of(builder, pods))
 
     def _lock(self, name: str, deployment: Document) -> Lock | None:
         """What the environment of the module's pods consists of, once that is read."""

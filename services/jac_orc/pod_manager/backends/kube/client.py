@@ -19,6 +19,7 @@ from jac_orc.core.config import ConfigurationError
 from jac_orc.errors import OrcError, error
 
 FIELD_MANAGER = "jac-orc"
+LACKS_RIGHT = "the pod manager lacks a right, or an admission rule refuses it; `jac-orc doctor` finds missing rights"
 Document = dict[str, Any]
 
 _TIMEOUT = 10.0
@@ -60,7 +61,7 @@ class KubeClient:
             if context is not None:
                 return cls(configuration), ""
             _, active = config.list_kube_config_contexts(kubeconfig)
-        except (config.ConfigException, OSError) as failure:
+        except Exception as failure:  # of a file that is no kubeconfig the library makes any error
             raise ConfigurationError(f"no cluster is known: {failure}; set KUBECONFIG") from failure
         return cls(configuration), active["context"].get("namespace", "default")
 
@@ -177,8 +178,7 @@ def _failure(status: int, text: str, path: str) -> Exception:
     if status == 403 and _QUOTA in text:
         return error("QUOTA_EXCEEDED", f"the cluster's quota doesn't allow it: {text}")
     if status in (401, 403):
-        hint = "the pod manager lacks a right, or an admission rule refuses it; `jac-orc doctor` finds missing rights"
-        return error("CLUSTER_REFUSED", f"the cluster refuses it: {text} ({hint})", {"path": path})
+        return error("CLUSTER_REFUSED", f"the cluster refuses it: {text} ({LACKS_RIGHT})", {"path": path})
     if status == 429 or status >= 500:
         return error("CLUSTER_UNAVAILABLE", f"the cluster's API server can't answer now ({status}): {text}")
     return error("CLUSTER_REFUSED", f"the cluster refuses it: {text}", {"path": path})

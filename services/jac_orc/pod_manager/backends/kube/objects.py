@@ -373,7 +373,7 @@ def _pod_spec(cluster: Cluster, spec: ModuleSpec, runtime: Runtime) -> Document:
         mounts.append({"name": "store", "mountPath": STORE, "readOnly": True})
     container = {
         "name": SERVER,
-        "image": cluster.image,
+        "image": spec.image or cluster.image,
         "imagePullPolicy": cluster.pull_policy,
         "command": ["python", "-m", "jac_orc.module_server"],
         "env": _environment(cluster, spec, runtime),
@@ -417,8 +417,7 @@ def _environment(cluster: Cluster, spec: ModuleSpec, runtime: Runtime) -> list[D
         **{MODULE_ENV_PREFIX + name: value for name, value in spec.env.items()},
         "MODULE_NAME": spec.module_name,
         "PORT": str(GRPC_PORT),
-        "GUEST_PYTHON": python,
-        "SOURCE_FOLDERS": os.pathsep.join(runtime.folders),
+        **({} if spec.image else {"GUEST_PYTHON": python, "SOURCE_FOLDERS": os.pathsep.join(runtime.folders)}),
         "IMPORT_TIMEOUT": str(spec.import_timeout),
         "WORKERS": str(spec.workers),
         "MAX_CONCURRENCY": str(spec.max_concurrency),

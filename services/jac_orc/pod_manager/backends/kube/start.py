@@ -27,7 +27,8 @@ async def kubernetes_backend(
     try:
         if not image:
             pod = await client.get(f"/api/v1/namespaces/{namespace}/pods/{settings.pod_name or 'POD_MANAGER_POD_NAME'}")
-            container = pod["spec"]["containers"][0]
+            containers = {each["name"]: each for each in pod["spec"]["containers"]}  # a mesh may have added its own
+            container = containers.get("pod-manager") or pod["spec"]["containers"][0]
             image, pull_policy = container["image"], container["imagePullPolicy"]
             pull_secrets = tuple(each["name"] for each in pod["spec"].get("imagePullSecrets", ()))
         if settings.service:

@@ -203,8 +203,10 @@ def deployment_fault(deployment: Document) -> OrcError | None:
     return error("CLUSTER_REFUSED", f"the cluster refuses the pods: {message}")
 
 
-def build_of(job: Document | None, pods: Sequence[Document], now: float) -> Build:
-    """What the builder's Job does."""
+def build_of(
+    job: Document | None, pods: Sequence[Document], now: float, told: tuple[ModulePhase, str] | None = None
+) -> Build:
+    """What the builder's Job does; `told` is what it tells itself."""
     if job is None:
         return Build(progress="waiting for the build of its environment to start")
     for pod in sorted(pods, key=lambda pod: str(pod["metadata"]["creationTimestamp"]), reverse=True):
@@ -214,8 +216,8 @@ def build_of(job: Document | None, pods: Sequence[Document], now: float) -> Buil
     if failed.get("status") == "True":
         text = f"the build of its environment has failed: {failed.get('message', '')}"
         return Build(error=error("ENVIRONMENT_FAILED", text))
-    if any("running" in _container(pod).get("state", {}) for pod in pods):
-        return Build(progress="choosing the versions of its packages")
+    if told is not None:
+        return Build(*told)
     return Build(progress=_waiting(pods) or "waiting for the builder's pod to start")
 
 

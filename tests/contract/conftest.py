@@ -10,7 +10,7 @@ import pytest
 from jac_orc.pod_manager.backends.base import Backend
 from jac_orc.pod_manager.backends.kube.backend import KubernetesBackend
 from jac_orc.pod_manager.backends.kube.client import KubeClient
-from jac_orc.pod_manager.backends.kube.objects import Cluster
+from jac_orc.pod_manager.backends.kube.pods import Cluster
 from tests.cluster.kubectl import image, new_namespace
 from tests.contract.subjects import Fake, Kubernetes, Local, Subject
 

@@ -8,7 +8,8 @@ import pytest
 import yaml
 
 from jac_orc.pod_manager.backends.kube import objects
-from jac_orc.pod_manager.backends.kube.objects import Cluster, Document, Record, Runtime
+from jac_orc.pod_manager.backends.kube.objects import Record
+from jac_orc.pod_manager.backends.kube.pods import Cluster, Document, Runtime
 from jac_orc.pod_manager.model import ModuleSpec
 from jac_orc.pod_manager.sources import SourceRef
 

@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from jac_orc.pod_manager.backends.kube import objects
-from jac_orc.pod_manager.backends.kube.objects import Cluster, Record, Runtime
+from jac_orc.pod_manager.backends.kube.objects import Record
+from jac_orc.pod_manager.backends.kube.pods import Cluster, Runtime
 from jac_orc.pod_manager.model import ModuleSpec
 from jac_orc.pod_manager.sources import SourceRef
 

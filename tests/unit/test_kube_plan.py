@@ -6,7 +6,8 @@ import yaml
 
 from jac_orc.pod_manager import convert
 from jac_orc.pod_manager.backends.kube import objects
-from jac_orc.pod_manager.backends.kube.objects import Cluster, Document, Record, Runtime
+from jac_orc.pod_manager.backends.kube.objects import Record
+from jac_orc.pod_manager.backends.kube.pods import Cluster, Document, Runtime
 from jac_orc.pod_manager.model import ModuleSpec
 
 CLUSTER = Cluster("jac-orc", "jac-cloud-orc:1", store_claim="store")

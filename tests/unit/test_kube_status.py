@@ -10,7 +10,8 @@ from google.protobuf import json_format
 
 from jac_orc.errors import error, to_status
 from jac_orc.pod_manager.backends.kube import objects, status
-from jac_orc.pod_manager.backends.kube.objects import Cluster, Document, Record, Runtime
+from jac_orc.pod_manager.backends.kube.objects import Record
+from jac_orc.pod_manager.backends.kube.pods import SERVER, Cluster, Document, Runtime
 from jac_orc.pod_manager.model import Module, ModulePhase, ModuleSpec, PodPhase
 
 NOW = 1_790_000_000.0
@@ -29,7 +30,7 @@ def deployment(**status_fields: Any) -> Document:
 
 
 def pod(name: str = "math-1", *, revision: str = "", container: Document | None = None, **conditions: str) -> Document:
-    container = {"name": objects.SERVER, "image": "jac-cloud-orc:1", "restartCount": 0, **(container or {})}
+    container = {"name": SERVER, "image": "jac-cloud-orc:1", "restartCount": 0, **(container or {})}
     return {
         "metadata": {
             "name": name,

@@ -24,7 +24,8 @@ from jac_orc.pod_manager.backends.kube.housekeeping import keep_house
 from jac_orc.pod_manager.backends.kube.informer import Informer
 from jac_orc.pod_manager.backends.kube.logs import read_logs
 from jac_orc.pod_manager.backends.kube.maker import Maker, name_taken
-from jac_orc.pod_manager.backends.kube.objects import Cluster, Record
+from jac_orc.pod_manager.backends.kube.objects import Record
+from jac_orc.pod_manager.backends.kube.pods import Cluster
 from jac_orc.pod_manager.backends.kube.progress import Progress
 from jac_orc.pod_manager.backends.kube.store import Store
 from jac_orc.pod_manager.backends.watchers import Watchers

@@ -8,7 +8,8 @@ from jac_orc.errors import OrcError, error
 from jac_orc.pod_manager.backends.kube import objects, status
 from jac_orc.pod_manager.backends.kube.client import ConflictError, Document, KubeClient
 from jac_orc.pod_manager.backends.kube.informer import Informer
-from jac_orc.pod_manager.backends.kube.objects import Cluster, Record, Runtime
+from jac_orc.pod_manager.backends.kube.objects import Record
+from jac_orc.pod_manager.backends.kube.pods import Cluster, Runtime
 from jac_orc.pod_manager.backends.kube.store import Store
 from jac_orc.pod_manager.model import ModuleSpec
 

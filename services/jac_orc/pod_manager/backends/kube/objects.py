@@ -9,18 +9,25 @@ import dataclasses
 import hashlib
 import json
 import math
-import os
 import re
 import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from jac_orc.core.config import MODULE_ENV_PREFIX
-from jac_orc.core.server import LIVENESS
-from jac_orc.pod_manager.model import ModuleSpec, Resources, spec_from_document
-
-Document = dict[str, Any]
+from jac_orc.pod_manager.backends.kube.pods import (
+    CONTAINER_SECURITY,
+    GRPC_PORT,
+    SERVER,
+    STORE,
+    TERMINATION_LOG,
+    Cluster,
+    Document,
+    Runtime,
+    pod_base,
+    pod_spec,
+)
+from jac_orc.pod_manager.model import ModuleSpec, spec_from_document
 
 MANAGED_BY = "jac-orc-pod-manager"
 SELECTOR = f"app.kubernetes.io/managed-by={MANAGED_BY}"
@@ -28,67 +35,21 @@ NAME_LABEL = "app.kubernetes.io/name"
 REVISION_LABEL = "jac-orc.dev/revision"
 RECORD = "jac-orc.dev/record"
 """Annotation of a Deployment: the `Record` as JSON."""
+BUILDER = "builder"
+"""The name of the container of a builder."""
 APPLIED = "jac-orc.dev/applied-generation"
 """Annotation of a Deployment: the record's generation that the objects were last made for."""
 ENVIRONMENT = "jac-orc.dev/environment"
 """Annotation of a pod: the digest of the environment that it runs in; empty where it needs none."""
 
-GRPC_PORT = 50051
-SERVER = "module-server"
-BUILDER = "builder"
-STORE = "/store"
 UNBUILT = "not-built-yet"
 """In plans, in place of an environment's digest."""
-BLANK_PYTHON = "/opt/blank/bin/python"
-"""Where the image has an empty environment, for modules that need no package."""
 
-_GROUPS = {
-    "Deployment": "apps/v1", "Service": "v1", "Pod": "v1", "PodDisruptionBudget": "policy/v1", "Job": "batch/v1",
-    "EndpointSlice": "discovery.k8s.io/v1",
-}  # fmt: skip
 _MAX_SLUG = 35
 _KEPT_REVISIONS = 4
 _QUESTION = ("requirements", "constraints", "python_version", "source")
-_LAME_DUCK, _DRAIN_GRACE, _MARGIN = 3, 10, 5
-_IMPORT_MARGIN = 60
+_BUILD_GRACE, _BUILD_MARGIN = 5, 60
 _KEPT_BUILDS = 600
-
-
-@dataclass(frozen=True)
-class Cluster:
-    """What all modules of one pod manager have in common."""
-
-    namespace: str
-    image: str
-    """What module servers and builders run: the pod manager's own image."""
-    pull_policy: str = "IfNotPresent"
-    pull_secrets: tuple[str, ...] = ()
-    service_account: str = "jac-orc-module"
-    """The account of module pods, which has no right and gets no token."""
-    store_claim: str = ""
-    """The PersistentVolumeClaim with environments and sources; empty: modules that need any are refused."""
-    pod_manager_url: str = ""
-    refused: frozenset[str] = field(default_factory=frozenset)
-    """The module names that the policy refuses."""
-    allowed_requirements: tuple[str, ...] | None = None
-    """The distributions that the policy allows; None: any."""
-    install_timeout: float = 1800.0
-
-    def path(self, kind: str, name: str = "") -> str:
-        """Where the API server has the objects of a kind, or one of them."""
-        group = _GROUPS[kind]
-        path = f"/apis/{group}" if "/" in group else f"/api/{group}"
-        return f"{path}/namespaces/{self.namespace}/{kind.lower()}s" + (f"/{name}" if name else "")
-
-
-@dataclass(frozen=True)
-class Runtime:
-    """What a module's pods run in, in the store."""
-
-    environment: str = ""
-    """The digest of its environment; empty: the image's own, which has no package."""
-    folders: tuple[str, ...] = ()
-    """Where the user's code is."""
 
 
 @dataclass(frozen=True)
@@ -195,7 +156,7 @@ def deployment(cluster: Cluster, record: Record, runtime: Runtime) -> Document:
                         "kubectl.kubernetes.io/default-container": SERVER,
                     },
                 },
-                "spec": _pod_spec(cluster, spec, runtime),
+                "spec": pod_spec(cluster, spec, runtime),
             },
         },
     }
@@ -279,7 +240,7 @@ def builder(cluster: Cluster, spec: ModuleSpec, owners: Iterable[tuple[str, str]
             {"name": "QUESTION_FILE", "value": "/etc/jac-orc/question.json"},
             {"name": "STORE", "value": STORE},
             {"name": "INSTALL_TIMEOUT", "value": str(cluster.install_timeout)},
-            {"name": "TERMINATION_LOG", "value": _TERMINATION_LOG},
+            {"name": "TERMINATION_LOG", "value": TERMINATION_LOG},
             {"name": "UV_CACHE_DIR", "value": f"{STORE}/cache"},
             {"name": "HOME", "value": "/tmp"},  # noqa: S108 - in the container, of its own
         ],
@@ -291,7 +252,7 @@ def builder(cluster: Cluster, spec: ModuleSpec, owners: Iterable[tuple[str, str]
             "requests": {"cpu": "100m", "memory": "256Mi"},
             "limits": {"memory": "2Gi"},
         },
-        "securityContext": _CONTAINER_SECURITY,
+        "securityContext": CONTAINER_SECURITY,
         "terminationMessagePolicy": "FallbackToLogsOnError",
         "volumeMounts": [
             {"name": "tmp", "mountPath": "/tmp"},  # noqa: S108
@@ -310,13 +271,13 @@ def builder(cluster: Cluster, spec: ModuleSpec, owners: Iterable[tuple[str, str]
             "backoffLimit": 2,
             # Whoever still waits for it then, as it has failed, has it tried anew.
             "ttlSecondsAfterFinished": _KEPT_BUILDS,
-            "activeDeadlineSeconds": math.ceil(2 * cluster.install_timeout + _IMPORT_MARGIN),
+            "activeDeadlineSeconds": math.ceil(2 * cluster.install_timeout + _BUILD_MARGIN),
             "template": {
                 "metadata": {"labels": labels, "annotations": {RECORD: json.dumps(question, sort_keys=True)}},
                 "spec": {
-                    **_pod_base(cluster),
+                    **pod_base(cluster),
                     "restartPolicy": "Never",
-                    "terminationGracePeriodSeconds": _MARGIN,
+                    "terminationGracePeriodSeconds": _BUILD_GRACE,
                     "containers": [container],
                     "volumes": [
                         {"name": "tmp", "emptyDir": {}},
@@ -331,108 +292,7 @@ def builder(cluster: Cluster, spec: ModuleSpec, owners: Iterable[tuple[str, str]
 
 _MANAGED = {"app.kubernetes.io/managed-by": MANAGED_BY}
 _PART_OF = {"app.kubernetes.io/part-of": "jac-orc"}
-_TERMINATION_LOG = "/dev/termination-log"
-_CONTAINER_SECURITY = {
-    "allowPrivilegeEscalation": False,
-    "readOnlyRootFilesystem": True,
-    "capabilities": {"drop": ["ALL"]},
-}
-_REQUESTS = {"cpu": "20m", "memory": "96Mi"}
 
 
 def _labels(name: str) -> dict[str, str]:
     return {NAME_LABEL: name, "app.kubernetes.io/component": "module", **_MANAGED, **_PART_OF}
-
-
-def _pod_base(cluster: Cluster) -> Document:
-    """What the pods of modules and of builders have in common: no right, no token, no root."""
-    base: Document = {
-        "serviceAccountName": cluster.service_account,
-        "automountServiceAccountToken": False,
-        "enableServiceLinks": False,
-        "securityContext": {
-            "runAsNonRoot": True,
-            "runAsUser": 65532,
-            "runAsGroup": 65532,
-            "fsGroup": 65532,
-            "fsGroupChangePolicy": "OnRootMismatch",
-            "seccompProfile": {"type": "RuntimeDefault"},
-        },
-    }
-    if cluster.pull_secrets:
-        base["imagePullSecrets"] = [{"name": name} for name in cluster.pull_secrets]
-    return base
-
-
-def _pod_spec(cluster: Cluster, spec: ModuleSpec, runtime: Runtime) -> Document:
-    volumes: list[Document] = [{"name": "tmp", "emptyDir": {}}]
-    mounts: list[Document] = [{"name": "tmp", "mountPath": "/tmp"}]  # noqa: S108
-    if runtime != Runtime():
-        claimed = {"claimName": cluster.store_claim, "readOnly": True}
-        volumes.append({"name": "store", "persistentVolumeClaim": claimed})
-        mounts.append({"name": "store", "mountPath": STORE, "readOnly": True})
-    container = {
-        "name": SERVER,
-        "image": spec.image or cluster.image,
-        "imagePullPolicy": cluster.pull_policy,
-        "command": ["python", "-m", "jac_orc.module_server"],
-        "env": _environment(cluster, spec, runtime),
-        "envFrom": [{"prefix": MODULE_ENV_PREFIX, "secretRef": {"name": name}} for name in spec.secrets],
-        "ports": [{"name": "grpc", "containerPort": GRPC_PORT, "protocol": "TCP"}],
-        # Each second, as it takes that long to learn that a pod can be called; the import has its own time.
-        "startupProbe": {
-            "grpc": {"port": GRPC_PORT}, "periodSeconds": 1, "timeoutSeconds": 5,
-            "failureThreshold": math.ceil(spec.import_timeout) + _IMPORT_MARGIN,
-        },
-        "readinessProbe": {
-            "grpc": {"port": GRPC_PORT}, "periodSeconds": 2, "timeoutSeconds": 5, "failureThreshold": 2,
-        },
-        "livenessProbe": {
-            "grpc": {"port": GRPC_PORT, "service": LIVENESS},
-            "periodSeconds": 10, "timeoutSeconds": 10, "failureThreshold": 6,
-        },
-        "resources": _resources(spec.resources),
-        "securityContext": _CONTAINER_SECURITY,
-        "terminationMessagePolicy": "FallbackToLogsOnError",
-        "volumeMounts": mounts,
-    }  # fmt: skip
-    return {
-        **_pod_base(cluster),
-        "terminationGracePeriodSeconds": _LAME_DUCK + _DRAIN_GRACE + _MARGIN,
-        "containers": [container],
-        "volumes": volumes,
-    }
-
-
-def _resources(wanted: Resources) -> Document:
-    """What is named is both requested and the limit; else little is requested, and the namespace may set limits."""
-    limits = {"cpu": wanted.cpu, "memory": wanted.memory, "nvidia.com/gpu": str(wanted.gpu or "")}
-    limits = {name: value for name, value in limits.items() if value}
-    return {"requests": {**_REQUESTS, **limits}, **({"limits": limits} if limits else {})}
-
-
-def _environment(cluster: Cluster, spec: ModuleSpec, runtime: Runtime) -> list[Document]:
-    python = f"{STORE}/environments/{runtime.environment}/bin/python" if runtime.environment else BLANK_PYTHON
-    values = {
-        **{MODULE_ENV_PREFIX + name: value for name, value in spec.env.items()},
-        "MODULE_NAME": spec.module_name,
-        "PORT": str(GRPC_PORT),
-        **({} if spec.image else {"GUEST_PYTHON": python, "SOURCE_FOLDERS": os.pathsep.join(runtime.folders)}),
-        "IMPORT_TIMEOUT": str(spec.import_timeout),
-        "WORKERS": str(spec.workers),
-        "MAX_CONCURRENCY": str(spec.max_concurrency),
-        "QUEUE": str(spec.queue),
-        "TIMEOUT": str(spec.timeout),
-        "POD_MANAGER_URL": cluster.pod_manager_url,
-        "REFUSED": ",".join(sorted(cluster.refused)),
-        "LAME_DUCK": str(_LAME_DUCK),
-        "DRAIN_GRACE": str(_DRAIN_GRACE),
-        "TERMINATION_LOG": _TERMINATION_LOG,
-        "HOME": "/tmp",  # noqa: S108
-    }
-    # The kubelet replaces $(NAME) in values, and $$ by $.
-    variables: list[Document] = [
-        {"name": name, "value": value.replace("$", "$$")} for name, value in sorted(values.items())
-    ]
-    variables.append({"name": "POD_ADDRESS", "valueFrom": {"fieldRef": {"fieldPath": "status.podIP"}}})
-    return variables

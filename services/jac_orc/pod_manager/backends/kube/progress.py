@@ -9,7 +9,7 @@ from typing import cast
 from jac_orc.core import logs
 from jac_orc.core.tasks import Tasks
 from jac_orc.pod_manager.backends.kube.client import Document, KubeClient, NotFoundInClusterError
-from jac_orc.pod_manager.backends.kube.objects import Cluster
+from jac_orc.pod_manager.backends.kube.pods import Cluster
 from jac_orc.pod_manager.installer import MAX_PROGRESS, stage_of
 from jac_orc.pod_manager.model import ModulePhase
 

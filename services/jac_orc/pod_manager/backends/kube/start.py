@@ -5,7 +5,7 @@ from __future__ import annotations
 from jac_orc.core.config import ConfigurationError
 from jac_orc.pod_manager.backends.kube.backend import KubernetesBackend
 from jac_orc.pod_manager.backends.kube.client import KubeClient, NotFoundInClusterError
-from jac_orc.pod_manager.backends.kube.objects import Cluster
+from jac_orc.pod_manager.backends.kube.pods import Cluster
 from jac_orc.pod_manager.backends.kube.store import Store
 from jac_orc.pod_manager.environments import Environments
 from jac_orc.pod_manager.policy import Policy

@@ -14,7 +14,8 @@ from google.rpc import status_pb2
 from jac_orc.core import logs
 from jac_orc.errors import OrcError, error, from_status
 from jac_orc.pod_manager.backends.kube import objects
-from jac_orc.pod_manager.backends.kube.objects import Document, Record
+from jac_orc.pod_manager.backends.kube.objects import Record
+from jac_orc.pod_manager.backends.kube.pods import GRPC_PORT, SERVER, Document
 from jac_orc.pod_manager.model import Lock, Module, ModulePhase, Pod, PodPhase
 
 UNSCHEDULABLE_AFTER = 30.0
@@ -117,7 +118,7 @@ def _pod(pod: Document, endpoint: Mapping[str, Any], record: Record) -> Pod:
     # While it can't be called, nobody shall: a pod that ends keeps its address as long as it serves.
     serves = conditions.get("ready") or conditions.get("serving")
     host = (endpoint.get("addresses") or [status.get("podIP", "")])[0] if serves else ""
-    address = f"[{host}]:{objects.GRPC_PORT}" if ":" in host else f"{host}:{objects.GRPC_PORT}" if host else ""
+    address = f"[{host}]:{GRPC_PORT}" if ":" in host else f"{host}:{GRPC_PORT}" if host else ""
     generation = record.revisions.get(metadata["labels"].get(objects.REVISION_LABEL, ""), 0)
     return Pod(metadata["name"], phase, address, container.get("restartCount", 0), generation)
 
@@ -125,7 +126,7 @@ def _pod(pod: Document, endpoint: Mapping[str, Any], record: Record) -> Pod:
 def _container(pod: Document) -> Document:
     """The status of the module server's container."""
     statuses = pod["status"].get("containerStatuses") or ()
-    return next((each for each in statuses if each["name"] in (objects.SERVER, objects.BUILDER)), {})
+    return next((each for each in statuses if each["name"] in (SERVER, objects.BUILDER)), {})
 
 
 def _is_ready(pod: Document) -> bool:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Collection
 from pathlib import Path
 
 from jac_orc.core.tasks import Tasks
-from jac_orc.pod_manager.backends.kube.objects import Runtime
+from jac_orc.pod_manager.backends.kube.pods import Runtime
 from jac_orc.pod_manager.environments import Environments
 from jac_orc.pod_manager.model import Lock, ModuleSpec
 from jac_orc.pod_manager.sources import SourceKind, Sources

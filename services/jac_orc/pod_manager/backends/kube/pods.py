@@ -1,0 +1,167 @@
+"""The pods of modules, and what is common to all pods that are made here: as pure functions."""
+
+from __future__ import annotations
+
+import math
+import os
+from dataclasses import dataclass, field
+from typing import Any
+
+from jac_orc.core.config import MODULE_ENV_PREFIX
+from jac_orc.core.server import LIVENESS
+from jac_orc.pod_manager.model import ModuleSpec, Resources
+
+Document = dict[str, Any]
+
+GRPC_PORT = 50051
+SERVER = "module-server"
+"""The name of the container of a module's server."""
+STORE = "/store"
+"""Where the shared volume is mounted, in every pod."""
+BLANK_PYTHON = "/opt/blank/bin/python"
+"""Where the image has an empty environment, for modules that need no package."""
+TERMINATION_LOG = "/dev/termination-log"
+CONTAINER_SECURITY = {
+    "allowPrivilegeEscalation": False,
+    "readOnlyRootFilesystem": True,
+    "capabilities": {"drop": ["ALL"]},
+}
+_REQUESTS = {"cpu": "20m", "memory": "96Mi"}
+_GROUPS = {
+    "Deployment": "apps/v1", "Service": "v1", "Pod": "v1", "PodDisruptionBudget": "policy/v1", "Job": "batch/v1",
+    "EndpointSlice": "discovery.k8s.io/v1",
+}  # fmt: skip
+_LAME_DUCK, _DRAIN_GRACE, _MARGIN = 3, 10, 5
+_IMPORT_MARGIN = 60
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """What all modules of one pod manager have in common."""
+
+    namespace: str
+    image: str
+    """What module servers and builders run: the pod manager's own image."""
+    pull_policy: str = "IfNotPresent"
+    pull_secrets: tuple[str, ...] = ()
+    service_account: str = "jac-orc-module"
+    """The account of module pods, which has no right and gets no token."""
+    store_claim: str = ""
+    """The PersistentVolumeClaim with environments and sources; empty: modules that need any are refused."""
+    pod_manager_url: str = ""
+    refused: frozenset[str] = field(default_factory=frozenset)
+    """The module names that the policy refuses."""
+    allowed_requirements: tuple[str, ...] | None = None
+    """The distributions that the policy allows; None: any."""
+    install_timeout: float = 1800.0
+
+    def path(self, kind: str, name: str = "") -> str:
+        """Where the API server has the objects of a kind, or one of them."""
+        group = _GROUPS[kind]
+        path = f"/apis/{group}" if "/" in group else f"/api/{group}"
+        return f"{path}/namespaces/{self.namespace}/{kind.lower()}s" + (f"/{name}" if name else "")
+
+
+@dataclass(frozen=True)
+class Runtime:
+    """What a module's pods run in, in the store."""
+
+    environment: str = ""
+    """The digest of its environment; empty: the image's own, which has no package."""
+    folders: tuple[str, ...] = ()
+    """Where the user's code is."""
+
+
+def pod_base(cluster: Cluster) -> Document:
+    """What the pods of modules and of builders have in common: no right, no token, no root."""
+    base: Document = {
+        "serviceAccountName": cluster.service_account,
+        "automountServiceAccountToken": False,
+        "enableServiceLinks": False,
+        "securityContext": {
+            "runAsNonRoot": True,
+            "runAsUser": 65532,
+            "runAsGroup": 65532,
+            "fsGroup": 65532,
+            "fsGroupChangePolicy": "OnRootMismatch",
+            "seccompProfile": {"type": "RuntimeDefault"},
+        },
+    }
+    if cluster.pull_secrets:
+        base["imagePullSecrets"] = [{"name": name} for name in cluster.pull_secrets]
+    return base
+
+
+def pod_spec(cluster: Cluster, spec: ModuleSpec, runtime: Runtime) -> Document:
+    """What a pod of a module is."""
+    volumes: list[Document] = [{"name": "tmp", "emptyDir": {}}]
+    mounts: list[Document] = [{"name": "tmp", "mountPath": "/tmp"}]  # noqa: S108
+    if runtime != Runtime():
+        claimed = {"claimName": cluster.store_claim, "readOnly": True}
+        volumes.append({"name": "store", "persistentVolumeClaim": claimed})
+        mounts.append({"name": "store", "mountPath": STORE, "readOnly": True})
+    container = {
+        "name": SERVER,
+        "image": spec.image or cluster.image,
+        "imagePullPolicy": cluster.pull_policy,
+        "command": ["python", "-m", "jac_orc.module_server"],
+        "env": _environment(cluster, spec, runtime),
+        "envFrom": [{"prefix": MODULE_ENV_PREFIX, "secretRef": {"name": name}} for name in spec.secrets],
+        "ports": [{"name": "grpc", "containerPort": GRPC_PORT, "protocol": "TCP"}],
+        # Each second, as it takes that long to learn that a pod can be called; the import has its own time.
+        "startupProbe": {
+            "grpc": {"port": GRPC_PORT}, "periodSeconds": 1, "timeoutSeconds": 5,
+            "failureThreshold": math.ceil(spec.import_timeout) + _IMPORT_MARGIN,
+        },
+        "readinessProbe": {
+            "grpc": {"port": GRPC_PORT}, "periodSeconds": 2, "timeoutSeconds": 5, "failureThreshold": 2,
+        },
+        "livenessProbe": {
+            "grpc": {"port": GRPC_PORT, "service": LIVENESS},
+            "periodSeconds": 10, "timeoutSeconds": 10, "failureThreshold": 6,
+        },
+        "resources": _resources(spec.resources),
+        "securityContext": CONTAINER_SECURITY,
+        "terminationMessagePolicy": "FallbackToLogsOnError",
+        "volumeMounts": mounts,
+    }  # fmt: skip
+    return {
+        **pod_base(cluster),
+        "terminationGracePeriodSeconds": _LAME_DUCK + _DRAIN_GRACE + _MARGIN,
+        "containers": [container],
+        "volumes": volumes,
+    }
+
+
+def _resources(wanted: Resources) -> Document:
+    """What is named is both requested and the limit; else little is requested, and the namespace may set limits."""
+    limits = {"cpu": wanted.cpu, "memory": wanted.memory, "nvidia.com/gpu": str(wanted.gpu or "")}
+    limits = {name: value for name, value in limits.items() if value}
+    return {"requests": {**_REQUESTS, **limits}, **({"limits": limits} if limits else {})}
+
+
+def _environment(cluster: Cluster, spec: ModuleSpec, runtime: Runtime) -> list[Document]:
+    python = f"{STORE}/environments/{runtime.environment}/bin/python" if runtime.environment else BLANK_PYTHON
+    values = {
+        **{MODULE_ENV_PREFIX + name: value for name, value in spec.env.items()},
+        "MODULE_NAME": spec.module_name,
+        "PORT": str(GRPC_PORT),
+        **({} if spec.image else {"GUEST_PYTHON": python, "SOURCE_FOLDERS": os.pathsep.join(runtime.folders)}),
+        "IMPORT_TIMEOUT": str(spec.import_timeout),
+        "WORKERS": str(spec.workers),
+        "MAX_CONCURRENCY": str(spec.max_concurrency),
+        "QUEUE": str(spec.queue),
+        "TIMEOUT": str(spec.timeout),
+        "POD_MANAGER_URL": cluster.pod_manager_url,
+        "REFUSED": ",".join(sorted(cluster.refused)),
+        "LAME_DUCK": str(_LAME_DUCK),
+        "DRAIN_GRACE": str(_DRAIN_GRACE),
+        "TERMINATION_LOG": TERMINATION_LOG,
+        "HOME": "/tmp",  # noqa: S108
+    }
+    # The kubelet replaces $(NAME) in values, and $$ by $.
+    variables: list[Document] = [
+        {"name": name, "value": value.replace("$", "$$")} for name, value in sorted(values.items())
+    ]
+    variables.append({"name": "POD_ADDRESS", "valueFrom": {"fieldRef": {"fieldPath": "status.podIP"}}})
+    return variables

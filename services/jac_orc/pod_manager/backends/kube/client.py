@@ -171,7 +171,7 @@ def _failure(status: int, text: str, path: str) -> Exception:
         pass
     if status == 404:
         return NotFoundInClusterError(text)
-    if status == 409:
+    if status == 409 or (status == 422 and "metadata.uid" in text):  # the latter: a new object of the same name
         return ConflictError(text)
     if status == 410:
         return GoneError(text)

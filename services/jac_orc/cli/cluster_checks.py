@@ -151,20 +151,15 @@ def gateway(found: Document, classes: Mapping[str, Document], kubectl: str) -> C
     if wanted not in classes:
         file = _class_fix("kustomize/overlays/gateway-api/settings.yaml", classes)
         return fault(name, f"there is no GatewayClass {wanted}", file)
-    describe = f"{kubectl} describe gateway {found['metadata']['name']}"
-    if not _is_met(classes[wanted], "Accepted"):
+    if not _is_met(found, "Accepted") and not _is_met(classes[wanted], "Accepted"):
         message = _condition(classes[wanted], "Accepted").get("message", "no controller has looked at it")
         fix = f"see that its controller runs: kubectl describe gatewayclass {wanted}"
         return fault(name, f"the GatewayClass {wanted} isn't accepted: {message}", fix)
-    if not _condition(found, "Accepted"):
-        return fault(name, "no controller has taken it", describe)
-    listeners = _path(found, "status", "listeners")
-    refused = [
-        *_refused(found["status"]),
-        *(f"listener {each['name']}: {why}" for each in listeners for why in _refused(each)),
-    ]
+    refused = _refused(found["status"]) if _condition(found, "Accepted") else ["no controller has taken it"]
+    for listener in _path(found, "status", "listeners"):
+        refused += [f"listener {listener['name']}: {why}" for why in _refused(listener)]
     if refused:
-        return fault(name, "; ".join(refused), describe)
+        return fault(name, "; ".join(refused), f"{kubectl} describe gateway {found['metadata']['name']}")
     addresses = [each["value"] for each in _path(found, "status", "addresses")]
     return ok(name, f"class {wanted}" + (f", at {', '.join(addresses)}" if addresses else ""))
 

@@ -15,7 +15,7 @@ from jac_orc.cli.place import Address
 from jac_orc.core.config import ConfigurationError
 from jac_orc.errors import OrcError
 from jac_orc.pod_manager.backends.kube import rights
-from jac_orc.pod_manager.backends.kube.client import Document, KubeClient, NotFoundInClusterError
+from jac_orc.pod_manager.backends.kube.client import LACKS_RIGHT, Document, KubeClient, NotFoundInClusterError
 
 POD_MANAGER = "jac-orc-pod-manager"
 MODULE_ACCOUNT = "jac-orc-module"
@@ -72,13 +72,22 @@ class _Examination:
                 checks += await step(name)
             except OrcError as failure:
                 if failure.reason == "CLUSTER_REFUSED":
-                    checks.append(skipped(name, f"you may not look at it: {failure.message}"))
+                    checks.append(skipped(name, f"you may not look at it: {_told(failure)}"))
                 else:
                     checks.append(fault(name, failure.message, f"{self._kubectl} cluster-info"))
         return checks
 
     async def _look_at_server(self, name: str) -> list[Check]:
-        return [cluster_checks.version(name, await self._client.get("/version"))]
+        review = {"apiVersion": "authentication.k8s.io/v1", "kind": "SelfSubjectReview"}
+        try:
+            version = await self._client.get("/version")
+            with contextlib.suppress(NotFoundInClusterError):  # before Kubernetes 1.28
+                await self._client.create("/apis/authentication.k8s.io/v1/selfsubjectreviews", review)
+        except OrcError as failure:  # whoever is logged in may do both
+            if failure.reason != "CLUSTER_REFUSED":
+                raise
+            return [fault(name, f"it doesn't know who you are: {_told(failure)}", f"{self._kubectl} auth whoami")]
+        return [cluster_checks.version(name, version)]
 
     async def _look_at_namespace(self, name: str) -> list[Check]:
         if await self._find(f"/api/v1/namespaces/{self._namespace}") is None:
@@ -176,7 +185,7 @@ class _Examination:
             return [skipped(name, str(failure))]
         except (CallError, OSError) as failure:
             text = f"the gateway doesn't answer through a port-forward: {failure}".partition(WHY)[0]
-            return [fault(name, text, logs)]
+            return [fault(name, text, f"{self._kubectl} describe service {GATEWAY}, and the log: {logs}")]
         told = f"GET /v1/modules is answered with {status}"
         if status == 503:
             return [fault(name, f"{told}, {text.strip()}: Envoy has no configuration, or no pod manager", logs)]
@@ -206,3 +215,8 @@ class _Examination:
 
     async def _by_name(self, path: str) -> dict[str, Document]:
         return {each["metadata"]["name"]: each for each in await self._list(path)}
+
+
+def _told(failure: OrcError) -> str:
+    """What the cluster says, without what would be so if the pod manager had asked."""
+    return failure.message.removesuffix(f" ({LACKS_RIGHT})")

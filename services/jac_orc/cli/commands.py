@@ -144,17 +144,23 @@ async def logs(remote: Remote, name: str, follow: bool, tail: int | None, *, as_
 
 
 async def log_lines(remote: Remote, name: str, *, follow: bool, tail: int | None) -> AsyncIterator[pb.ReadLogsResponse]:
-    """A module's log lines. One that follows them goes on where the stream is cut off because it was long idle."""
+    """A module's log lines. One that follows them goes on where the stream is cut off because it was long idle, or
+    because the connection to a cluster was lost; lines that have come meanwhile come then."""
+    seen: dict[str, int] = {}  # the times of the pods' last lines
     while True:
         request = pb.ReadLogsRequest(module_name=name, follow=follow, tail=tail)
-        begin = time.monotonic()
+        begin, is_cut, before, newest = time.monotonic(), False, dict(seen), max(seen.values(), default=0)
         try:
             async for line in remote.stream(remote.modules.ReadLogs, request):
-                yield line
+                moment = line.time.ToNanoseconds()
+                if moment > before.get(line.pod, newest) or not moment:
+                    seen[line.pod], is_cut = moment, True
+                    yield line
         except CallError as failure:
             may_return = remote.address.cluster is not None or not isinstance(failure, Unreachable)
-            if not (follow and may_return) or time.monotonic() - begin < 1:
+            is_cut |= time.monotonic() - begin > 1
+            if not (follow and may_return and is_cut):
                 raise
         if not follow:
             return
-        tail = 0
+        tail = None if seen else 0

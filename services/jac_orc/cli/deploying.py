@@ -48,6 +48,11 @@ class Options:
     python: str = ""
     timeout: float | None = None
     import_timeout: float | None = None
+    cpu: str = ""
+    memory: str = ""
+    gpu: int = 0
+    secrets: Sequence[str] = ()
+    image: str = ""
 
     def spec(self, name: str) -> pb.ModuleSpec:
         """The module's spec, with those fields only that were given; raises UsageError."""
@@ -56,6 +61,7 @@ class Options:
                 advice = "give the requirements themselves, -r 'numpy>=2' -r pandas, and code of your own by --source"
                 raise UsageError(f"{text[:100]} is a file; {advice}")
         env = dict(_variable(text) for text in self.env)
+        resources = pb.Resources(cpu=self.cpu, memory=self.memory, gpu=self.gpu)
         return pb.ModuleSpec(
             module_name=name,
             requirements=self.requirements,
@@ -66,6 +72,9 @@ class Options:
             python_version=self.python,
             timeout=_duration("--timeout", self.timeout),
             import_timeout=_duration("--import-timeout", self.import_timeout),
+            resources=resources if resources.ByteSize() else None,
+            secrets=self.secrets,
+            image=self.image,
         )
 
 

@@ -28,7 +28,8 @@ WHY = "; this says why: "
 """Before the advice to ask the doctor."""
 
 _OPEN = re.compile(r"Forwarding from 127\.0\.0\.1:(\d+) ->")
-_FAULT = re.compile(r"error|[EWI]\d{4} |unable to|the connection to", re.IGNORECASE)
+_FAULT = re.compile(r"error|unable to|the connection to", re.IGNORECASE)
+_LOG_LINE = re.compile(r"[EWI]\d{4} ")
 _NO_CONTEXT = re.compile(r"context .*does not exist|context was not found")
 _NOT_INSTALLED = re.compile(r"(services|namespaces) \S+ not found")
 _NO_POD = re.compile(r"timed out waiting|pod is not running")
@@ -126,7 +127,7 @@ class _Forward:
         async for data in process.stderr:
             line = data.decode(errors="replace").strip()
             self._errors.append(line)
-            if not opened.is_set() and not _FAULT.match(line):
+            if not opened.is_set() and not _FAULT.match(line) and not _LOG_LINE.match(line):
                 print(show.printable(line), file=sys.stderr, flush=True)
 
     async def keep(self) -> CallError:
@@ -165,7 +166,8 @@ class _Forward:
 
     def _failure(self) -> UsageError | CallError:
         """Why it has ended, for people."""
-        namespace, told = self._cluster.namespace, next(filter(None, reversed(self._errors)), "it ends at once")
+        lines = [line for line in self._errors if line] or ["it ends at once"]
+        namespace, told = self._cluster.namespace, next(filter(_FAULT.match, reversed(lines)), lines[-1])
         if _NO_CONTEXT.search(told):
             text = "this lists those that are: kubectl config get-contexts"
             return UsageError(f"the kubeconfig has no context {self._cluster.context}; {text}")

@@ -57,7 +57,7 @@ Namespace = Annotated[
 Format = Annotated[Output, typer.Option("--output", "-o", help="A table for people, or JSON.")]
 ModuleOrSource = Annotated[
     str,
-    typer.Argument(metavar="[MODULE]", help="The module's import name; may be left out where the source has only one."),
+    typer.Argument(help="The module's import name; may be left out where the source has only one."),
 ]
 Source = Annotated[
     Path | None, typer.Option(metavar="PATH", help="Its code: a folder, or a .zip, .whl or .tar.gz file.")
@@ -84,6 +84,17 @@ Timeout = Annotated[
 ImportTimeout = Annotated[
     float | None, typer.Option(metavar="SECONDS", help="How long its import may take.", min=0, show_default="300")
 ]
+Cpu = Annotated[str, typer.Option(metavar="N", help="Cores of each pod, 500m or 2.", show_default=False)]
+Memory = Annotated[str, typer.Option(metavar="BYTES", help="Memory of each pod, 512Mi.", show_default=False)]
+Gpu = Annotated[int, typer.Option(metavar="N", help="GPUs of each pod.", min=0, show_default=False)]
+Secrets = Annotated[
+    list[str] | None,
+    typer.Option("--secret", metavar="NAME", help="A secret whose entries become variables."),
+]
+Image = Annotated[
+    str,
+    typer.Option(metavar="IMAGE", help="In a cluster, an image with its environment.", show_default=False),
+]
 
 
 def register(app: typer.Typer) -> None:
@@ -103,6 +114,11 @@ def create(
     python: Python = "",
     timeout: Timeout = None,
     import_timeout: ImportTimeout = None,
+    cpu: Cpu = "",
+    memory: Memory = "",
+    gpu: Gpu = 0,
+    secret: Secrets = None,
+    image: Image = "",
     update: Annotated[bool, typer.Option("--update", help="Change it where it is deployed otherwise.")] = False,
     no_wait: NoWait = False,
     output: Format = Output.TABLE,
@@ -115,8 +131,9 @@ def create(
     from jac_orc.cli.deploying import Options
 
     options = Options(
-        requirement or (), constraint or (), replicas, workers, env or (), python, timeout, import_timeout
-    )
+        requirement or (), constraint or (), replicas, workers, env or (), python, timeout, import_timeout,
+        cpu, memory, gpu, secret or (), image,
+    )  # fmt: skip
     _run("create", (url, context, namespace), output, Creation(module, source, options, update, not no_wait))
 
 
@@ -131,6 +148,11 @@ def plan(
     python: Python = "",
     timeout: Timeout = None,
     import_timeout: ImportTimeout = None,
+    cpu: Cpu = "",
+    memory: Memory = "",
+    gpu: Gpu = 0,
+    secret: Secrets = None,
+    image: Image = "",
     output: Annotated[PlanOutput, typer.Option("--output", "-o", help="YAML, or JSON.")] = PlanOutput.YAML,
     url: Url = "",
     context: Context = "",
@@ -141,9 +163,40 @@ def plan(
     from jac_orc.cli.deploying import Options
 
     options = Options(
-        requirement or (), constraint or (), replicas, workers, env or (), python, timeout, import_timeout
-    )
+        requirement or (), constraint or (), replicas, workers, env or (), python, timeout, import_timeout,
+        cpu, memory, gpu, secret or (), image,
+    )  # fmt: skip
     _run("plan", (url, context, namespace), output, Creation(module, source, options))
+
+
+def image_build(
+    tag: Annotated[str, typer.Option("--tag", "-t", metavar="IMAGE", help="What the image is called.")],
+    base: Annotated[str, typer.Option(metavar="IMAGE", help="The product's image, which it is built upon.")],
+    module: ModuleOrSource = "",
+    requirement: Requirements = None,
+    constraint: Constraints = None,
+    source: Source = None,
+    python: Python = "",
+    tool: Annotated[
+        str, typer.Option(metavar="NAME", show_default="docker, podman or buildah", help="What builds it.")
+    ] = "",
+    option: Annotated[
+        list[str] | None, typer.Option(metavar="OPTION", help="A further option of its build. May be given often.")
+    ] = None,
+    push: Annotated[bool, typer.Option("--push", help="Push it to its registry.")] = False,
+) -> None:
+    """Build an image with a module's environment and code in it, for `create --image`."""
+    from jac_orc.cli.deploying import Options
+    from jac_orc.cli.failures import CallError, UsageError
+    from jac_orc.cli.image import Image, build
+    from jac_orc.client.packing import PackingError
+
+    options = Options(requirement or (), constraint or (), python=python)
+    try:
+        build(Image(module, tag, base, source, options, tool, push, option or ()))
+    except (UsageError, CallError, PackingError) as failure:
+        print(f"jac-orc image build: {failure}", file=sys.stderr)
+        sys.exit(2 if isinstance(failure, UsageError) else 1)
 
 
 def list_(
@@ -219,6 +272,11 @@ def dev(
     python: Python = "",
     timeout: Timeout = None,
     import_timeout: ImportTimeout = None,
+    cpu: Cpu = "",
+    memory: Memory = "",
+    gpu: Gpu = 0,
+    secret: Secrets = None,
+    image: Image = "",
     url: Url = "",
     context: Context = "",
     namespace: Namespace = "",
@@ -230,8 +288,9 @@ def dev(
     from jac_orc.cli.place import Place
 
     options = Options(
-        requirement or (), constraint or (), replicas, workers, env or (), python, timeout, import_timeout
-    )
+        requirement or (), constraint or (), replicas, workers, env or (), python, timeout, import_timeout,
+        cpu, memory, gpu, secret or (), image,
+    )  # fmt: skip
     place = Place(url, context, namespace)
     remote.run("dev", place, lambda found: development.develop(found, folder, module, options))
 

@@ -156,6 +156,7 @@ def module(found: pb.Module) -> None:
         ("packages", ", ".join(environment.packages)),
         ("env", ", ".join(f"{name}={value}" for name, value in sorted(spec.env.items()))),
         ("secrets", ", ".join(spec.secrets)),
+        ("resources", ", ".join(f"{field.name} {value}" for field, value in spec.resources.ListFields())),
         ("labels", ", ".join(f"{name}={value}" for name, value in sorted(spec.labels.items()))),
         ("workers", f"{spec.workers} a pod"),
         ("calls", f"{spec.max_concurrency} at a time a pod, {spec.queue} more may wait"),
@@ -185,7 +186,7 @@ def _pod_phase(pod: pb.Pod) -> str:
 def _origin(spec: pb.ModuleSpec) -> str:
     """Where the module's code comes from."""
     source = [spec.source.uploaded.file_name] if spec.HasField("source") else []
-    return ", ".join([*source, *spec.requirements]) or "standard library"
+    return ", ".join([*source, *spec.requirements]) or spec.image or "standard library"
 
 
 def progress(module: pb.Module) -> str:

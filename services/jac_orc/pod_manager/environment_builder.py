@@ -1,11 +1,13 @@
 """`python -m jac_orc.pod_manager.environment_builder`: builds one module's environment in the store, then ends.
 
-A Job of the cluster runs it, apart from the pod manager: a build runs code of the distributions that it builds.
+A Job of the cluster runs it, apart from the pod manager, as a build runs code of the distributions that it builds; or
+`jac-orc image build`, whose store is a folder of the image that it makes.
 """
 
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import logging
 import sys
 from dataclasses import dataclass
@@ -13,11 +15,12 @@ from pathlib import Path
 
 from jac_orc.core import config, files, lifecycle, logs
 from jac_orc.errors import OrcError, error
+from jac_orc.pod_manager.distributions import default_requirements
 from jac_orc.pod_manager.environments import Environments
 from jac_orc.pod_manager.locks import Locks
-from jac_orc.pod_manager.model import spec_from_document
+from jac_orc.pod_manager.model import is_standard_library, spec_from_document
 from jac_orc.pod_manager.policy import Policy
-from jac_orc.pod_manager.sources import Sources
+from jac_orc.pod_manager.sources import SourceKind, Sources
 
 logger = logging.getLogger(__name__)
 
@@ -30,6 +33,10 @@ class Settings:
     """What to build, as JSON: `spec`, a module's, and `allowed_requirements` as in the policy."""
     store: Path
     """The shared volume."""
+    source_file: Path | None = None
+    """An archive of the user's own code, which is stored first and is the module's source."""
+    links: Path | None = None
+    """A folder for links to what was built, `environment` and `source`; None: nobody looks there."""
     install_timeout: float = 1800.0
     """Seconds that one run of the installer may take."""
     termination_log: Path | None = None
@@ -43,6 +50,11 @@ async def build(settings: Settings) -> None:
     question = files.read_json(settings.question_file)
     spec, allowed = spec_from_document(question["spec"]), question["allowed_requirements"]
     sources = Sources(settings.store / "sources")
+    if settings.source_file is not None:
+        source = sources.add(settings.source_file.name, await asyncio.to_thread(settings.source_file.read_bytes))
+        spec = dataclasses.replace(spec, source=source)
+    elif not spec.requirements and spec.source is None and not is_standard_library(spec.module_name):
+        spec = dataclasses.replace(spec, requirements=default_requirements(spec.module_name))
     policy = Policy(allowed_requirements=None if allowed is None else tuple(allowed))
     locks = Locks(settings.store / "locks", sources, policy, settings.install_timeout)
     environments = Environments(settings.store / "environments", locks, timeout=settings.install_timeout)
@@ -51,9 +63,19 @@ async def build(settings: Settings) -> None:
         environment = await environments.ensure(lock, _tell)
         await environments.compiled(lock)
         environment.release()
+        if settings.links is not None:
+            await asyncio.to_thread(_link, settings.links / "environment", environment.interpreter.parents[1])
+            if spec.source is not None and spec.source.kind is SourceKind.ZIP:
+                folder = await asyncio.to_thread(sources.folder, spec.source)
+                await asyncio.to_thread(_link, settings.links / "source", folder)
         logger.info("built the environment %s: %s", lock.digest, ", ".join(lock.packages) or "no package")
     finally:
         await environments.stop()
+
+
+def _link(link: Path, target: Path) -> None:
+    link.parent.mkdir(parents=True, exist_ok=True)
+    link.symlink_to(target)
 
 
 def _tell(line: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import os
 import socket
@@ -14,7 +15,8 @@ from kubernetes.aio.leaderelection.electionconfig import Config
 from kubernetes.aio.leaderelection.leaderelection import LeaderElection
 from kubernetes.aio.leaderelection.resourcelock.leaselock import LeaseLock
 
-from jac_orc.pod_manager.backends.kube.client import KubeClient
+from jac_orc.errors import OrcError
+from jac_orc.pod_manager.backends.kube.client import ConflictError, KubeClient
 
 logger = logging.getLogger(__name__)
 
@@ -40,15 +42,24 @@ async def keep_house(client: KubeClient, namespace: str, clean_up: Callable[[], 
                 await asyncio.sleep(_INTERVAL)
 
         try:
+            await _make_lease(client, namespace)
             lock = LeaseLock(LEASE, namespace, identity, client.api)
             await LeaderElection(Config(lock, _LEASE_SECONDS, _RENEW_SECONDS, _RETRY_SECONDS, lead, _lost)).run()
-        except (aiohttp.ClientError, OSError) as failure:  # the library minds only what the server answers
+        except (OrcError, aiohttp.ClientError, OSError) as failure:  # the library minds only what the server answers
             logger.warning("can't ask for the lease %s: %s", LEASE, failure)
             await asyncio.sleep(_RETRY_SECONDS)
         finally:
             for task in leading:
                 task.cancel()
             await asyncio.gather(*leading, return_exceptions=True)
+
+
+async def _make_lease(client: KubeClient, namespace: str) -> None:
+    """Makes the Lease, held by nobody, where there is none: the library can't, as its models refuse what it asks for."""
+    path = f"/apis/coordination.k8s.io/v1/namespaces/{namespace}/leases"
+    lease = {"apiVersion": "coordination.k8s.io/v1", "kind": "Lease", "metadata": {"name": LEASE}}
+    with contextlib.suppress(ConflictError):  # it is there
+        await client.create(path, lease)
 
 
 async def _lost() -> None:

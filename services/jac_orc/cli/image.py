@@ -1,0 +1,87 @@
+"""`jac-orc image build`: an image of one module, with its environment and its code in it."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from google.protobuf import json_format
+
+from jac_orc.cli import deploying, show, sources
+from jac_orc.cli.failures import CallError, UsageError
+
+TOOLS = ("docker", "podman", "buildah")
+
+_FOLDER = "/opt/module"
+_DOCKERFILE = f"""\
+ARG BASE
+FROM $BASE
+USER 0
+COPY . /tmp/context/
+RUN env QUESTION_FILE=/tmp/context/question.json STORE={_FOLDER} LINKS={_FOLDER} UV_CACHE_DIR=/tmp/cache \\
+    {{source}} python -m jac_orc.pod_manager.environment_builder && rm -rf /tmp/context /tmp/cache
+USER 65532:65532
+ENV MODULE_NAME={{module}} GUEST_PYTHON={_FOLDER}/environment/bin/python {{folders}}
+CMD ["python", "-m", "jac_orc.module_server"]
+LABEL org.opencontainers.image.title={{module}}
+"""
+
+
+@dataclass(frozen=True)
+class Image:
+    """What `image build` was asked for."""
+
+    module: str
+    tag: str
+    base: str
+    source: Path | None
+    options: deploying.Options
+    tool: str
+    push: bool
+    more: Sequence[str]
+    """Further arguments of the tool's `build`."""
+
+
+def build(image: Image) -> None:
+    """Builds it; raises UsageError, CallError where the tool fails, and PackingError."""
+    tool = image.tool or next((name for name in TOOLS if shutil.which(name)), "")
+    if not tool or not shutil.which(tool):
+        raise UsageError(f"{tool or 'none of ' + ', '.join(TOOLS)} is not installed: it builds the image")
+    if not image.module and image.source is None:
+        raise UsageError("name a module, or give its code with --source")
+    source = None if image.source is None else sources.read(image.source)
+    name = image.module or (sources.only_name(image.source) if image.source is not None else "")
+    with tempfile.TemporaryDirectory(prefix="jac-orc-image-") as directory:
+        context = Path(directory)
+        question = {"spec": _document(image.options, name), "allowed_requirements": None}
+        (context / "question.json").write_text(json.dumps(question), encoding="utf-8")
+        folders = given = ""
+        if source is not None:
+            given = f"SOURCE_FILE=/tmp/context/{source.file_name}"
+            (context / source.file_name).write_bytes(source.packed.data)
+            if source.file_name.endswith(".zip"):
+                folders = f"SOURCE_FOLDERS={_FOLDER}/source/src:{_FOLDER}/source"
+        text = _DOCKERFILE.format(module=name, source=given, folders=folders)
+        (context / "Dockerfile").write_text(text, encoding="utf-8")
+        arguments = ["--build-arg", f"BASE={image.base}", "--tag", image.tag, *image.more]
+        _run(tool, "build", *arguments, directory)
+    if image.push:
+        _run(tool, "push", image.tag)
+    show.say(f"{image.tag} has {name} in it; deploy it by: jac-orc create {name} --image {image.tag}")
+
+
+def _document(options: deploying.Options, name: str) -> dict[str, object]:
+    """The part of the spec that says what to install."""
+    spec = json_format.MessageToDict(options.spec(name), preserving_proto_field_name=True)
+    return {key: spec[key] for key in ("module_name", "requirements", "constraints", "python_version") if key in spec}
+
+
+def _run(tool: str, *arguments: str) -> None:
+    done = subprocess.run([tool, *arguments], check=False, stdin=subprocess.DEVNULL)
+    if done.returncode:
+        raise CallError(f"{tool} {arguments[0]} has ended with exit code {done.returncode}; its output says why")

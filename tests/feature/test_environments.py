@@ -284,6 +284,25 @@ async def test_what_nobody_holds_is_removed_oldest_first(tmp_path: Path) -> None
     await built.environments.stop()
 
 
+async def test_what_other_machines_use_and_build_stays(tmp_path: Path) -> None:
+    built = Built(tmp_path, Limits(size=1, age=1e9))
+    held = await built.hold(locked())
+    folder = held.interpreter.parent.parent
+    await eventually((folder / "compiled.stamp").exists)
+    held.release()
+    elsewhere, left = (built.root / f".building-{number}-1-x" for number in (1, 2))  # of pids that mean nothing here
+    elsewhere.mkdir()
+    left.mkdir()
+    os.utime(left, (0, 0))
+    await asyncio.to_thread(built.environments.collect, {folder.name})
+    assert set(built.root.iterdir()) == {folder, elsewhere}
+    assert built.environments.lock_of(folder.name) == locked()
+    await asyncio.to_thread(built.environments.collect, set())
+    assert list(built.root.iterdir()) == [elsewhere]
+    assert built.environments.lock_of(folder.name) is None
+    await built.environments.stop()
+
+
 # --- builders that go away --------------------------------------------------------------------------------------------
 
 

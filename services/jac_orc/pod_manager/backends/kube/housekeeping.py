@@ -10,12 +10,10 @@ import socket
 from collections.abc import Awaitable, Callable
 from typing import cast
 
-import aiohttp
 from kubernetes.aio.leaderelection.electionconfig import Config
 from kubernetes.aio.leaderelection.leaderelection import LeaderElection
 from kubernetes.aio.leaderelection.resourcelock.leaselock import LeaseLock
 
-from jac_orc.errors import OrcError
 from jac_orc.pod_manager.backends.kube.client import ConflictError, KubeClient
 
 logger = logging.getLogger(__name__)
@@ -45,7 +43,7 @@ async def keep_house(client: KubeClient, namespace: str, clean_up: Callable[[], 
             await _make_lease(client, namespace)
             lock = LeaseLock(LEASE, namespace, identity, client.api)
             await LeaderElection(Config(lock, _LEASE_SECONDS, _RENEW_SECONDS, _RETRY_SECONDS, lead, _lost)).run()
-        except (OrcError, aiohttp.ClientError, OSError) as failure:  # the library minds only what the server answers
+        except Exception as failure:  # the library minds only what the server answers, and not even all of that
             logger.warning("can't ask for the lease %s: %s", LEASE, failure)
             await asyncio.sleep(_RETRY_SECONDS)
         finally:

@@ -37,13 +37,16 @@ class Follower(Informer):
 
 
 @asynccontextmanager
-async def following(namespace: str, begin_with: str = "") -> AsyncIterator[tuple[KubeClient, Follower, list[Any]]]:
+async def following(
+    namespace: str, begin_with: str = "", page: int = 500
+) -> AsyncIterator[tuple[KubeClient, Follower, list[Any]]]:
     client, _ = await KubeClient.connect()
     changes = list[Any]()
     follower = Follower(
         client, f"/api/v1/namespaces/{namespace}/configmaps", "test=informer",
         kept=lambda document: document, group=lambda document: document["metadata"]["labels"].get("group", ""),
         on_change=lambda old, new: changes.append((old and old["data"]["n"], new and new["data"]["n"])),
+        page=page,
     )  # fmt: skip
     follower.begin_with = begin_with
     task = asyncio.create_task(follower.run())
@@ -94,12 +97,11 @@ async def test_objects_may_be_large(namespace: str) -> None:
         await client.delete(f"{path}/large", {})
 
 
-async def test_pages_are_listed_to_the_end(namespace: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("jac_orc.pod_manager.backends.kube.informer._PAGE", 2)
+async def test_pages_are_listed_to_the_end(namespace: str) -> None:
     path = f"/api/v1/namespaces/{namespace}/configmaps"
     documents = [config_map(f"page{number}", "1") for number in range(5)]
     kubectl("-n", namespace, "create", "-f", "-", stdin="\n---\n".join(map(json.dumps, documents)))
-    async with following(namespace) as (client, follower, _):
+    async with following(namespace, page=2) as (client, follower, _):
         assert len(follower.objects) == 5
         for number in range(5):
             await client.delete(f"{path}/page{number}", {})

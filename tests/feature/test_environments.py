@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import hashlib
 import http.server
+import os
 import shutil
 import subprocess
 import sys

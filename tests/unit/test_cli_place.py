@@ -67,6 +67,10 @@ def test_the_same_place_for_a_further_command() -> None:
     assert Place().options == ""
     assert Place(context="a b", namespace="n").options == " --context 'a b' --namespace n"
     assert Cluster("", "n").options == "--namespace n"
+    assert Cluster("c", "jac-orc").install == (
+        "kubectl --context c apply -k kustomize/overlays/local, or another overlay there"
+    )
+    assert "`namespace: n`" in Cluster("", "n").install
     assert Cluster("a b", "n").by_hand.startswith("kubectl --context 'a b' --namespace n port-forward service/")
 
 

@@ -9,10 +9,11 @@ import pytest
 
 from jac_orc.cli import cluster_checks
 from jac_orc.cli.checks import Check, State
+from jac_orc.cli.forward import Cluster
 
 NOW = 1_790_000_000.0
 SINCE = "2026-09-21T13:20:00Z"  # 53 minutes before
-KUBECTL = "kubectl --namespace n"
+CLUSTER = Cluster("c", "n")
 KUSTOMIZE = Path(__file__).parents[2] / "kustomize"
 
 
@@ -40,7 +41,7 @@ def waiting(reason: str, message: str = "", name: str = "c") -> dict[str, Any]:
 
 
 def workload(found: dict[str, Any] | None, *pods: dict[str, Any]) -> Check:
-    return cluster_checks.workload("pod manager", "d", found, pods, NOW, KUBECTL)
+    return cluster_checks.workload("pod manager", "d", found, pods, NOW, CLUSTER)
 
 
 def is_fault(check: Check, *told: str) -> bool:
@@ -87,12 +88,14 @@ def test_workloads_that_are_well() -> None:
 
 
 def test_workloads_that_are_not() -> None:
-    assert is_fault(workload(None), "no Deployment d", "kubectl apply -k")
+    assert is_fault(workload(None), "no Deployment d", "kubectl --context c apply -k")
     assert is_fault(workload(deployment(0)), "scaled to no pod", "--replicas 1")
     quota = condition("ReplicaFailure", "True", 'pods "d-1" is forbidden: exceeded quota')
-    assert is_fault(workload(deployment(1, 0, quota)), "quota", "describe replicaset --selector app=d")
+    assert is_fault(workload(deployment(1, 0, quota)), "quota", "describe replicaset,pod --selector app=d")
     creating = pod(containerStatuses=[waiting("ContainerCreating")])
-    assert is_fault(workload(deployment(), creating), "0 of 1 pods ready; p waits: ContainerCreating", "describe pod")
+    assert is_fault(
+        workload(deployment(), creating), "0 of 1 pods ready; p waits: ContainerCreating", "describe replicaset,pod"
+    )
     running = pod(containerStatuses=[{"name": "c", "state": {"running": {}}}])
     assert is_fault(workload(deployment(), running), "p runs, and isn't ready")
 
@@ -104,7 +107,7 @@ def test_pods_that_cannot_become_ready() -> None:
     assert is_fault(workload(deployment(), ahead), "the pod p: the image i")
     ended = {"exitCode": 2, "reason": "Error", "message": "no store"}
     crashing = {**waiting("CrashLoopBackOff"), "restartCount": 3, "lastState": {"terminated": ended}}
-    told = ("exit code 2, 4 times", "no store", f"{KUBECTL} logs p --all-containers --previous")
+    told = ("exit code 2, 4 times", "no store", f"{CLUSTER.kubectl} logs p --all-containers --previous")
     assert is_fault(workload(deployment(), pod(containerStatuses=[crashing])), *told)
     stuck = pod("p", SINCE, condition("PodScheduled", "False", "0/1 nodes are available", "Unschedulable"))
     assert is_fault(workload(deployment(), stuck), "0/1 nodes are available", "describe pod p")
@@ -123,7 +126,7 @@ def claim(phase: str = "Pending", **spec: Any) -> dict[str, Any]:
 def store(found: dict[str, Any] | None, *classes: str, events: tuple[str, ...] = ()) -> Check:
     documents = [{"metadata": {"name": each}} for each in classes]
     told = [{"message": text, "lastTimestamp": f"2026-09-21T13:20:0{9 - n}Z"} for n, text in enumerate(events)]
-    return cluster_checks.store("store", "jac-orc-store", found, documents, told)
+    return cluster_checks.store("store", "jac-orc-store", found, documents, told, CLUSTER)
 
 
 def test_the_store() -> None:
@@ -144,7 +147,7 @@ def test_ingresses() -> None:
 
     def check(status: dict[str, Any], **spec: Any) -> Check:
         document = {"metadata": {"name": "rest"}, "spec": spec, "status": status}
-        return cluster_checks.ingress(document, classes, KUBECTL)
+        return cluster_checks.ingress(document, classes, CLUSTER)
 
     address = {"loadBalancer": {"ingress": [{"hostname": "lb.example"}, {"ip": "192.0.2.1"}]}}
     taken = check(address, ingressClassName="nginx")
@@ -154,7 +157,7 @@ def test_ingresses() -> None:
     assert is_fault(check({}, ingressClassName="nginx"), "no controller", "example.com/nginx")
     metadata = {"name": "rest", "annotations": {"kubernetes.io/ingress.class": "old"}}
     annotated = {"metadata": metadata, "spec": {}, "status": address}
-    assert cluster_checks.ingress(annotated, classes, KUBECTL).state is State.OK
+    assert cluster_checks.ingress(annotated, classes, CLUSTER).state is State.OK
 
 
 def test_gateways() -> None:
@@ -166,23 +169,26 @@ def test_gateways() -> None:
             "status": {"conditions": list(conditions), **status},
         }  # fmt: skip
         classes = {"contour": {"metadata": {"name": "contour"}, "status": {"conditions": [of_class]}}}
-        return cluster_checks.gateway(document, classes, KUBECTL)
+        return cluster_checks.gateway(document, classes, CLUSTER)
 
     taken = check(accepted, condition("Programmed", "True"), addresses=[{"value": "192.0.2.1"}])
     assert taken.state is State.OK and "192.0.2.1" in taken.found
-    assert is_fault(check(accepted, of_class=refused), "contour isn't accepted: unknown controller")
+    assert is_fault(check(of_class=refused), "contour isn't accepted: unknown controller")
+    unheeded = condition("Accepted", "Unknown", "Waiting for controller")
+    assert is_fault(check(unheeded, of_class=refused), "contour isn't accepted: unknown controller")
+    assert check(accepted, of_class=unheeded).state is State.OK  # of a class that its controller doesn't look after
     assert is_fault(check(), "no controller has taken it")
     assert is_fault(check(accepted, condition("Programmed", "False", "no address")), "Programmed is False: no address")
     listener = {"name": "https", "conditions": [condition("ResolvedRefs", "False", "no secret")]}
     assert is_fault(check(accepted, listeners=[listener]), "listener https: ResolvedRefs is False: no secret")
     nowhere: dict[str, Any] = {"metadata": {"name": "r"}, "spec": {"gatewayClassName": "x"}}
-    assert is_fault(cluster_checks.gateway(nowhere, {}, KUBECTL), "no GatewayClass x", "settings.yaml")
+    assert is_fault(cluster_checks.gateway(nowhere, {}, CLUSTER), "no GatewayClass x", "settings.yaml")
 
 
 def test_routes() -> None:
     def check(*parents: list[dict[str, str]]) -> Check:
         status = {"parents": [{"conditions": conditions} for conditions in parents]}
-        return cluster_checks.route("HTTPRoute", {"metadata": {"name": "r"}, "spec": {}, "status": status}, KUBECTL)
+        return cluster_checks.route("HTTPRoute", {"metadata": {"name": "r"}, "spec": {}, "status": status}, CLUSTER)
 
     accepted = condition("Accepted", "True")
     assert check([accepted]).state is State.OK

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from jac_orc.cli.checks import Check, fault, ok
-from jac_orc.cli.forward import INSTALL
+from jac_orc.cli.forward import Cluster
 from jac_orc.pod_manager.backends.kube import status
 
 Document = dict[str, Any]
@@ -35,14 +35,14 @@ def version(name: str, document: Document) -> Check:
 
 
 def workload(
-    name: str, object_name: str, found: Document | None, pods: Sequence[Document], now: float, kubectl: str
+    name: str, object_name: str, found: Document | None, pods: Sequence[Document], now: float, cluster: Cluster
 ) -> Check:
     """A Deployment of ours, and why its pods aren't ready. `now` is seconds since the epoch."""
     if found is None:
-        return fault(name, f"there is no Deployment {object_name}", INSTALL)
-    wanted, there = found["spec"].get("replicas", 1), found.get("status", {})
+        return fault(name, f"there is no Deployment {object_name}", cluster.install)
+    wanted = found["spec"].get("replicas", 1)
     if not wanted:
-        command = f"{kubectl} scale deployment {object_name} --replicas 1"
+        command = f"{cluster.kubectl} scale deployment {object_name} --replicas 1"
         return fault(name, f"the Deployment {object_name} is scaled to no pod", command)
     newest_first = sorted(pods, key=lambda pod: str(pod["metadata"]["creationTimestamp"]), reverse=True)
     starting = [pod for pod in newest_first if not _is_met(pod, "Ready") and not _is_over(pod)]
@@ -50,29 +50,29 @@ def workload(
         containers = (*_containers(pod, "initContainerStatuses"), *_containers(pod, "containerStatuses"), {})
         faults = (status.pod_fault(pod, now, container) for container in containers)
         if failure := next(filter(None, faults), None):
-            return fault(
-                name, f"the pod {pod['metadata']['name']}: {failure.message}", _pod_fix(failure.reason, pod, kubectl)
-            )
-    ready = there.get("readyReplicas", 0)
+            text = f"the pod {pod['metadata']['name']}: {failure.message}"
+            return fault(name, text, _pod_fix(failure.reason, pod, cluster))
+    ready = found.get("status", {}).get("readyReplicas", 0)
     if ready >= wanted:
         return ok(name, f"{ready} of {wanted} pods ready")
+    describe = f"{cluster.kubectl} describe replicaset,pod --selector {selector(found)}"
     if failure := status.deployment_fault(found):
-        return fault(name, failure.message, f"{kubectl} describe replicaset --selector {selector(found)}")
+        return fault(name, failure.message, describe)
     waits = next((f"; {pod['metadata']['name']} {_waits(pod)}" for pod in starting), "")
-    return fault(name, f"{ready} of {wanted} pods ready{waits}", f"{kubectl} describe pod --selector {selector(found)}")
+    return fault(name, f"{ready} of {wanted} pods ready{waits}", describe)
 
 
 def _is_over(pod: Document) -> bool:
     return bool(pod["metadata"].get("deletionTimestamp")) or pod["status"].get("phase") in ("Failed", "Succeeded")
 
 
-def _pod_fix(reason: str, pod: Document, kubectl: str) -> str:
+def _pod_fix(reason: str, pod: Document, cluster: Cluster) -> str:
     name = pod["metadata"]["name"]
     if reason == "IMAGE_UNAVAILABLE":
         return "name an image that the nodes can pull, by `images` in the kustomization.yaml of your overlay"
     if reason in ("POD_FAILED", "OUT_OF_MEMORY"):
-        return f"{kubectl} logs {name} --all-containers --previous"
-    return f"{kubectl} describe pod {name}"
+        return f"{cluster.kubectl} logs {name} --all-containers --previous"
+    return f"{cluster.kubectl} describe pod {name}"
 
 
 def _containers(pod: Document, key: str) -> Iterable[Document]:
@@ -94,11 +94,16 @@ def selector(deployment: Document) -> str:
 
 
 def store(
-    name: str, object_name: str, claim: Document | None, classes: Sequence[Document], events: Sequence[Document]
+    name: str,
+    object_name: str,
+    claim: Document | None,
+    classes: Sequence[Document],
+    events: Sequence[Document],
+    cluster: Cluster,
 ) -> Check:
     """The volume of environments and sources; `events` are those of its claim."""
     if claim is None:
-        return fault(name, f"there is no PersistentVolumeClaim {object_name}", INSTALL)
+        return fault(name, f"there is no PersistentVolumeClaim {object_name}", cluster.install)
     phase = claim["status"]["phase"]
     if phase == "Bound":
         return ok(name, f"{object_name} is bound, {claim['status'].get('capacity', {}).get('storage', '')}")
@@ -119,7 +124,7 @@ def store(
     return fault(name, f"{object_name} is {phase.lower()}: {why}", fix)
 
 
-def ingress(found: Document, classes: Mapping[str, Document], kubectl: str) -> Check:
+def ingress(found: Document, classes: Mapping[str, Document], cluster: Cluster) -> Check:
     """An Ingress: whether there is its class, and a controller that has taken it."""
     name = f"Ingress {found['metadata']['name']}"
     annotations = found["metadata"].get("annotations", {})
@@ -136,7 +141,7 @@ def ingress(found: Document, classes: Mapping[str, Document], kubectl: str) -> C
         controller = classes.get(wanted, {}).get("spec", {}).get("controller", wanted)
         return fault(
             name, f"no controller has given it an address; its class {wanted} is that of {controller}",
-            f"see that this controller runs: {kubectl} describe ingress {found['metadata']['name']}",
+            f"see that this controller runs: {cluster.kubectl} describe ingress {found['metadata']['name']}",
         )  # fmt: skip
     return ok(name, f"class {wanted}, at {', '.join(addresses)}")
 
@@ -145,7 +150,7 @@ def _class_fix(file: str, classes: Iterable[str]) -> str:
     return f"give the class in {file} (there are: {', '.join(classes) or 'none'}), and apply the overlay again"
 
 
-def gateway(found: Document, classes: Mapping[str, Document], kubectl: str) -> Check:
+def gateway(found: Document, classes: Mapping[str, Document], cluster: Cluster) -> Check:
     """A Gateway: whether there is its class, and a controller that has taken it and each of its listeners."""
     name, wanted = f"Gateway {found['metadata']['name']}", found["spec"]["gatewayClassName"]
     if wanted not in classes:
@@ -159,15 +164,15 @@ def gateway(found: Document, classes: Mapping[str, Document], kubectl: str) -> C
     for listener in _path(found, "status", "listeners"):
         refused += [f"listener {listener['name']}: {why}" for why in _refused(listener)]
     if refused:
-        return fault(name, "; ".join(refused), f"{kubectl} describe gateway {found['metadata']['name']}")
+        return fault(name, "; ".join(refused), f"{cluster.kubectl} describe gateway {found['metadata']['name']}")
     addresses = [each["value"] for each in _path(found, "status", "addresses")]
     return ok(name, f"class {wanted}" + (f", at {', '.join(addresses)}" if addresses else ""))
 
 
-def route(kind: str, found: Document, kubectl: str) -> Check:
+def route(kind: str, found: Document, cluster: Cluster) -> Check:
     """An HTTPRoute or a GRPCRoute: whether its Gateway has taken it."""
     name = found["metadata"]["name"]
-    describe = f"{kubectl} describe {kind.lower()} {name}"
+    describe = f"{cluster.kubectl} describe {kind.lower()} {name}"
     parents = _path(found, "status", "parents")
     refused = [why for parent in parents for why in _refused(parent)]
     if refused or not parents:

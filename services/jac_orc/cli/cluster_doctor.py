@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable
 from jac_orc.cli import cluster_checks
 from jac_orc.cli.checks import Check, State, answer, fault, ok, skipped
 from jac_orc.cli.failures import CallError, UsageError
-from jac_orc.cli.forward import GATEWAY, INSTALL, WHY, Cluster, forwarded
+from jac_orc.cli.forward import GATEWAY, WHY, Cluster, forwarded
 from jac_orc.cli.place import Address
 from jac_orc.core.config import ConfigurationError
 from jac_orc.errors import OrcError
@@ -46,7 +46,7 @@ class _Examination:
         self._client = client
         self._cluster = cluster
         self._namespace = cluster.namespace
-        self._kubectl = f"kubectl {cluster.options}"
+        self._kubectl = cluster.kubectl
         self._pod_manager: Document | None = None
 
     async def checks(self) -> list[Check]:
@@ -91,7 +91,8 @@ class _Examination:
 
     async def _look_at_namespace(self, name: str) -> list[Check]:
         if await self._find(f"/api/v1/namespaces/{self._namespace}") is None:
-            return [fault(name, f"there is no namespace {self._namespace}", f"{INSTALL}; or name it with --namespace")]
+            fix = f"{self._cluster.install}; or name the --namespace where it is"
+            return [fault(name, f"there is no namespace {self._namespace}", fix)]
         return [ok(name, self._namespace)]
 
     async def _look_at_pod_manager(self, name: str) -> list[Check]:
@@ -105,7 +106,7 @@ class _Examination:
     async def _workload(self, name: str, object_name: str, found: Document | None) -> Check:
         selector = cluster_checks.selector(found) if found else ""
         pods = await self._list(self._path("/api/v1", "pods"), labelSelector=selector) if found else []
-        return cluster_checks.workload(name, object_name, found, pods, time.time(), self._kubectl)
+        return cluster_checks.workload(name, object_name, found, pods, time.time(), self._cluster)
 
     async def _look_at_rights(self, name: str) -> list[Check]:
         """Asks the API server, or looks at the Role where whoever asks may not ask that."""
@@ -160,7 +161,7 @@ class _Examination:
             classes = await self._list("/apis/storage.k8s.io/v1/storageclasses")
             field = f"involvedObject.kind=PersistentVolumeClaim,involvedObject.name={claim}"
             events = await self._list(self._path("/api/v1", "events"), fieldSelector=field)
-        return [cluster_checks.store(name, claim, found, classes, events)]
+        return [cluster_checks.store(name, claim, found, classes, events, self._cluster)]
 
     async def _look_at_ways_in(self, name: str) -> list[Check]:
         """Whatever in the namespace leads to it from outside."""
@@ -168,11 +169,11 @@ class _Examination:
         gateways = await self._list(self._path(_GATEWAY_API, "gateways"))
         ingress_classes = await self._by_name(f"{_NETWORKING}/ingressclasses") if ingresses else {}
         gateway_classes = await self._by_name(f"{_GATEWAY_API}/gatewayclasses") if gateways else {}
-        checks = [cluster_checks.ingress(each, ingress_classes, self._kubectl) for each in ingresses]
-        checks += [cluster_checks.gateway(each, gateway_classes, self._kubectl) for each in gateways]
+        checks = [cluster_checks.ingress(each, ingress_classes, self._cluster) for each in ingresses]
+        checks += [cluster_checks.gateway(each, gateway_classes, self._cluster) for each in gateways]
         for kind in ("HTTPRoute", "GRPCRoute"):
             routes = await self._list(self._path(_GATEWAY_API, f"{kind.lower()}s"))
-            checks += [cluster_checks.route(kind, each, self._kubectl) for each in routes]
+            checks += [cluster_checks.route(kind, each, self._cluster) for each in routes]
         text = "neither an Ingress nor a Gateway leads here from outside; this makes a way for you:"
         return checks or [skipped(name, f"{text} {self._cluster.by_hand}")]
 

@@ -23,7 +23,8 @@ from jac_orc.cli.failures import CallError, UsageError
 from jac_orc.core.processes import die_with_parent
 
 GATEWAY = "jac-orc-gateway"
-INSTALL = "kubectl apply -k kustomize/overlays/local, or another overlay there"
+NAMESPACE = "jac-orc"
+"""Where the overlays in `kustomize/` install it."""
 WHY = "; this says why: "
 """Before the advice to ask the doctor."""
 
@@ -50,13 +51,28 @@ class Cluster:
     @property
     def options(self) -> str:
         """What names it, to kubectl and to jac-orc alike."""
-        context = ["--context", self.context] if self.context else []
-        return shlex.join([*context, "--namespace", self.namespace])
+        return shlex.join([*self._context, "--namespace", self.namespace])
+
+    @property
+    def kubectl(self) -> str:
+        """The beginning of a command there."""
+        return f"kubectl {self.options}"
 
     @property
     def by_hand(self) -> str:
         """The command that makes the gateway's port for people."""
-        return f"kubectl {self.options} port-forward service/{GATEWAY} 8080:http"
+        return f"{self.kubectl} port-forward service/{GATEWAY} 8080:http"
+
+    @property
+    def install(self) -> str:
+        """How it is installed there."""
+        command = shlex.join(["kubectl", *self._context, "apply", "-k", "kustomize/overlays/local"])
+        where = "" if self.namespace == NAMESPACE else f", with `namespace: {self.namespace}` in its kustomization.yaml"
+        return f"{command}, or another overlay there{where}"
+
+    @property
+    def _context(self) -> list[str]:
+        return ["--context", self.context] if self.context else []
 
 
 @contextlib.asynccontextmanager
@@ -173,7 +189,7 @@ class _Forward:
             return UsageError(f"the kubeconfig has no context {self._cluster.context}; {text}")
         if _NOT_INSTALLED.search(told):
             text = f"JAC Cloud Orchestrator isn't in the namespace {namespace}: there is no Service {GATEWAY}"
-            return CallError(f"{text}; install it ({INSTALL}), or name the --namespace where it is")
+            return CallError(f"{text}; name the --namespace where it is, or install it: {self._cluster.install}")
         doctor = f"{WHY}jac-orc doctor {self._cluster.options}"
         if _NO_POD.search(told):
             return CallError(f"no pod of {GATEWAY} runs in the namespace {namespace}{doctor}")

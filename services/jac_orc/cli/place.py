@@ -11,11 +11,10 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass
 
 from jac_orc.cli.failures import UsageError
-from jac_orc.cli.forward import Cluster, forwarded
+from jac_orc.cli.forward import NAMESPACE, Cluster, forwarded
 from jac_orc.core import config
 
 DEFAULT_URL = "http://127.0.0.1:8080"
-DEFAULT_NAMESPACE = "jac-orc"
 
 
 @dataclass(frozen=True)
@@ -27,7 +26,7 @@ class Settings:
     """In a pod this is set for the module's code; there the commands find their own pod manager."""
     jac_orc_context: str = ""
     """A cluster, as the kubeconfig names it."""
-    jac_orc_namespace: str = DEFAULT_NAMESPACE
+    jac_orc_namespace: str = NAMESPACE
     """Where in the cluster it is."""
     kubeconfig: str = ""
     """Kubernetes' own variable; set, `jac-orc doctor` looks at the cluster that it names."""

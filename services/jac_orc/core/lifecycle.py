@@ -51,7 +51,7 @@ async def stop_requested(lifeline_fd: int | None) -> str:
 def notify(fd: int | None, message: Mapping[str, object], *, last: bool = True) -> None:
     """Writes one JSON line to whoever started this process, if it asked, and closes the pipe after the last one."""
     if fd is not None:
-        with contextlib.suppress(BrokenPipeError):
+        with contextlib.suppress(ConnectionError):  # nobody listens any more
             os.write(fd, json.dumps(message).encode() + b"\n")
         if last:
             os.close(fd)

@@ -13,6 +13,7 @@ import json
 import logging
 import os
 import signal
+import socket
 import sys
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from dataclasses import dataclass
@@ -158,10 +159,12 @@ class LocalPod:
         except OrcError as failure:
             self.failure = failure
             return
-        reader, writer = os.pipe()
+        held = os.dup(runtime.held_fd)  # before anybody else has a turn and lets go of it
+        # No pipe: uvloop closes a pipe's descriptor twice, and its number may be another file's by then.
+        reader, writer = socket.socketpair()
         try:
             output = self._host.logs / f"{self.record.name}.log"
-            descriptors = {"NOTIFY_FD": writer, "ENVIRONMENT_FD": runtime.held_fd}
+            descriptors = {"NOTIFY_FD": writer.fileno(), "ENVIRONMENT_FD": held}
             if self._host.lifeline_fd is not None:
                 descriptors["LIFELINE_FD"] = self._host.lifeline_fd
             environment = self._environment(runtime)
@@ -178,11 +181,15 @@ class LocalPod:
                     self._process = await starting  # it starts all the same: whoever cancelled this ends it
                     raise
         except OSError as failure:
-            os.close(reader)
+            reader.close()
             self.failure = error("MODULE_UNAVAILABLE", f"the module server can't be started: {failure}")
             return
+        except asyncio.CancelledError:
+            reader.close()
+            raise
         finally:
-            os.close(writer)
+            os.close(held)
+            writer.close()
         self._update(pid=self._process.pid, start_ticks=start_time(self._process.pid) or 0, port=0)
         async with contextlib.aclosing(_lines(reader)) as lines:
             async for told in lines:
@@ -243,11 +250,9 @@ def adoptable(record: PodRecord, run_id: str) -> ManagedProcess | None:
     return None
 
 
-async def _lines(reader: int) -> AsyncGenerator[dict[str, Any]]:
-    """The JSON lines that a service writes while it starts, until it closes the pipe or ends."""
-    loop = asyncio.get_running_loop()
-    stream = asyncio.StreamReader()
-    transport, _ = await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(stream), os.fdopen(reader, "rb"))
+async def _lines(reader: socket.socket) -> AsyncGenerator[dict[str, Any]]:
+    """The JSON lines that a service writes while it starts, until it closes its end or ends."""
+    stream, writer = await asyncio.open_unix_connection(sock=reader)
     try:
         while line := await stream.readline():
             with contextlib.suppress(ValueError):
@@ -255,4 +260,4 @@ async def _lines(reader: int) -> AsyncGenerator[dict[str, Any]]:
                 if isinstance(document, dict):
                     yield document
     finally:
-        transport.close()
+        writer.close()

@@ -20,7 +20,6 @@ from jac_orc.pod_manager.backends.kube.client import Document, GoneError, KubeCl
 
 logger = logging.getLogger(__name__)
 
-_PAGE = 500
 _WATCH_SECONDS = 60  # then anew from where it was, so that a connection that has died unseen is noticed
 _WATCHES_PER_LIST = 15
 _SLACK = 15.0
@@ -31,13 +30,14 @@ class Informer:
     """The objects of one kind below `path` that have the labels of `selector`.
 
     `on_change` is called with an object's document before and after each change; None: not there. `kept` makes of a
-    document what is worth keeping in memory. `group` tells what objects belong to, for `of`.
+    document what is worth keeping in memory. `group` tells what objects belong to, for `of`. `page` is how many are
+    listed by one request.
     """
 
     def __init__(
         self, client: KubeClient, path: str, selector: str, *,
         kept: Callable[[Document], Document], group: Callable[[Document], str],
-        on_change: Callable[[Document | None, Document | None], None],
+        on_change: Callable[[Document | None, Document | None], None], page: int = 500,
     ) -> None:  # fmt: skip
         self.objects: dict[str, Document] = {}
         self.synced = asyncio.Event()
@@ -48,6 +48,7 @@ class Informer:
         self._kept = kept
         self._group = group
         self._on_change = on_change
+        self._page = page
 
     def of(self, group: str) -> list[Document]:
         """The objects of a group."""
@@ -77,7 +78,7 @@ class Informer:
         found: dict[str, Document] = {}
         more: dict[str, str] = {}
         while True:
-            page = await self._client.get(self._path, labelSelector=self._selector, limit=str(_PAGE), **more)
+            page = await self._client.get(self._path, labelSelector=self._selector, limit=str(self._page), **more)
             found |= {item["metadata"]["name"]: self._kept(item) for item in page["items"]}
             if not (token := page["metadata"].get("continue")):
                 break

@@ -13,17 +13,15 @@ Document = dict[str, Any]
 
 _VERBS = {
     ("apps", "deployments"): "get list watch create patch delete",
-    ("apps", "deployments/scale"): "get patch update",
+    ("apps", "deployments/scale"): "patch",
     ("apps", "deployments/finalizers"): "update",
     ("", "pods"): "get list watch",
     ("", "pods/log"): "get",
-    ("discovery.k8s.io", "endpointslices"): "get list watch",
-    ("", "services"): "get create patch delete",
-    ("policy", "poddisruptionbudgets"): "get create patch delete",
-    ("autoscaling", "horizontalpodautoscalers"): "get create patch delete",
-    ("networking.k8s.io", "networkpolicies"): "get create patch delete",
-    ("batch", "jobs"): "get list watch create delete",
-    ("coordination.k8s.io", "leases"): "get create update patch",
+    ("discovery.k8s.io", "endpointslices"): "list watch",
+    ("", "services"): "get create patch",
+    ("policy", "poddisruptionbudgets"): "get create patch",
+    ("batch", "jobs"): "list watch create patch delete",
+    ("coordination.k8s.io", "leases"): "get create update",
 }
 
 

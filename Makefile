@@ -17,8 +17,8 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help up test check lint types contracts protos protos-check protos-release golden golden-check format bench \
-	image lock clean
+.PHONY: help up test test-cluster check lint types contracts protos protos-check protos-release golden golden-check \
+	format bench image lock clean
 
 help:  ## Lists the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-16s%s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -28,6 +28,16 @@ up: $(LOCAL)  ## Runs the whole system on this machine; ARGS: options of `jac-or
 
 test: check  ## Runs every check, then the tests; ARGS: options of pytest
 	$(BIN)/pytest --numprocesses logical --maxprocesses 4 --dist loadfile $(ARGS)
+
+# One at a time, as most of them share a system, and some measure it. The nodes have the image ORC_TEST_IMAGE, and
+# what is not named is left out: the addresses of an Ingress controller and of a Gateway's (…_TLS: for HTTPS, …_CLASS: if
+# not contour); and where the only node is this machine, the folder with its parts' NAME.pid files, and the command that
+# starts again those that tests have killed.
+test-cluster: $(DEV)  ## Runs the tests on a cluster: KUBECONFIG, ORC_TEST_{IMAGE,INGRESS,GATEWAY,NODE,NODE_UP}; ARGS
+	@test -n "$$KUBECONFIG" || { echo 'This needs KUBECONFIG to name a cluster.' >&2; exit 2; }
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/pytest -p no:xdist -m cluster tests/contract tests/cluster tests/kustomize \
+		$(ARGS)
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/pytest -p no:xdist tests/e2e --target cluster $(ARGS)
 
 check: lint types contracts protos-check golden-check  ## Runs every check that is not a test
 
@@ -70,9 +80,12 @@ bench: $(DEV)  ## Measures, beside the peers, which it installs; ARGS: which cas
 	$(BIN)/python -m bench $(ARGS)
 
 IMAGE ?= jac-cloud-orc:$(VERSION)
+# docker, podman or buildah; each keeps images of its own. Empty: the first of them that works.
+BUILDER ?=
 
-image:  ## Builds the container image IMAGE by docker, podman or buildah; ARGS: options of its `build`
-	@if docker info >/dev/null 2>&1; then tool=docker; \
+image:  ## Builds the container image IMAGE by docker, podman or buildah (BUILDER); ARGS: options of its `build`
+	@if [ -n '$(BUILDER)' ]; then tool='$(BUILDER)'; \
+	elif docker info >/dev/null 2>&1; then tool=docker; \
 	elif command -v podman >/dev/null; then tool=podman; \
 	elif command -v buildah >/dev/null; then tool=buildah; \
 	else echo 'This needs docker (with its daemon running), podman or buildah.' >&2; exit 2; fi; \

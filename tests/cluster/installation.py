@@ -67,6 +67,13 @@ class Installation:
         """The answer to a call."""
         return self.http.post(f"/v1/modules/{name}:call", json={"method": method, "args": args})
 
+    def responds(self) -> bool:
+        """Whether the pod manager answers through the gateway now."""
+        try:
+            return self.http.get("/v1/modules").status_code == 200
+        except httpx.HTTPError:
+            return False
+
     def answers(self, name: str, method: str, *args: Any) -> bool:
         """Whether a call succeeds now."""
         try:

@@ -58,6 +58,20 @@ def new_namespace(prefix: str) -> Iterator[str]:
         kubectl("delete", "namespace", name, "--timeout=120s")
 
 
+@contextmanager
+def forwarded(namespace: str, target: str, port: str) -> Iterator[str]:
+    """The address on this machine that leads to a port of a pod, `pod/NAME`, or of one of a Service's."""
+    command = ["-n", namespace, "port-forward", target, f":{port}", "--address", "127.0.0.1"]
+    with subprocess.Popen([_kubectl(), *command], stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        try:
+            line = process.stdout.readline()
+            assert line.startswith("Forwarding from "), f"kubectl {' '.join(command)} forwards nothing"
+            yield line.split()[2]
+        finally:
+            process.terminate()
+
+
 def node_processes(variable: str) -> list[int]:
     """The ids of the processes that have this in their environment, `NAME=value`.
 

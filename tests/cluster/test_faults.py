@@ -14,7 +14,7 @@ import httpx
 import pytest
 
 from tests.cluster.installation import NAMESPACE, Installation, wait_until
-from tests.cluster.kubectl import kubectl, kubectl_json, node_parts
+from tests.cluster.kubectl import forwarded, kubectl, kubectl_json, node_parts
 
 Deploy = Callable[..., Any]
 
@@ -218,17 +218,6 @@ def test_both_pod_managers_are_killed(installation: Installation, bystander: Non
         installation.settle("jac-orc-pod-manager")
 
 
-@contextmanager
-def forwarded(pod: str) -> Iterator[str]:
-    """The address of the gRPC port of one of the pod managers."""
-    command = ["kubectl", "-n", NAMESPACE, "port-forward", f"pod/{pod}", ":50050", "--address", "127.0.0.1"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
-        assert process.stdout is not None
-        line = process.stdout.readline()
-        yield line.split()[2]
-        process.terminate()
-
-
 def test_two_creations_at_once_by_two_pod_managers(installation: Installation) -> None:
     import grpc
 
@@ -239,7 +228,8 @@ def test_two_creations_at_once_by_two_pod_managers(installation: Installation) -
     installation.settle("jac-orc-pod-manager")
     one, other = installation.pods("jac-orc-pod-manager")
     try:
-        with forwarded(one) as first, forwarded(other) as second:
+        targets = [(NAMESPACE, f"pod/{pod}", "grpc") for pod in (one, other)]
+        with forwarded(*targets[0]) as first, forwarded(*targets[1]) as second:
             for envs, outcome in ((("1", "1"), {"OK"}), (("1", "2"), {"OK", "ALREADY_EXISTS"})):
                 channels = [grpc.insecure_channel(address) for address in (first, second)]
                 stubs = [pod_manager_pb2_grpc.PodManagerServiceStub(channel) for channel in channels]

@@ -83,6 +83,13 @@ def test_a_gateway_has_time_to_drain() -> None:
     assert drainer["command"][-1] == bootstrap(documents)["admin"]["address"]["pipe"]["path"]
 
 
+def test_a_pod_manager_has_time_for_its_calls() -> None:
+    documents = render("production")
+    pod = named(documents, "Deployment", "jac-orc-pod-manager")["spec"]["template"]["spec"]
+    before = container(documents, "pod-manager")["lifecycle"]["preStop"]["sleep"]["seconds"]
+    assert before + settings(documents).stop_grace + 5 < pod["terminationGracePeriodSeconds"]
+
+
 def test_policies_open_the_ports_that_are_listened_on() -> None:
     documents = render("production")
     opened = {

@@ -15,6 +15,11 @@ import pytest
 from tests import support
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    text = "where the system is that tests/e2e runs on: this machine, or the cluster that KUBECONFIG names"
+    parser.addoption("--target", choices=["local", "cluster"], default="local", help=text)
+
+
 @pytest.fixture
 def no_child_left() -> Iterator[None]:
     """Fails the test where it leaves a child process running."""

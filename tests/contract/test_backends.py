@@ -110,6 +110,17 @@ async def test_applying_while_deleting_leaves_the_module_there(backend: Backend)
     assert (await settled(backend, "math")).ready
 
 
+async def test_a_plan_makes_nothing(backend: Backend) -> None:
+    planned = await backend.plan(ModuleSpec("math", replicas=2))
+    assert await backend.plan(ModuleSpec("math", replicas=2)) == planned
+    assert backend.modules() == []
+    kinds = ["Deployment", "Service", "PodDisruptionBudget"] if isinstance(backend, KubernetesBackend) else []
+    assert [document["kind"] for document in planned] == kinds
+    await backend.apply(ModuleSpec("math"))
+    await backend.plan(ModuleSpec("math", replicas=2))
+    assert (await settled(backend, "math")).generation == 1
+
+
 async def test_modules_are_sorted_by_name(backend: Backend) -> None:
     for name in ("string", "math", "Math.x"):
         await backend.apply(ModuleSpec(name, replicas=0))

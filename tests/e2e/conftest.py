@@ -1,4 +1,7 @@
-"""Systems to test: one that all tests share, and new ones for tests that break theirs."""
+"""Systems to test: one that all tests share, and new ones for tests that break theirs.
+
+The one that is shared is on this machine or, with `--target cluster`, on a cluster, and the same tests run on both.
+"""
 
 from __future__ import annotations
 
@@ -9,14 +12,21 @@ from typing import Any
 import pytest
 
 from tests.e2e import wheels as guest_wheels
-from tests.e2e.system import System, wait_until
+from tests.e2e.cluster_system import ClusterSystem
+from tests.e2e.local_system import LocalSystem
+from tests.e2e.system import System
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Real installs take longer than other tests may."""
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Real installs take longer than other tests may, and more so in a cluster."""
+    on_cluster = config.getoption("--target") == "cluster"
     for item in items:
-        if Path(__file__).parent in item.path.parents and item.get_closest_marker("timeout") is None:
-            item.add_marker(pytest.mark.timeout(120))
+        if Path(__file__).parent not in item.path.parents:
+            continue
+        if item.get_closest_marker("timeout") is None:
+            item.add_marker(pytest.mark.timeout(300 if on_cluster else 120))
+        if on_cluster and (marker := item.get_closest_marker("one_machine")):
+            item.add_marker(pytest.mark.skip(reason=marker.args[0]))
 
 
 @pytest.fixture(scope="session")
@@ -34,9 +44,10 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def system(cache: Path, wheels: Path) -> Iterator[System]:
+def system(request: pytest.FixtureRequest, cache: Path, wheels: Path) -> Iterator[System]:
     """The shared system; its modules are made by whoever needs them, and nobody breaks it."""
-    shared = System(cache, wheels)
+    on_cluster = request.config.getoption("--target") == "cluster"
+    shared = ClusterSystem(wheels) if on_cluster else LocalSystem(cache, wheels)
     try:
         yield shared.start()
     finally:
@@ -44,12 +55,14 @@ def system(cache: Path, wheels: Path) -> Iterator[System]:
 
 
 @pytest.fixture
-def new_system(cache: Path, wheels: Path) -> Iterator[Callable[..., System]]:
+def new_system(request: pytest.FixtureRequest, cache: Path, wheels: Path) -> Iterator[Callable[..., LocalSystem]]:
     """Makes systems, not started yet, that end with the test."""
-    made: list[System] = []
+    if request.config.getoption("--target") == "cluster":
+        pytest.skip("starts a system of its own")
+    made: list[LocalSystem] = []
 
-    def make(*options: str) -> System:
-        made.append(System(cache, wheels, *options))
+    def make(*options: str) -> LocalSystem:
+        made.append(LocalSystem(cache, wheels, *options))
         return made[-1]
 
     yield make
@@ -63,16 +76,12 @@ def deploy(system: System) -> Iterator[Callable[..., Any]]:
     names: list[str] = []
 
     def create(name: str, **spec: Any) -> Any:
-        absent(name)
+        system.remove(name)
         names.append(name)
         response = system.post("/v1/modules", {"module_name": name, **spec})
         assert response.status_code == 200, response.text
         return response.json()
 
-    def absent(name: str) -> None:
-        system.http.delete(f"/v1/modules/{name}")
-        wait_until(lambda: not system.traces(name))
-
     yield create
     for name in names:
-        absent(name)
+        system.remove(name)

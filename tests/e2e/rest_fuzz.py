@@ -179,10 +179,11 @@ def faults(system: System) -> list[str]:
 
     That is of each header that is not UTF-8, and of a caller who goes away just when the answer is sent.
     """
-    lines = [line for file in system.state.rglob("*.log") for line in file.read_text(errors="replace").splitlines()]
-    told = [json.loads(line) for line in lines if line.startswith('{"time"')]
-    errors = [line["text"] for line in told if line.get("level") in ("error", "critical")]
-    return [text for text in errors if not text.startswith(("Invalid encoding on", "ExecuteBatchError raised in core"))]
+    return [
+        text
+        for text in system.logged_errors()
+        if not text.startswith(("Invalid encoding on", "ExecuteBatchError raised in core"))
+    ]
 
 
 # --- requests ---

@@ -16,6 +16,7 @@ from typing import Any
 
 import pytest
 
+from tests.e2e.local_system import LocalSystem
 from tests.e2e.system import System, reason, wait_until
 
 NO_COMPILER = """
@@ -32,14 +33,14 @@ def source(**files: str) -> dict[str, Any]:
 
 def refused(system: System, **spec: Any) -> Any:
     """The body of a refused creation, which leaves nothing."""
-    before = set(system.cache.glob("environments/.building-*"))
+    before = system.stored("environments/.building-*")
     response = system.post("/v1/modules", spec)
     assert response.status_code == 400, response.text
-    assert system.traces(spec["module_name"]) == []
+    assert system.left(spec["module_name"]) == []
     assert system.http.get(f"/v1/modules/{spec['module_name']}").status_code == 404
     assert system.call("math", "sqrt", 9) == 3.0, "others are unharmed"
     # One empty environment is always kept ready.
-    wait_until(lambda: len(set(system.cache.glob("environments/.building-*")) - before) <= 1)
+    wait_until(lambda: len(system.stored("environments/.building-*") - before) <= 1)
     return response.json()
 
 
@@ -158,7 +159,7 @@ def test_a_deletion_ends_what_is_under_way(system: System) -> None:
     creating.join(5)
     assert (answers[0].status_code, reason(answers[0])) == (503, "MODULE_UNAVAILABLE"), answers[0].text
     assert "deleted" in answers[0].json()["message"]
-    assert system.http.get("/v1/modules/orc_stuck").status_code == 404 and system.traces("orc_stuck") == []
+    assert system.http.get("/v1/modules/orc_stuck").status_code == 404 and system.left("orc_stuck") == []
 
 
 def test_a_python_that_is_not_there(system: System) -> None:
@@ -193,7 +194,7 @@ def test_each_state_of_a_creation_is_told(system: System) -> None:
     assert told in (["RESOLVING", "BUILDING", "IMPORTING", "READY"], ["RESOLVING", "IMPORTING", "READY"]), phases
 
 
-def test_environments_that_are_removed_are_made_again(new_system: Callable[..., System]) -> None:
+def test_environments_that_are_removed_are_made_again(new_system: Callable[..., LocalSystem]) -> None:
     system = new_system()
     system.cache = system.directory / "cache"
     system.start()
@@ -212,7 +213,7 @@ def test_environments_that_are_removed_are_made_again(new_system: Callable[..., 
     assert response.status_code == 200, response.text
 
 
-def test_a_spare_server_becomes_the_module(new_system: Callable[..., System]) -> None:
+def test_a_spare_server_becomes_the_module(new_system: Callable[..., LocalSystem]) -> None:
     system = new_system().start("--spares", "2")
     wait_until(lambda: len(system.pids("server")) == 2)
     spares = set(system.pids("server"))

@@ -22,7 +22,7 @@ def test_a_module_that_cannot_be_imported_leaves_nothing(system: System, module:
     for response in (system.post("/v1/modules", {"module_name": module}), system.try_call(module, "f")):
         assert (response.status_code, reason(response)) == (400, "MODULE_IMPORT_FAILED"), response.text
         assert text in response.json()["message"]
-        assert system.traces(module) == []
+        assert system.left(module) == []
         assert system.http.get(f"/v1/modules/{module}").status_code == 404
     assert system.call("math", "sqrt", 9) == 3.0
 

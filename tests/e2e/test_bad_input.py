@@ -190,7 +190,7 @@ def test_specs(system: System, spec: Any, why: str) -> None:
     response = system.post("/v1/modules", spec)
     assert reason(response) == why, response.text
     assert response.status_code in (400, 403)
-    assert system.traces("textwrap") == []
+    assert system.left("textwrap") == []
 
 
 def test_every_fault_of_a_spec_is_a_field_violation(system: System) -> None:
@@ -220,7 +220,7 @@ def test_a_requirement_that_does_not_exist_leaves_nothing(system: System) -> Non
     response = system.post("/v1/modules", spec)
     assert (response.status_code, reason(response)) == (400, "ENVIRONMENT_FAILED"), response.text
     assert "orc-guest-nowhere" in response.json()["message"]
-    assert system.traces("textwrap") == []
+    assert system.left("textwrap") == []
     assert system.http.get("/v1/modules/textwrap").status_code == 404
 
 

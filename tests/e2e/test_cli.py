@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 from tests.e2e.commands import COMMAND, Running, environment, run
+from tests.e2e.local_system import LocalSystem
 from tests.e2e.system import System, wait_until
 
 Orc = Callable[..., subprocess.CompletedProcess[str]]
@@ -34,8 +35,7 @@ def orc(system: System) -> Orc:
 def name(system: System) -> Iterator[str]:
     """A module of the standard library that is deployed neither before nor after the test."""
     for when in ("before", "after"):
-        system.http.delete("/v1/modules/colorsys")
-        wait_until(lambda: not system.traces("colorsys"))
+        system.remove("colorsys")
         if when == "before":
             yield "colorsys"
 
@@ -114,7 +114,7 @@ def test_create_without_waiting(system: System, orc: Orc, name: str) -> None:
 def test_create_with_a_bad_spec(system: System, orc: Orc, arguments: list[str], told: list[str]) -> None:
     printed = refusal(orc("create", "orc_cli_missing", *arguments))
     assert all(text in printed for text in told), printed
-    assert not system.traces("orc_cli_missing")
+    assert not system.left("orc_cli_missing")
 
 
 @pytest.mark.parametrize(("module", "told"), [("os", "refused"), ("a-b", "no import name"), ("_x", "private")])
@@ -184,7 +184,7 @@ def test_list(orc: Orc, name: str) -> None:
     assert name in [module["name"] for module in modules]
 
 
-def test_an_empty_list(new_system: Callable[..., System]) -> None:
+def test_an_empty_list(new_system: Callable[..., LocalSystem]) -> None:
     url = f"http://127.0.0.1:{new_system().start().port}"
     listed = run("list", JAC_ORC_URL=url)
     assert result(listed) == "" and "no module is deployed" in listed.stderr
@@ -197,7 +197,9 @@ def test_get(system: System, orc: Orc, name: str) -> None:
     assert re.search(r"^module +colorsys$", shown, re.MULTILINE)
     assert re.search(r"^pods +1 of 1 answer$", shown, re.MULTILINE)
     assert re.search(r"^env +COLOUR=rot$", shown, re.MULTILINE)
-    assert re.search(r"^colorsys-\w+ +ready +127.0.0.1:\d+ +0 +1$", shown, re.MULTILINE)
+    (pod,) = system.module(name)["status"]["pods"]
+    assert pod["name"].startswith("colorsys-")
+    assert re.search(rf"^{pod['name']} +ready +{pod['address']} +0 +1$", shown, re.MULTILINE)
     assert json.loads(result(orc("get", name, "--output", "json"))) == system.module(name)
 
 
@@ -229,10 +231,11 @@ def test_logs(system: System, orc: Orc, deploy: Callable[..., Any]) -> None:
     wait_until(lambda: "red" in result(orc("logs", "orc_guest_crashing")))
     shown = result(orc("logs", "orc_guest_crashing")).splitlines()
     line = next(line for line in shown if line.endswith("second"))
-    assert re.fullmatch(r"\d\d:\d\d:\d\d orc_guest_crashing-\w+ \| second", line)
+    (pod,) = system.module("orc_guest_crashing")["status"]["pods"]
+    assert re.fullmatch(rf"\d\d:\d\d:\d\d {pod['name']} \| second", line)
     assert any(line.endswith(r"\x1b[31mred") for line in shown)
     last = result(orc("logs", "orc_guest_crashing", "--tail", "1", "-o", "json")).splitlines()
-    (line,) = [line for line in map(json.loads, last) if line["pod"].startswith("orc_guest_crashing-")]
+    (line,) = [line for line in map(json.loads, last) if line["pod"] == pod["name"]]
     assert line["text"] == said[-1] and line["stream"] in ("stdout", "stderr")
     assert result(orc("logs", "orc_guest_crashing", "--tail", "0")) == ""
 
@@ -254,7 +257,7 @@ def test_logs_are_followed_until_ctrl_c(system: System, deploy: Callable[..., An
 def test_delete(system: System, orc: Orc, name: str) -> None:
     result(orc("create", name))
     assert result(orc("delete", name)) == "colorsys is deleted\n"
-    assert not system.traces(name)
+    assert not system.left(name)
     result(orc("create", name))
     assert json.loads(result(orc("delete", name, "-o", "json"))) == {}
 

@@ -85,7 +85,7 @@ def test_a_plan_of_ones_own_code(system: System, tmp_path: Path) -> None:
     planned = run("plan", "--source", str(tmp_path), "--url", f"http://127.0.0.1:{system.port}")
     spec = yaml.safe_load(planned.stdout)
     assert spec["module_name"] == "orc_planned" and spec["source"]["uploaded"]["digest"].startswith("sha256:")
-    assert system.traces("orc_planned") == []
+    assert system.left("orc_planned") == []
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from tests.e2e.commands import Running, run
-from tests.e2e.system import System, wait_until
+from tests.e2e.system import System
 
 NAME = "orc_cli_shop"
 CODE = "def price(item: str, count: int = 1) -> float:\n    return {price} * count\n"
@@ -24,14 +24,9 @@ CODE = "def price(item: str, count: int = 1) -> float:\n    return {price} * cou
 @pytest.fixture(autouse=True)
 def alone(system: System) -> Iterator[None]:
     """The module is deployed neither before nor after a test."""
-
-    def absent() -> None:
-        system.http.delete(f"/v1/modules/{NAME}")
-        wait_until(lambda: not system.traces(NAME))
-
-    absent()
+    system.remove(NAME)
     yield
-    absent()
+    system.remove(NAME)
 
 
 @pytest.fixture
@@ -103,7 +98,7 @@ def test_code_that_does_not_start(system: System, folder: Path) -> None:
     failed = create(system, "--source", str(folder))
     assert failed.returncode == 1 and failed.stdout == ""
     assert "nothing_of_this_name" in failed.stderr and "Traceback" not in failed.stderr.splitlines()[-1]
-    assert not system.traces(NAME)
+    assert not system.left(NAME)
 
 
 def archives(folder: Path) -> dict[str, bytes]:
@@ -364,4 +359,4 @@ def test_what_no_change_of_the_code_mends_ends_it(
 ) -> None:
     done = run("dev", str(folder), *arguments, JAC_ORC_URL=f"http://127.0.0.1:{system.port}")
     assert done.returncode == code and told in done.stderr and done.stdout == "", done.stderr
-    assert not system.traces(NAME)
+    assert not system.left(NAME)

@@ -7,7 +7,6 @@ import itertools
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import Any
 
 import grpc
@@ -33,9 +32,10 @@ Stub = module_pb2_grpc.ModuleServiceStub
 class Limits:
     """The module with its limits on a system, and what the processes of that have open."""
 
-    def __init__(self, system: System, directory: Path) -> None:
+    def __init__(self, system: System) -> None:
         self.system = system
-        self._gate = directory / "gate"
+        modules, ours = system.meeting_place(MODULE)
+        self._gate, self._gate_of_module = ours / "gate", modules / "gate"
         self._names = (f"call-{number}" for number in itertools.count())
         self._before = self._processes()
 
@@ -70,7 +70,7 @@ class Limits:
 
     def hold(self) -> tuple[str, str, str]:
         """A call that lasts until the gate is open: its method and arguments."""
-        return "hold", next(self._names), str(self._gate)
+        return "hold", next(self._names), str(self._gate_of_module)
 
     def name(self) -> str:
         """A new name for a call."""
@@ -103,15 +103,14 @@ def deployed(system: System) -> Iterator[None]:
     spec = {"module_name": MODULE, "max_concurrency": PLACES, "queue": QUEUE}
     assert system.post("/v1/modules", spec).status_code == 200
     yield
-    system.http.delete(f"/v1/modules/{MODULE}")
-    wait_until(lambda: not system.traces(MODULE))
+    system.remove(MODULE)
 
 
 @pytest.fixture
-def limits(deployed: None, system: System, tmp_path: Path) -> Iterator[Limits]:
+def limits(deployed: None, system: System) -> Iterator[Limits]:
     """The module, which has forgotten earlier calls; those that hold end with the test."""
     system.call(MODULE, "forget")
-    one = Limits(system, tmp_path)
+    one = Limits(system)
     yield one
     one.open_gate()
     wait_until(lambda: set(one.begun()) == set(one.ended()))

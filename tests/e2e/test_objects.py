@@ -13,7 +13,6 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, suppress
-from pathlib import Path
 from typing import Any
 
 import grpc
@@ -24,7 +23,7 @@ from google.protobuf import json_format
 from jac_orc.client.session import RemoteObject, Session
 from jac_orc.errors import OrcError, error
 from jac_orc.v1 import module_pb2, module_pb2_grpc
-from tests.e2e.system import System, listening, reason, wait_until
+from tests.e2e.system import System, reason, wait_until
 from tests.feature.module_servers import failure_of, value
 from tests.support import running
 
@@ -37,7 +36,7 @@ numbers = itertools.count(1000)
 
 def place(obj_id: str) -> str:
     """The address of the pod, which an id shows."""
-    found = re.fullmatch(r"[\w.]+-(127\.0\.0\.1)-(\d+)-\d+-[0-9a-f]{32}", obj_id)
+    found = re.fullmatch(r"[\w.]+-(\d+\.\d+\.\d+\.\d+)-(\d+)-\d+-[0-9a-f]{32}", obj_id)
     assert found, obj_id
     return f"{found[1]}:{found[2]}"
 
@@ -95,12 +94,7 @@ class Pods:
 
     def server_at(self, address: str) -> int:
         """The process that listens there."""
-        port = int(address.rpartition(":")[2])
-        (inode,) = [inode for number, inode in listening() if number == port]
-        for pid in self.system.pids("server", self.module):
-            if f"socket:[{inode}]" in {os.readlink(link) for link in Path(f"/proc/{pid}/fd").iterdir()}:
-                return pid
-        raise AssertionError(f"no server at {address}")
+        return self.system.server_at(self.module, address)
 
     # --- calls ---
 
@@ -210,8 +204,7 @@ def deployed(system: System) -> Iterator[Callable[[str], Pods]]:
     yield pods
     for module, one in made.items():
         one.close()
-        system.http.delete(f"/v1/modules/{module}")
-        wait_until(lambda module=module: not system.traces(module))  # type: ignore[misc]
+        system.remove(module)
 
 
 @pytest.fixture
@@ -458,13 +451,14 @@ def test_forged_ids_name_nothing(boxes: Pods) -> None:
     (here, (number, mine)), (there, _) = boxes.make_in_each().items()
     chain = system.call("collections", "ChainMap", {"a": 1})["obj_id"]
     module, host, port, guest, secret = mine.split("-")
-    _, _, foreign_port, _, foreign_secret = chain.split("-")
-    ports = {str(number) for number in system.ports()}
-    assert {port, foreign_port, str(system.port), there.rpartition(":")[2]} <= ports  # those of all our servers
+    _, foreign_host, foreign_port, _, foreign_secret = chain.split("-")
+    places = system.places()  # of all our servers
+    assert {(host, port), (foreign_host, foreign_port), tuple(there.split(":"))} <= places
+    assert ("127.0.0.1", str(system.port)) in places
     changed = secret[:-1] + ("1" if secret[-1] == "0" else "0")
     for forged in (
-        *((module, host, other, guest, secret) for other in ports - {port}),
-        (module, host, foreign_port, "1", foreign_secret),
+        *((module, *other, guest, secret) for other in places - {(host, port)}),
+        (module, foreign_host, foreign_port, "1", foreign_secret),
         *((module, "127.0.0.2", port, number, secret) for number in ("1", "2")),
         *((module, host, port, number, secret) for number in (f"{guest}1", f"0{guest}", "0", "", "-1")),
         *((module, host, port, guest, text) for text in (changed, secret[:-1], secret + "0", f"{secret} ", "", "*")),

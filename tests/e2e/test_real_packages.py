@@ -81,7 +81,7 @@ def test_a_mistyped_name_installs_nothing(system: System) -> None:
     assert "numpy" in response.json()["message"]
     called = system.try_call("reqeusts", "get", "x")
     assert (called.status_code, reason(called)) == (404, "DISTRIBUTION_UNKNOWN")
-    assert system.traces("nunpy") == []
+    assert system.left("nunpy") == []
 
 
 def test_a_name_that_nobody_provides_is_told(system: System) -> None:

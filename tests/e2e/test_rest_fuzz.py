@@ -20,6 +20,7 @@ import pytest
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
+from tests.e2e.local_system import LocalSystem
 from tests.e2e.rest_fuzz import (
     DEPLOYED,
     JSON_TYPE,
@@ -32,16 +33,19 @@ from tests.e2e.rest_fuzz import (
     faults,
     requests,
 )
-from tests.e2e.system import System
 
 
 @pytest.fixture(scope="module")
-def front(cache: Path, wheels: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Front]:
+def front(
+    request: pytest.FixtureRequest, cache: Path, wheels: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Front]:
     """A system with a few modules, whose logs must tell of no fault at the end."""
+    if request.config.getoption("--target") == "cluster":
+        pytest.skip("starts a system of its own, which deploys nothing by itself")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("UV_OFFLINE", "1")
         patch.setenv("UV_CACHE_DIR", str(tmp_path_factory.mktemp("no-packages")))
-        system = System(cache, wheels, "--no-auto-deploy")
+        system = LocalSystem(cache, wheels, "--no-auto-deploy")
         try:
             system.start()
             for module in DEPLOYED:

@@ -51,10 +51,10 @@ def test_create_with_wait_false_answers_at_once(deploy: Callable[..., Any], syst
 @pytest.mark.parametrize("path", ["/v1/modules/textwrap", "/delete_pod/textwrap"])
 def test_delete_leaves_nothing(deploy: Callable[..., Any], system: System, path: str) -> None:
     deploy("textwrap", replicas=2)
-    wait_until(lambda: len(system.traces("textwrap")) >= 9)  # two servers, two guests, a spec, two pods, two logs
+    wait_until(lambda: len(system.traces("textwrap")) >= system.traces_of_two_pods)
     response = system.http.delete(path)
     assert (response.status_code, response.json()) == (200, {})
-    assert system.traces("textwrap") == []
+    assert system.left("textwrap") == []
     for again in (system.http.get("/v1/modules/textwrap"), system.http.delete(path)):
         assert again.status_code == 404
         assert reason(again) == "MODULE_NOT_FOUND"
@@ -161,7 +161,7 @@ def test_a_plan_makes_nothing(system: System) -> None:
     assert response.json()["spec"]["requirements"] == ["pillow"]
     response = system.post("/v1/modules:plan", {"module_name": "tabnanny"})
     assert response.status_code == 200, response.text
-    assert system.traces("tabnanny") == []
+    assert system.left("tabnanny") == []
 
 
 def test_a_get_deploys_nothing(system: System) -> None:

@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 from tests.e2e.callers import calls_all_the_while
+from tests.e2e.local_system import LocalSystem
 from tests.e2e.system import System, reason, wait_until
 
 PROJECT = Path(__file__).parent.parent / "guests" / "orc_shop"
@@ -108,7 +109,7 @@ def test_a_deletion_during_a_rollout_is_final(shop: Callable[..., Any], system: 
     patch.join(10)
     assert (answers[0].status_code, reason(answers[0])) == (503, "MODULE_UNAVAILABLE")
     assert system.http.get("/v1/modules/orc_shop").status_code == 404
-    assert system.traces("orc_shop") == []
+    assert system.left("orc_shop") == []
 
 
 def test_dependencies_that_code_computes_follow_every_file(shop: Callable[..., Any], system: System) -> None:
@@ -223,7 +224,7 @@ def test_a_poetry_project_is_read_by_poetry(shop: Callable[..., Any], system: Sy
     assert system.call("orc_shop", "dependency") == "1.0"
 
 
-def test_the_policy_judges_what_a_source_requires(new_system: Callable[..., System], tmp_path: Path) -> None:
+def test_the_policy_judges_what_a_source_requires(new_system: Callable[..., LocalSystem], tmp_path: Path) -> None:
     (tmp_path / "policy.yaml").write_text("requirements: [orc-guest-*]\n")
     system = new_system("--policy", str(tmp_path / "policy.yaml")).start()
     files = {"orc_shop.py": b"def price(pieces):\n    return pieces\n", "requirements.txt": b"orc-guest-version\n"}
@@ -255,7 +256,7 @@ def test_bad_sources_are_refused(system: System) -> None:
     assert (response.status_code, reason(response)) == (404, "SOURCE_NOT_FOUND")
     headers = {"content-type": "text/plain"}
     assert system.http.post("/v1/sources/a.zip", content=b"", headers=headers).status_code == 415
-    assert not list(system.state.glob("sources/.*"))
+    assert system.stored("sources/.*") == set()
 
 
 def test_a_module_of_the_standard_library_cannot_be_replaced(system: System) -> None:

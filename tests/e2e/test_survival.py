@@ -11,14 +11,17 @@ from typing import Any
 
 import pytest
 
+from tests.e2e.local_system import LocalSystem
 from tests.e2e.system import System, wait_until
 from tests.e2e.test_first_call import MODULES
 
+pytestmark = pytest.mark.one_machine("kills parts of its own system; in a cluster tests/cluster/test_faults.py does")
+
 
 @pytest.fixture(scope="module")
-def victim(cache: Path, wheels: Path) -> Iterator[System]:
+def victim(cache: Path, wheels: Path) -> Iterator[LocalSystem]:
     """A system for all tests here; each has it whole again at its end."""
-    own = System(cache, wheels)
+    own = LocalSystem(cache, wheels)
     try:
         yield own.start()
     finally:
@@ -38,7 +41,7 @@ def answers(system: System, module: str, method: str, args: list[Any], result: A
 @pytest.mark.parametrize("part", ["guest", "server"])
 @pytest.mark.parametrize(("module", "method", "args", "result"), MODULES, ids=[row[0] for row in MODULES])
 def test_a_module_survives_the_death_of_its(
-    victim: System, module: str, method: str, args: list[Any], result: Any, part: str
+    victim: LocalSystem, module: str, method: str, args: list[Any], result: Any, part: str
 ) -> None:
     victim.call(module, method, *args)
     uid = victim.module(module)["uid"]
@@ -54,7 +57,7 @@ def test_a_module_survives_the_death_of_its(
 
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("part", ["envoy", "pod_manager"])
-def test_all_modules_survive_the_death_of(victim: System, part: str) -> None:
+def test_all_modules_survive_the_death_of(victim: LocalSystem, part: str) -> None:
     for module, method, args, _ in MODULES:
         victim.call(module, method, *args)
     uids = {row[0]: victim.module(row[0])["uid"] for row in MODULES}
@@ -69,7 +72,7 @@ def test_all_modules_survive_the_death_of(victim: System, part: str) -> None:
     wait_until(lambda: victim.pids(part))
 
 
-def test_deployed_modules_answer_while_the_pod_manager_stands_still(victim: System) -> None:
+def test_deployed_modules_answer_while_the_pod_manager_stands_still(victim: LocalSystem) -> None:
     victim.call("math", "sqrt", 9)
     wait_until(lambda: victim.module("math")["status"]["ready_replicas"] == 1)
     (pid,) = victim.pids("pod_manager")
@@ -81,7 +84,7 @@ def test_deployed_modules_answer_while_the_pod_manager_stands_still(victim: Syst
     assert victim.call("cmath", "sqrt", -1) == [0.0, 1.0]
 
 
-def test_a_pod_manager_that_was_killed_often_still_knows_its_pods(victim: System) -> None:
+def test_a_pod_manager_that_was_killed_often_still_knows_its_pods(victim: LocalSystem) -> None:
     victim.call("math", "sqrt", 9)
     servers = victim.pids("server")
     for _ in range(3):
@@ -95,7 +98,7 @@ def test_a_pod_manager_that_was_killed_often_still_knows_its_pods(victim: System
 
 
 @pytest.mark.timeout(300)
-def test_everything_dies_with_up_and_comes_back_with_it(new_system: Callable[..., System]) -> None:
+def test_everything_dies_with_up_and_comes_back_with_it(new_system: Callable[..., LocalSystem]) -> None:
     system = new_system().start()
     system.call("math", "sqrt", 9)
     system.post("/v1/modules", {"module_name": "orc_guest_crashing", "replicas": 2, "labels": {"a": "b"}})
@@ -118,7 +121,7 @@ def test_everything_dies_with_up_and_comes_back_with_it(new_system: Callable[...
     assert len(system.pids("server")) == 3
 
 
-def test_kill_of_everything_at_once_and_the_same_modules_again(new_system: Callable[..., System]) -> None:
+def test_kill_of_everything_at_once_and_the_same_modules_again(new_system: Callable[..., LocalSystem]) -> None:
     system = new_system().start()
     system.call("math", "sqrt", 9)
     uid = system.module("math")["uid"]

@@ -13,10 +13,13 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.e2e.system import System, listening, wait_until
+from tests.e2e.local_system import LocalSystem, listening
+from tests.e2e.system import wait_until
+
+pytestmark = pytest.mark.one_machine("`jac-orc up` is the system of one machine")
 
 
-def refusal(system: System, *options: str) -> str:
+def refusal(system: LocalSystem, *options: str) -> str:
     """The one line with which the command refuses, by exit code 2, having started nothing."""
     process = system.launch(*options)
     assert process.wait(30) == 2, system.output + system.errors
@@ -27,7 +30,7 @@ def refusal(system: System, *options: str) -> str:
 
 
 @pytest.mark.parametrize("option", ["--port", "--pod-manager-port", "--xds-port"])
-def test_a_taken_port(new_system: Callable[..., System], option: str) -> None:
+def test_a_taken_port(new_system: Callable[..., LocalSystem], option: str) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
@@ -38,23 +41,23 @@ def test_a_taken_port(new_system: Callable[..., System], option: str) -> None:
 
 
 @pytest.mark.parametrize("port", ["-1", "65536"])
-def test_a_port_that_is_none(new_system: Callable[..., System], port: str) -> None:
+def test_a_port_that_is_none(new_system: Callable[..., LocalSystem], port: str) -> None:
     process = new_system().launch("--port", port)
     assert process.wait(30) == 2
 
 
-def test_a_state_directory_in_use(system: System, new_system: Callable[..., System]) -> None:
+def test_a_state_directory_in_use(system: LocalSystem, new_system: Callable[..., LocalSystem]) -> None:
     line = refusal(new_system(), "--state-dir", str(system.state))
     assert "in use" in line
     assert str(system.process.pid) in line
     assert system.call("math", "sqrt", 9) == 3.0
 
 
-def test_a_state_directory_that_cannot_be_made(new_system: Callable[..., System]) -> None:
+def test_a_state_directory_that_cannot_be_made(new_system: Callable[..., LocalSystem]) -> None:
     assert "/dev/null" in refusal(new_system(), "--state-dir", "/dev/null/state")
 
 
-def test_a_state_directory_with_too_long_a_path(new_system: Callable[..., System], tmp_path: Path) -> None:
+def test_a_state_directory_with_too_long_a_path(new_system: Callable[..., LocalSystem], tmp_path: Path) -> None:
     assert "too long" in refusal(new_system(), "--state-dir", str(tmp_path / ("x" * 100)))
 
 
@@ -63,14 +66,14 @@ def test_a_state_directory_with_too_long_a_path(new_system: Callable[..., System
     ["allow: os", "[os]", "deny: [os]", "allow: [1]", "{", None],
     ids=["text", "list", "key", "int", "yaml", "no file"],
 )
-def test_a_bad_policy_file(new_system: Callable[..., System], tmp_path: Path, content: str | None) -> None:
+def test_a_bad_policy_file(new_system: Callable[..., LocalSystem], tmp_path: Path, content: str | None) -> None:
     policy = tmp_path / "policy.yaml"
     if content is not None:
         policy.write_text(content)
     assert str(policy) in refusal(new_system(), "--policy", str(policy))
 
 
-def test_a_policy_file_is_followed(new_system: Callable[..., System], tmp_path: Path) -> None:
+def test_a_policy_file_is_followed(new_system: Callable[..., LocalSystem], tmp_path: Path) -> None:
     policy = tmp_path / "policy.yaml"
     policy.write_text("allow: [glob]\nrefuse: [math]\n")
     system = new_system().start("--policy", str(policy))
@@ -78,7 +81,7 @@ def test_a_policy_file_is_followed(new_system: Callable[..., System], tmp_path: 
     assert system.try_call("math", "sqrt", 9).json()["details"][0]["reason"] == "MODULE_REFUSED"
 
 
-def test_a_first_call_to_try_is_printed(system: System) -> None:
+def test_a_first_call_to_try_is_printed(system: LocalSystem) -> None:
     sample = "/run_module?module_name=numpy&method_name=array' -H 'Content-Type: application/json'"
     wait_until(lambda: "Ctrl-C" in system.output)
     assert f'curl -X POST \'http://127.0.0.1:{system.port}{sample} -d \'{{"args": [16, 20, 24], "kwargs": {{}}}}\'' in (
@@ -87,7 +90,7 @@ def test_a_first_call_to_try_is_printed(system: System) -> None:
     assert re.search(r"ready in \d+\.\d s", system.output)
 
 
-def test_it_listens_on_loopback_only(system: System) -> None:
+def test_it_listens_on_loopback_only(system: LocalSystem) -> None:
     own = system.ports()
     text = Path("/proc/net/tcp").read_text() + Path("/proc/net/tcp6").read_text()
     addresses = [line.split()[1] for line in text.splitlines() if len(line.split()) > 9 and line.split()[3] == "0A"]
@@ -99,7 +102,7 @@ def test_it_listens_on_loopback_only(system: System) -> None:
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=lambda number: number.name)
 def test_a_signal_lets_calls_in_flight_end_and_leaves_nothing(
-    new_system: Callable[..., System], number: signal.Signals
+    new_system: Callable[..., LocalSystem], number: signal.Signals
 ) -> None:
     system = new_system().start()
     system.call("orc_guest_slow", "nap", 0)
@@ -119,7 +122,7 @@ def test_a_signal_lets_calls_in_flight_end_and_leaves_nothing(
     assert system.call("orc_guest_slow", "nap", 0) == 0
 
 
-def test_a_second_signal_does_not_wait(new_system: Callable[..., System]) -> None:
+def test_a_second_signal_does_not_wait(new_system: Callable[..., LocalSystem]) -> None:
     system = new_system().start()
     system.call("orc_guest_slow", "nap", 0)
     with ThreadPoolExecutor(1) as pool:
@@ -133,7 +136,7 @@ def test_a_second_signal_does_not_wait(new_system: Callable[..., System]) -> Non
     assert system.pids() == []
 
 
-def test_a_signal_while_starting(new_system: Callable[..., System]) -> None:
+def test_a_signal_while_starting(new_system: Callable[..., LocalSystem]) -> None:
     system = new_system()
     process = system.launch()
     wait_until(lambda: system.pids("pod_manager"))
@@ -142,15 +145,15 @@ def test_a_signal_while_starting(new_system: Callable[..., System]) -> None:
     assert system.pids() == []
 
 
-def test_logs_of_modules_are_shown(system: System) -> None:
+def test_logs_of_modules_are_shown(system: LocalSystem) -> None:
     system.call("orc_guest_crashing", "say", "to be seen in the terminal")
     wait_until(lambda: re.search(r"orc_guest_crashing-\w+ \| to be seen in the terminal", system.output))
 
 
-def test_a_cache_directory_that_cannot_be_made(new_system: Callable[..., System]) -> None:
+def test_a_cache_directory_that_cannot_be_made(new_system: Callable[..., LocalSystem]) -> None:
     assert "--cache-dir" in refusal(new_system(), "--cache-dir", "/dev/null/cache")
 
 
-def test_a_log_level_that_is_none(new_system: Callable[..., System]) -> None:
+def test_a_log_level_that_is_none(new_system: Callable[..., LocalSystem]) -> None:
     process = new_system().launch("--log-level", "bogus")
     assert process.wait(30) == 2

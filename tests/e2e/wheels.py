@@ -32,4 +32,6 @@ def _build(directory: Path, name: str, version: str, source: str) -> None:
     record = "".join(f"{path},,\n" for path in [*files, f"{info}/RECORD"])
     with zipfile.ZipFile(directory / f"{name}-{version}-py3-none-any.whl", "w") as archive:
         for path, content in {**files, f"{info}/RECORD": record}.items():
-            archive.writestr(path, content)
+            entry = zipfile.ZipInfo(path)  # without the time: equal content, equal wheel
+            entry.external_attr = 0o600 << 16
+            archive.writestr(entry, content)

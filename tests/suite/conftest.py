@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from tests.e2e.system import System
+from tests.e2e.local_system import LocalSystem
 from tests.support import SERVICES
 
 ROOT = Path(__file__).parents[2]
@@ -32,10 +32,10 @@ Report = dict[str, Any]
 
 
 @pytest.fixture(scope="session")
-def system(tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
+def system(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalSystem]:
     """A system of this directory's own."""
     cache = tmp_path_factory.mktemp("cache")
-    shared = System(cache, tmp_path_factory.mktemp("wheels"))
+    shared = LocalSystem(cache, tmp_path_factory.mktemp("wheels"))
     try:
         with pytest.MonkeyPatch.context() as environment:
             for name, setting in ENVIRONMENT.items():
@@ -49,7 +49,7 @@ def system(tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
 
 @pytest.fixture(scope="module")
 def report(
-    system: System, request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+    system: LocalSystem, request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Callable[[str, str], Report]]:
     """The reports of the tables for which tests of this file have been selected; two modules are run at a time."""
     files: dict[str, list[str]] = defaultdict(list)
@@ -68,7 +68,7 @@ def report(
         pool.shutdown(cancel_futures=True)
 
 
-def _run(system: System, module: str, files: Sequence[str], directory: Path) -> dict[str, Report]:
+def _run(system: LocalSystem, module: str, files: Sequence[str], directory: Path) -> dict[str, Report]:
     """Deploys the module, runs its tables one after the other, and removes it."""
     created = system.post("/v1/modules", {"module_name": module})
     assert created.status_code == 200, created.text
@@ -80,7 +80,7 @@ def _run(system: System, module: str, files: Sequence[str], directory: Path) -> 
         system.http.delete(f"/v1/modules/{module}")
 
 
-def _run_table(system: System, module: str, file: Path, python: str, directory: Path) -> Report:
+def _run_table(system: LocalSystem, module: str, file: Path, python: str, directory: Path) -> Report:
     """Runs a table in the environment that the system has made for the module."""
     asked = {"file": str(file), "module": module, "port": system.port, "directory": str(directory)}
     # What the runner and its client need comes after the packages of the environment.

@@ -40,6 +40,7 @@ class ClusterSystem(System):
     """The overlay `local`, with an index of the sample modules beside it; there can be one at a time."""
 
     traces_of_two_pods = 7  # a Deployment, a ReplicaSet, two Pods, a Service, an EndpointSlice, a PodDisruptionBudget
+    has_manifests = True
 
     def __init__(self, wheels: Path) -> None:
         self._wheels = wheels

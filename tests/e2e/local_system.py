@@ -26,6 +26,7 @@ class LocalSystem(System):
     """A running `jac-orc up`."""
 
     traces_of_two_pods = 9  # two servers, two guests, a spec, two pods, two logs
+    has_manifests = False
 
     def __init__(self, cache: Path, wheels: Path, *options: str) -> None:
         self.directory = Path(tempfile.mkdtemp(prefix="orc-"))

@@ -196,7 +196,7 @@ MODULES = st.one_of(
     st.text(max_size=8).map("-".__add__),
 )
 METHODS = st.one_of(
-    st.sampled_from("sqrt hypot gcd pi seen value raising record Box use exists pid".split()),
+    st.sampled_from("sqrt hypot gcd pi seen value raising record Box use exists process".split()),
     st.sampled_from(["", ".", "..", "a..b", "_private", "sqrt.__class__", "__import__", "x" * 3000, "sqrt/", "sqr"]),
     st.text(max_size=8),
 )

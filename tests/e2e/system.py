@@ -69,6 +69,8 @@ class System(ABC):
     port: int
     traces_of_two_pods: int
     """How many traces a module of two pods has."""
+    has_manifests: bool
+    """Whether modules are objects of a cluster."""
 
     @abstractmethod
     def start(self) -> System:

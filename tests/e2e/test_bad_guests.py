@@ -71,11 +71,11 @@ def test_a_guest_that_closes_its_wire(deploy: Callable[..., Any], system: System
 
 def test_sys_exit_in_a_call_is_the_calls_own_error(deploy: Callable[..., Any], system: System) -> None:
     deploy("orc_guest_crashing")
-    guest = system.call("orc_guest_crashing", "pid")
+    guest = system.call("orc_guest_crashing", "process")
     response = system.try_call("orc_guest_crashing", "exit_politely", 3)
     assert (response.status_code, reason(response)) == (500, "EXCEPTION_RAISED"), response.text
     assert response.json()["details"][0]["metadata"]["type"] == "builtins.SystemExit"
-    assert system.call("orc_guest_crashing", "pid") == guest
+    assert system.call("orc_guest_crashing", "process") == guest
 
 
 def test_a_crash_of_one_worker_leaves_the_other(deploy: Callable[..., Any], system: System) -> None:

@@ -200,6 +200,12 @@ def test_every_fault_of_a_spec_is_a_field_violation(system: System) -> None:
 
 
 def test_what_is_not_implemented_says_so(system: System) -> None:
+    response = system.post("/v1/modules", {"module_name": "textwrap", "expose": ["a"]})
+    assert (response.status_code, reason(response)) == (501, "NOT_IMPLEMENTED"), response.text
+
+
+@pytest.mark.one_machine("secrets are a cluster's")
+def test_what_one_machine_does_not_have_is_not_implemented(system: System) -> None:
     response = system.post("/v1/modules", {"module_name": "textwrap", "secrets": ["a"]})
     assert (response.status_code, reason(response)) == (501, "NOT_IMPLEMENTED"), response.text
 

@@ -71,19 +71,20 @@ def test_a_pod_manager_elsewhere_says_nothing_of_this_machine() -> None:
 def test_a_plan_is_the_whole_spec(system: System) -> None:
     url = f"http://127.0.0.1:{system.port}"
     planned = run("plan", "PIL", "--env", "A=1", "--url", url)
-    assert planned.returncode == 0 and "no manifests" in planned.stderr
-    spec = yaml.safe_load(planned.stdout)
-    assert (spec["module_name"], spec["requirements"], spec["env"]) == ("PIL", ["pillow"], {"A": "1"})
     document = json.loads(run("plan", "PIL", "--env", "A=1", "-o", "json", "--url", url).stdout)
-    assert document == {"spec": spec, "manifests": ""}
+    spec, manifests = document["spec"], document["manifests"]
+    assert (spec["module_name"], spec["requirements"], spec["env"]) == ("PIL", ["pillow"], {"A": "1"})
+    assert bool(manifests) is system.has_manifests
+    assert planned.returncode == 0 and ("no manifests" in planned.stderr) is not system.has_manifests
+    assert list(yaml.safe_load_all(planned.stdout)) == (list(yaml.safe_load_all(manifests)) or [spec])
     refused = run("plan", "os", "--url", url)
     assert refused.returncode == 1 and "refused" in refused.stderr and refused.stdout == ""
 
 
 def test_a_plan_of_ones_own_code(system: System, tmp_path: Path) -> None:
     (tmp_path / "orc_planned.py").write_text("X = 1\n")
-    planned = run("plan", "--source", str(tmp_path), "--url", f"http://127.0.0.1:{system.port}")
-    spec = yaml.safe_load(planned.stdout)
+    url = f"http://127.0.0.1:{system.port}"
+    spec = json.loads(run("plan", "--source", str(tmp_path), "-o", "json", "--url", url).stdout)["spec"]
     assert spec["module_name"] == "orc_planned" and spec["source"]["uploaded"]["digest"].startswith("sha256:")
     assert system.left("orc_planned") == []
 

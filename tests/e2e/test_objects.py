@@ -25,7 +25,7 @@ from jac_orc.errors import OrcError, error
 from jac_orc.v1 import module_pb2, module_pb2_grpc
 from tests.e2e.system import System, reason, wait_until
 from tests.feature.module_servers import failure_of, value
-from tests.support import running
+from tests.support import children, running
 
 BOXES = "orc_guest_objects"
 FACES = ["call", "run_module", "grpc", "session"]
@@ -95,6 +95,11 @@ class Pods:
     def server_at(self, address: str) -> int:
         """The process that listens there."""
         return self.system.server_at(self.module, address)
+
+    def guest_at(self, address: str) -> int:
+        """The process of the module's own code there."""
+        (guest,) = children(self.server_at(address)) & set(self.system.pids("guest", self.module))
+        return guest
 
     # --- calls ---
 
@@ -281,9 +286,9 @@ def test_a_frame_as_a_named_argument_pasted_as_it_was_told(frames: Pods) -> None
 @pytest.mark.parametrize("face", FACES)
 def test_100_calls_run_once_each_in_the_process_that_made_the_object(boxes: Pods, face: str, sent: str) -> None:
     made = boxes.make_in_each()
-    pids = {address: boxes.call("call", "pid", pod=address) for address in made}
+    processes = {address: boxes.call("call", "process", pod=address) for address in made}
     first, second = made
-    assert pids[first] != pids[second]
+    assert processes[first] != processes[second]
     aside = {
         "anywhere": {},
         "to the other pod": {first: second, second: first},
@@ -293,7 +298,7 @@ def test_100_calls_run_once_each_in_the_process_that_made_the_object(boxes: Pods
         pod = aside[sent].get(address, "")
         of_object: dict[str, str] = {} if count // 2 % 2 else ref(obj_id)
         result = boxes.call(face, "use", *([] if of_object else [ref(obj_id)]), **of_object, pod=pod)
-        assert result == [number, count // 2 + 1, pids[address]]
+        assert result == [number, count // 2 + 1, processes[address]]
 
 
 def test_many_calls_at_a_time(boxes: Pods) -> None:
@@ -304,7 +309,7 @@ def test_many_calls_at_a_time(boxes: Pods) -> None:
     for number, _ in made:
         uses = [result for result in results if result[0] == number]
         assert sorted(used for _, used, _ in uses) == list(range(1, 101))
-        assert len({pid for _, _, pid in uses}) == 1
+        assert len({process for _, _, process in uses}) == 1
 
 
 def test_one_session_with_objects_of_both_pods(boxes: Pods) -> None:
@@ -315,7 +320,7 @@ def test_one_session_with_objects_of_both_pods(boxes: Pods) -> None:
         results = [call.result() for call in calls]
         assert [number for number, _, _ in results] == [number for number, _ in made] * 50
         assert sorted(used for _, used, _ in results) == sorted([*range(1, 51)] * 2)
-        assert len({pid for _, _, pid in results}) == 2
+        assert len({process for _, _, process in results}) == 2
         kept = session.begin("use_both", [targets[0], targets[0]], keep=True).result()
         assert place(kept.obj_id) == place(made[0][1])
 
@@ -362,7 +367,7 @@ def test_objects_of_two_pods_are_apart(frames: Pods, face: str) -> None:
 @pytest.mark.parametrize("face", FACES)
 def test_objects_of_two_workers_of_one_pod(own_boxes: Callable[..., Pods], face: str) -> None:
     pods = own_boxes(workers=2)
-    made: dict[int, str] = {}
+    made: dict[str, str] = {}
 
     def in_both() -> bool:
         with ThreadPoolExecutor(8) as pool:
@@ -371,9 +376,9 @@ def test_objects_of_two_workers_of_one_pod(own_boxes: Callable[..., Pods], face:
         return len(made) == 2
 
     wait_until(in_both)
-    for _, (pid, obj_id) in itertools.product(range(5), made.items()):
-        assert pods.call(face, "use", obj_id=obj_id)[2] == pid
-        assert pods.call(face, "use", ref(obj_id))[2] == pid
+    for _, (process, obj_id) in itertools.product(range(5), made.items()):
+        assert pods.call(face, "use", obj_id=obj_id)[2] == process
+        assert pods.call(face, "use", ref(obj_id))[2] == process
     one, other = made.values()
     assert pods.fails(face, "use_both", ref(one), ref(other)) == "OBJECTS_APART"
     assert [used for _, used, _ in pods.call(face, "use_both", ref(other), ref(other))] == [12, 13]
@@ -436,7 +441,7 @@ def test_the_objects_of_a_new_pod_are_found_whatever_was_asked_before(own_boxes:
 def test_the_objects_of_a_killed_guest_are_lost_though_its_pod_lives(boxes: Pods) -> None:
     (gone, (_, doomed)), (_, (number, other)) = boxes.make_in_each().items()
     server = boxes.server_at(gone)
-    kill(boxes.call("call", "pid", pod=gone))
+    kill(boxes.guest_at(gone))
     boxes.when_reached(gone)
     boxes.assert_lost(doomed, sent=("", *boxes.addresses()))
     assert boxes.server_at(gone) == server
@@ -518,7 +523,7 @@ def test_a_released_object_is_gone_and_its_neighbour_is_not(boxes: Pods, how: st
                 box = named_in(session, ref(obj_id))
                 assert box.call("use")[1] == 1
                 box.release()
-                session.call("pid")
+                session.call("process")
                 wait_until(lambda: not boxes.call("call", "exists", number, pod=address))  # noqa: B023
         else:
             metadata = boxes.metadata(aside if how == "another pod" else "")

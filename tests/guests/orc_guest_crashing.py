@@ -2,6 +2,7 @@
 
 import ctypes
 import os
+import socket
 import sys
 
 
@@ -32,6 +33,6 @@ def say(text: str) -> str:
     return "said"
 
 
-def pid() -> int:
-    """Tells which process this is."""
-    return os.getpid()
+def process() -> str:
+    """Tells which process of which pod this is."""
+    return f"{socket.gethostname()}-{os.getpid()}"

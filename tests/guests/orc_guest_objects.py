@@ -1,6 +1,7 @@
 """Objects that tell in which process they are, and whether they still are."""
 
 import os
+import socket
 import weakref
 
 _boxes = weakref.WeakValueDictionary()
@@ -17,7 +18,7 @@ class Box:
     def use(self):
         """Counts its uses, and tells the process too."""
         self.used += 1
-        return [self.value, self.used, os.getpid()]
+        return [self.value, self.used, process()]
 
 
 def use(box):
@@ -35,6 +36,6 @@ def exists(value):
     return value in _boxes
 
 
-def pid():
-    """Tells which process this is."""
-    return os.getpid()
+def process():
+    """Tells which process of which pod this is."""
+    return "%s-%d" % (socket.gethostname(), os.getpid())

@@ -23,6 +23,7 @@ SENT_ON = "x-jac-orc-sent-on"
 
 _PAUSES = (0.0, 0.1, 0.4)
 _QUESTION_TIMEOUT = 5.0
+_CONNECT_TIMEOUT = 1.0
 
 
 class Peers:
@@ -105,9 +106,10 @@ class Peers:
                 return from_status(status_pb2.Status.FromString(value))
         if failure.code() is grpc.StatusCode.DEADLINE_EXCEEDED:
             return error("DEADLINE_EXCEEDED", "the deadline passed before the answer")
+        address = address_in(obj_id)
         for pause in _PAUSES:
             await asyncio.sleep(pause)
-            if not await self._is_listed(address_in(obj_id)):
+            if await _has_no_server(address) or not await self._is_listed(address):
                 return _lost(obj_id)
         text = f"the pod that holds the object can't be reached: {failure.details()}"
         return error("MODULE_UNAVAILABLE", text, {"obj_id": obj_id})
@@ -117,6 +119,20 @@ class Peers:
         if channel is None:
             channel = self._channels[address] = grpc.aio.insecure_channel(address, options=SERVER_OPTIONS)
         return channel
+
+
+async def _has_no_server(address: str) -> bool:
+    """Whether the pod is there and its server has ended, which may be started anew: one that runs listens."""
+    host, _, port = address.rpartition(":")
+    try:
+        async with asyncio.timeout(_CONNECT_TIMEOUT):
+            _, writer = await asyncio.open_connection(host.strip("[]"), int(port))
+    except ConnectionRefusedError:
+        return True
+    except OSError:  # a timeout, too
+        return False
+    writer.close()
+    return False
 
 
 def _lost(obj_id: str) -> OrcError:

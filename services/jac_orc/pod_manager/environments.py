@@ -74,6 +74,11 @@ class Environment:
         os.close(self.fd)
 
 
+def needs_none(lock: Lock) -> bool:
+    """Whether an empty environment of this process's own interpreter is what the lock asks for."""
+    return not lock.text and lock.python == interpreters.own().path
+
+
 class Environments:
     """The environments below one directory; `concurrency` of them are built at a time."""
 
@@ -103,7 +108,7 @@ class Environments:
     async def known(self, spec: ModuleSpec) -> Lock | None:
         """The lock of a spec whose environment is built; None where the installer is needed. Raises OrcError."""
         lock = await self.locks.known(spec)
-        if lock is None or not lock.text:
+        if lock is None or needs_none(lock):
             return lock
         return lock if await asyncio.to_thread(self.lock_of, lock.digest) is not None else None
 

@@ -18,6 +18,7 @@ from typing import Any
 
 from jac_orc.core.tasks import NamedLocks, Tasks
 from jac_orc.errors import OrcError, error
+from jac_orc.pod_manager import interpreters
 from jac_orc.pod_manager.backends.kube import objects, status
 from jac_orc.pod_manager.backends.kube.client import ConflictError, Document, KubeClient, NotFoundInClusterError
 from jac_orc.pod_manager.backends.kube.housekeeping import keep_house
@@ -153,8 +154,11 @@ class KubernetesBackend:
         object_name = objects.object_name(name)
 
         def pods() -> list[str]:
-            builder = self._maker.builder_of(object_name)
-            found = [*(self._pods.of(builder) if builder else ()), *self._pods.of(object_name)]
+            module = self.get(name)
+            builder = objects.builder_name(self._cluster, module.spec) if module is not None else ""
+            job = self._jobs.objects.get(builder)
+            is_ours = job is not None and module is not None and module.uid in _owners(job)
+            found = [*(self._pods.of(builder) if is_ours else ()), *self._pods.of(object_name)]
             return [_name(pod) for pod in found if _has_started(pod)]
 
         return read_logs(self._client, self._cluster.path("Pod"), pods, follow=follow, tail=tail)
@@ -277,7 +281,7 @@ class KubernetesBackend:
         now = time.time()
         is_applied = objects.is_applied(deployment, record)
         build = None if is_applied else self._build(name, record, now)
-        lock = self._lock(name, deployment)
+        lock = self._lock(name, deployment, record.spec)
         module = status.module_of(deployment, record, pods, self._slices.of(name), now, build, lock)
         if old is not None and old.uid != module.uid:
             self._watchers.publish(dataclasses.replace(old, phase=ModulePhase.DELETING, pods=()), gone=True)
@@ -317,10 +321,13 @@ class KubernetesBackend:
         pods = self._pods.of(builder)
         return status.build_of(self._jobs.objects.get(builder), pods, now, self._progress.of(builder, pods))
 
-    def _lock(self, name: str, deployment: Document) -> Lock | None:
+    def _lock(self, name: str, deployment: Document, spec: ModuleSpec) -> Lock | None:
         """What the environment of the module's pods consists of, once that is read."""
         annotations = deployment["spec"]["template"]["metadata"].get("annotations", {})
-        digest = annotations.get(objects.ENVIRONMENT, "")
+        digest = annotations.get(objects.ENVIRONMENT)
+        if digest == "" and not spec.image:
+            own = interpreters.own()
+            return Lock(own.path, own.version, "")
         if not digest or self._store is None:
             return None
         return self._store.lock(digest, lambda: self._touch(name))
@@ -375,6 +382,11 @@ def _name(document: Document) -> str:
 def _labels(document: Document) -> dict[str, str]:
     labels: dict[str, str] = document["metadata"].get("labels") or {}
     return labels
+
+
+def _owners(document: Document) -> set[str]:
+    """The uids of the objects that it belongs to."""
+    return {str(owner["uid"]) for owner in document["metadata"].get("ownerReferences", ())}
 
 
 def _owner_of_pod(pod: Document) -> str:

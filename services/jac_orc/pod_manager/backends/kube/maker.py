@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 
 from jac_orc.errors import OrcError, error
+from jac_orc.pod_manager import interpreters
 from jac_orc.pod_manager.backends.kube import objects, status
 from jac_orc.pod_manager.backends.kube.client import ConflictError, Document, KubeClient
 from jac_orc.pod_manager.backends.kube.informer import Informer
@@ -28,10 +29,6 @@ class Maker:
     def waiting_for(self, builder: str) -> set[str]:
         """The object names of the modules that wait for a builder."""
         return self._waiting.get(builder, set())
-
-    def builder_of(self, name: str) -> str:
-        """The name of the builder that a module waits for; empty where it waits for none."""
-        return next((builder for builder, waiting in self._waiting.items() if name in waiting), "")
 
     def forget(self, uid: str) -> None:
         """Has the Deployment's dependents made anew, should it need any."""
@@ -58,7 +55,9 @@ class Maker:
     async def runtime(self, spec: ModuleSpec) -> Runtime | None:
         """What the spec's pods run in; None where that isn't built. Raises OrcError."""
         if not spec.requirements and spec.source is None:
-            return Runtime()
+            interpreter = await interpreters.find(spec.python_version)
+            if interpreter == interpreters.own():
+                return Runtime()
         if self._store is None:
             text = "this pod manager has no store, where environments are built; set POD_MANAGER_STORE_CLAIM"
             raise error("NOT_IMPLEMENTED", text, {"fields": "requirements,source"})

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from jac_orc.core.tasks import Tasks
 from jac_orc.pod_manager.backends.kube.pods import Runtime
-from jac_orc.pod_manager.environments import Environments
+from jac_orc.pod_manager.environments import Environments, needs_none
 from jac_orc.pod_manager.model import Lock, ModuleSpec
 from jac_orc.pod_manager.sources import SourceKind, Sources
 
@@ -34,7 +34,7 @@ class Store:
         folders: tuple[Path, ...] = ()
         if spec.source is not None and spec.source.kind is SourceKind.ZIP:
             folders = await asyncio.to_thread(self._sources.import_folders, spec.source)
-        return Runtime(lock.digest if lock.text else "", tuple(map(str, folders)))
+        return Runtime("" if needs_none(lock) else lock.digest, tuple(map(str, folders)))
 
     def lock(self, digest: str, on_read: Callable[[], None]) -> Lock | None:
         """What an environment consists of; None until that is read, which `on_read` tells of."""

@@ -17,8 +17,8 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help up test test-cluster check lint types contracts protos protos-check protos-release golden golden-check \
-	format bench image lock clean
+.PHONY: help up test test-cluster test-cluster-e2e check lint types contracts protos protos-check protos-release \
+	golden golden-check format bench image lock clean
 
 help:  ## Lists the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-16s%s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -37,6 +37,8 @@ test-cluster: $(DEV)  ## Runs the tests on a cluster: KUBECONFIG, ORC_TEST_{IMAG
 	@test -n "$$KUBECONFIG" || { echo 'This needs KUBECONFIG to name a cluster.' >&2; exit 2; }
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/pytest -p no:xdist -m cluster tests/contract tests/cluster tests/kustomize \
 		$(ARGS)
+
+test-cluster-e2e: $(DEV)  ## Runs the end-to-end suite on the system in a cluster: KUBECONFIG, ORC_TEST_{IMAGE,NODE}; ARGS
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/pytest -p no:xdist tests/e2e --target cluster $(ARGS)
 
 check: lint types contracts protos-check golden-check  ## Runs every check that is not a test

@@ -124,7 +124,7 @@ def test_streams_whose_readers_leave(watched: Watched, server: ModuleServer) -> 
 
 def test_calls_at_a_full_queue(watched: Watched, server: ModuleServer) -> None:
     def repeat() -> None:
-        calls = [server.begin("slow", 0.02) for _ in range(60)]
+        calls = [server.begin("slow", 0.08) for _ in range(60)]
         refused = [call for call in calls if call.exception() is not None]
         assert refused
         assert {failure_of(call.exception()).error.reason for call in refused} == {"QUEUE_FULL"}

@@ -319,7 +319,7 @@ def test_rights_that_are_missing(doctor: Callable[..., dict[str, Any]], namespac
     rules = [rule for rule in role["rules"] if rule["resources"] not in (["services"], ["pods/log"])]
     apply([{**role, "rules": [*rules, {"apiGroups": [""], "resources": ["services"], "verbs": ["get", "patch"]}]}])
     found = doctor(namespace)["rights"]
-    assert is_fault(found, "jac-orc-pod-manager may not get pods/log; create, delete services")
+    assert is_fault(found, "jac-orc-pod-manager may not get pods/log; create services")
     mend(found)
     assert doctor(namespace)["rights"]["state"] == "ok"
     kubectl("-n", namespace, "delete", "rolebinding", "jac-orc-pod-manager")

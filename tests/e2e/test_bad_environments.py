@@ -217,8 +217,7 @@ def test_environments_that_are_removed_are_made_again(new_system: Callable[..., 
 
 def test_a_spare_server_becomes_the_module(new_system: Callable[..., LocalSystem]) -> None:
     system = new_system().start("--spares", "2")
-    wait_until(lambda: len(system.pids("server")) == 2)
-    spares = set(system.pids("server"))
+    spares: set[int] = wait_until(lambda: len(found := set(system.pids("server"))) == 2 and found)
     assert system.call("math", "sqrt", 9) == 3.0
     spec = {"module_name": "orc_guest_version", "requirements": ["orc-guest-version<2"], "env": {"A": "1"}}
     system.post("/v1/modules", spec)

@@ -111,8 +111,10 @@ def test_a_call_that_is_given_up_while_it_waits_never_runs(start_server: Start, 
     gate, marker = tmp_path / "gate", tmp_path / "marker"
     server = start_server("orc_feature_waits", max_concurrency=1).serving()
     first = server.begin("until", str(gate))
+    time.sleep(0.5)  # calls of one client have no order
     second = server.begin("loop", str(marker))
     third = server.begin("pid")
+    time.sleep(0.1)
     second.cancel()
     gate.write_text("")
     assert first.result(5) and third.result(5)

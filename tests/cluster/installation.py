@@ -14,6 +14,7 @@ from typing import Any
 
 import httpx
 
+from tests.cluster import overlay
 from tests.cluster.kubectl import image, kubectl, kubectl_json
 
 ROOT = Path(__file__).parents[2]
@@ -87,7 +88,9 @@ class Installation:
 
     def objects(self, name: str) -> list[str]:
         """What the namespace has of a module: `kind/name`."""
-        kinds = "deployments,replicasets,pods,services,endpointslices,poddisruptionbudgets,jobs"
+        kinds = (
+            "deployments,replicasets,pods,services,endpointslices,poddisruptionbudgets,horizontalpodautoscalers,jobs"
+        )
         found = kubectl_json("-n", self.namespace, "get", kinds)["items"]
         return [
             f"{each['kind']}/{each['metadata']['name']}"
@@ -166,5 +169,5 @@ def install() -> None:
 
 def uninstall() -> None:
     """Removes everything that `install` has made, and all modules."""
-    kubectl("delete", "namespace", NAMESPACE, "--ignore-not-found", "--timeout=180s")
+    overlay.delete(NAMESPACE)
     kubectl("delete", "persistentvolume", "jac-orc-store", "--ignore-not-found", "--timeout=60s")

@@ -5,13 +5,16 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 from ipaddress import ip_address
+from typing import Any
 
-from jac_orc.errors import error
+import pytest
+
+from jac_orc.errors import OrcError, error
 from jac_orc.pod_manager.backends.base import Backend
 from jac_orc.pod_manager.backends.fake import FakeBackend
 from jac_orc.pod_manager.backends.kube.backend import KubernetesBackend
 from jac_orc.pod_manager.backends.local import LocalBackend
-from jac_orc.pod_manager.model import LogLine, ModulePhase, ModuleSpec, PodPhase
+from jac_orc.pod_manager.model import Autoscaling, LogLine, ModulePhase, ModuleSpec, PodPhase
 from tests.contract.subjects import Subject, settled, watching
 from tests.support import eventually, next_where
 
@@ -77,6 +80,31 @@ async def test_scaling_to_nothing_and_back(backend: Backend) -> None:
     assert (await settled(backend, "math")).pods == ()
     await backend.apply(ModuleSpec("math"))
     assert len((await settled(backend, "math")).ready) == 1
+
+
+async def test_a_change_keeps_as_many_pods_as_an_autoscaler_has_chosen(backend: Backend) -> None:
+    def spec(least: int, most: int, **more: Any) -> ModuleSpec:
+        return ModuleSpec("math", autoscaling=Autoscaling(least, most, 1000), **more)
+
+    if isinstance(backend, LocalBackend):
+        for refused in (backend.apply(spec(1, 3)), backend.plan(spec(1, 3))):
+            with pytest.raises(OrcError) as caught:
+                await refused
+            assert (caught.value.reason, caught.value.metadata) == ("NOT_IMPLEMENTED", {"fields": "autoscaling"})
+        return
+    await backend.apply(spec(1, 3, replicas=2))
+    before = await settled(backend, "math")
+    assert len(before.pods) == 2
+    again = await backend.apply(spec(1, 3))
+    assert (again.generation, again.spec.replicas) == (1, 2)
+    await backend.apply(spec(1, 3, env={"A": "1"}))
+    after = await settled(backend, "math")
+    assert (after.generation, len(after.pods)) == (2, 2)
+    await backend.apply(spec(3, 3, env={"A": "1"}))
+    more = await settled(backend, "math")
+    assert len(more.pods) == 3 and {pod.name for pod in after.pods} < {pod.name for pod in more.pods}
+    await backend.apply(spec(1, 1, env={"A": "1"}))
+    assert len((await settled(backend, "math")).pods) == 1
 
 
 async def test_a_deleted_module_is_gone(backend: Backend) -> None:

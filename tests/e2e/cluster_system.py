@@ -27,7 +27,7 @@ from tests.cluster.installation import NAMESPACE, URL, install, uninstall
 from tests.cluster.kubectl import image, kubectl, kubectl_json, node_parts
 from tests.e2e.system import ROLES, System, logged_errors, wait_until
 
-_KINDS = "deployments,replicasets,pods,services,endpointslices,poddisruptionbudgets,jobs"
+_KINDS = "deployments,replicasets,pods,services,endpointslices,poddisruptionbudgets,horizontalpodautoscalers,jobs"
 _OURS = f"app.kubernetes.io/managed-by={MANAGED_BY}"
 _POD_MANAGER = "deployment/jac-orc-pod-manager"
 _WHEELS = "orc-test-wheels"
@@ -135,14 +135,15 @@ class ClusterSystem(System):
         path = f"/v1/modules/{module}"
         wait_until(lambda: not deleting.is_alive() or _is_deleting(self.http.get(path)))
         label = f"app.kubernetes.io/name={object_name(module)}"
-        kubectl("-n", NAMESPACE, "delete", "pods", "--selector", label, "--force", "--grace-period=0", "--wait=false")
+        kubectl("-n", NAMESPACE, "delete", "pods", "--selector", label, "--grace-period=1", "--wait=false")
+        if "ORC_TEST_NODE" in os.environ:
+            while self.traces(module):
+                for pid in self.pids("server", module):
+                    with suppress(ProcessLookupError):
+                        os.kill(pid, signal.SIGKILL)
+                time.sleep(0.1)
         deleting.join()
         wait_until(lambda: not self.traces(module))
-        while "ORC_TEST_NODE" in os.environ and (servers := self.pids("server", module)):
-            for pid in servers:
-                with suppress(ProcessLookupError):
-                    os.kill(pid, signal.SIGKILL)
-            time.sleep(0.05)
 
 
 def _is_deleting(response: httpx.Response) -> bool:

@@ -147,6 +147,11 @@ async def test_what_is_not_there_is_not_found(manager: PodManager) -> None:
         ({"replicas": -1}, ["replicas"]), ({"workers": 0, "queue": -1}, ["workers", "queue"]),
         ({"requirements": ["="], "env": {"A=": ""}}, ["requirements", "env"]),
         ({"python_version": "x"}, ["python_version"]),
+        ({"autoscaling": pb.Autoscaling()}, ["autoscaling.max_replicas", "autoscaling.target_cpu"]),
+        (
+            {"autoscaling": pb.Autoscaling(min_replicas=3, max_replicas=2, target_cpu=80)},
+            ["autoscaling.min_replicas"],
+        ),
         ({"timeout": duration_pb2.Duration()}, ["timeout"]),
         ({"timeout": duration_pb2.Duration(seconds=-5)}, ["timeout"]),
         ({"timeout": duration_pb2.Duration(seconds=10**6)}, ["timeout"]),
@@ -167,15 +172,22 @@ async def test_a_faulty_spec_tells_each_fault(manager: PodManager, fields: Any, 
 
 
 @pytest.mark.parametrize(
-    "field",
-    [{"autoscaling": pb.Autoscaling(max_replicas=2)}, {"expose": ["a*"]}],
-    ids=lambda field: next(iter(field)),
+    ("field", "named"),
+    [
+        ({"expose": ["a*"]}, "expose"),
+        ({"autoscaling": pb.Autoscaling(max_replicas=2, target_concurrency=4)}, "autoscaling.target_concurrency"),
+        (
+            {"autoscaling": pb.Autoscaling(max_replicas=2, target_concurrency=4, target_cpu=80)},
+            "autoscaling.target_concurrency",
+        ),
+        ({"autoscaling": pb.Autoscaling(min_replicas=0, max_replicas=2, target_cpu=80)}, "autoscaling.min_replicas"),
+    ],
 )
-async def test_what_is_to_come_is_refused_and_not_ignored(manager: PodManager, field: Any) -> None:
+async def test_what_is_to_come_is_refused_and_not_ignored(manager: PodManager, field: Any, named: str) -> None:
     spec = pb.ModuleSpec(module_name="math", **field)
     told = await failure(manager.native.CreateModule(pb.CreateModuleRequest(spec=spec)))
     assert (told.code, told.error.reason) == (Code.UNIMPLEMENTED, "NOT_IMPLEMENTED")
-    assert told.error.metadata == {"fields": next(iter(field))}
+    assert told.error.metadata == {"fields": named}
     await create(manager, module_name="math")
     assert (await failure(update(manager, *field, module_name="math", **field))).error.reason == "NOT_IMPLEMENTED"
 
@@ -254,6 +266,54 @@ async def test_scaling(manager: PodManager) -> None:
     for replicas in (-1, 1001):
         told = await failure(manager.native.ScaleModule(pb.ScaleModuleRequest(module_name="math", replicas=replicas)))
         assert violations(told) == ["replicas"]
+
+
+AUTOSCALING = pb.Autoscaling(min_replicas=2, max_replicas=4, target_cpu=80)
+
+
+@pytest.mark.parametrize(("replicas", "pods"), [(None, 2), (0, 2), (3, 3), (9, 4)])
+async def test_an_autoscaled_module_begins_within_its_bounds(
+    manager: PodManager, replicas: int | None, pods: int
+) -> None:
+    module = await create(manager, module_name="math", replicas=replicas, autoscaling=AUTOSCALING)
+    assert (module.spec.autoscaling, module.spec.replicas, module.status.ready_replicas) == (AUTOSCALING, pods, pods)
+    assert await create(manager, module_name="math", autoscaling=AUTOSCALING) == module
+
+
+async def test_at_least_one_pod_where_nothing_else_is_said(manager: PodManager) -> None:
+    spec = (await create(manager, module_name="math", autoscaling=pb.Autoscaling(max_replicas=2, target_cpu=80))).spec
+    assert (spec.autoscaling.min_replicas, spec.replicas) == (1, 1)
+
+
+async def test_how_many_pods_an_autoscaled_module_has_is_not_its_users_to_say(manager: PodManager) -> None:
+    await create(manager, module_name="math", replicas=3, autoscaling=AUTOSCALING)
+    for call in (
+        manager.native.ScaleModule(pb.ScaleModuleRequest(module_name="math", replicas=3)),
+        update(manager, "replicas", module_name="math", replicas=4),
+        update(manager, "replicas", "autoscaling", module_name="math", replicas=4, autoscaling=AUTOSCALING),
+        update(manager, module_name="math", replicas=4, autoscaling=AUTOSCALING),
+    ):
+        told = await failure(call)
+        assert (told.error.reason, violations(told)) == ("SPEC_INVALID", ["replicas"])
+        assert "change `autoscaling`" in told.error.message
+    module = await update(manager, module_name="math", workers=2, autoscaling=AUTOSCALING)
+    assert (module.spec.replicas, module.status.ready_replicas) == (3, 3)
+
+
+async def test_other_bounds_bring_the_pods_within_them_and_none_leave_them(manager: PodManager) -> None:
+    await create(manager, module_name="math")
+    body: Any
+    for body, pods in (
+        ({"autoscaling": {"max_replicas": 4, "target_cpu": 80}}, 1),
+        ({"autoscaling": {"min_replicas": 3}}, 3),
+        ({"autoscaling": {"min_replicas": 1, "max_replicas": 2}}, 2),
+        ({"env": {"A": "1"}}, 2),
+        ({"autoscaling": None}, 2),
+        ({"replicas": 1}, 1),
+    ):
+        module = await manager.rest("RestUpdateModule", body, module_name="math")
+        assert (module["spec"]["replicas"], module["status"]["ready_replicas"]) == (pods, pods)
+    assert "autoscaling" not in (await manager.rest("RestGetModule", module_name="math"))["spec"]
 
 
 async def test_deleting(manager: PodManager, backend: FakeBackend) -> None:

@@ -10,7 +10,7 @@ import yaml
 from jac_orc.pod_manager.backends.kube import objects
 from jac_orc.pod_manager.backends.kube.objects import Record
 from jac_orc.pod_manager.backends.kube.pods import Cluster, Document, Runtime
-from jac_orc.pod_manager.model import ModuleSpec
+from jac_orc.pod_manager.model import Autoscaling, ModuleSpec, Resources
 from jac_orc.pod_manager.sources import SourceRef
 
 CLUSTER = Cluster(
@@ -24,6 +24,7 @@ FULL = ModuleSpec(
     env={"GREETING": "costs $(PRICE) or $5"}, workers=2, labels={"team": "a"}, import_timeout=90.0,
 )  # fmt: skip
 OWN = ModuleSpec("shop", source=SOURCE)
+AUTOSCALED = ModuleSpec("statistics", replicas=2, resources=Resources(cpu="500m"), autoscaling=Autoscaling(1, 5, 80))
 
 
 def record(spec: ModuleSpec) -> Record:
@@ -40,6 +41,10 @@ RENDERED: dict[str, Callable[[], list[Document]]] = {
         objects.builder(CLUSTER, FULL, [("sklearn-linear-model-x", "6f0c")]),
         objects.deployment(CLUSTER, record(FULL), Runtime("a" * 24)),
         *objects.dependents(CLUSTER, FULL, "6f0c"),
+    ],
+    "autoscaling": lambda: [
+        objects.deployment(CLUSTER, record(AUTOSCALED), Runtime()),
+        *objects.dependents(CLUSTER, AUTOSCALED, "6f0c"),
     ],
     "own-source": lambda: [
         objects.deployment(CLUSTER, record(OWN), Runtime("", ("/store/sources/0f/tree/src", "/store/sources/0f/tree"))),

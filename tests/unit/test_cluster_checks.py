@@ -142,6 +142,13 @@ def test_the_store() -> None:
     assert is_fault(store(claim("Lost", storageClassName="fast"), "fast"), "is lost")
 
 
+def test_autoscaling() -> None:
+    scalers = [{"metadata": {"name": "math"}}, {"metadata": {"name": "shop"}}]
+    assert cluster_checks.autoscaling("autoscaling", scalers, True, CLUSTER).state is State.OK
+    unmeasured = cluster_checks.autoscaling("autoscaling", scalers, False, CLUSTER)
+    assert is_fault(unmeasured, "no metrics.k8s.io", "math, shop", "install metrics-server")
+
+
 def test_ingresses() -> None:
     classes = {"nginx": {"spec": {"controller": "example.com/nginx"}}}
 

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import re
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from jac_orc.pod_manager.backends.kube import objects
 from jac_orc.pod_manager.backends.kube.objects import Record
 from jac_orc.pod_manager.backends.kube.pods import Cluster, Runtime
-from jac_orc.pod_manager.model import ModuleSpec
+from jac_orc.pod_manager.model import Autoscaling, ModuleSpec
 from jac_orc.pod_manager.sources import SourceRef
 
 CLUSTER = Cluster("jac-orc", "jac-cloud-orc:1", store_claim="store")
@@ -55,13 +57,51 @@ def test_a_record_is_read_as_it_was_written() -> None:
     assert record.revisions == {spec.revision(): 1, ModuleSpec("shop").revision(): 2}
 
 
+def autoscaled(least: int, most: int, replicas: int = 1) -> ModuleSpec:
+    return ModuleSpec("shop", replicas=replicas, autoscaling=Autoscaling(least, most, 80))
+
+
+def test_a_record_tells_when_its_autoscaling_was_changed() -> None:
+    record = Record.first(autoscaled(1, 5))
+    generations = []
+    for spec in (autoscaled(1, 5, 3), autoscaled(2, 5), autoscaled(2, 5), ModuleSpec("shop"), ModuleSpec("shop")):
+        record = record.changed(spec)
+        generations.append(record.autoscaling_since)
+    assert generations == [0, 3, 3, 5, 5]
+    assert objects.record_of(objects.deployment(CLUSTER, record, Runtime())) == record
+
+
+@pytest.mark.parametrize(("present", "kept"), [(1, 2), (2, 2), (3, 3), (4, 4), (9, 4)])
+def test_an_update_keeps_what_an_autoscaler_has_chosen(present: int, kept: int) -> None:
+    deployment = objects.deployment(CLUSTER, Record.first(autoscaled(1, 9, present)), Runtime())
+    record = Record.first(autoscaled(1, 9)).changed(autoscaled(2, 4))
+    made = objects.deployment(CLUSTER, record.as_scaled(deployment), Runtime())
+    assert made["spec"]["replicas"] == kept
+    plain = Record.first(ModuleSpec("shop", replicas=7))
+    assert plain.as_scaled(deployment) == plain
+
+
+def test_a_module_that_is_new_begins_with_its_own_number() -> None:
+    record = Record.first(autoscaled(1, 5, 3))
+    assert record.as_scaled(objects.claim(CLUSTER, record)) == record
+
+
 def test_a_record_that_was_damaged_is_none() -> None:
     deployment = objects.deployment(CLUSTER, Record.first(ModuleSpec("math")), Runtime())
-    for text in ("", "{", "[]", "null", '{"spec": {}}', '{"spec": {"module_name": "math", "new": 1}}'):
+    for text in ("", "{", "[]", "null", '{"spec": {}}', '{"spec": {"module_name": "math"}}', '{"spec": []}'):
         deployment["metadata"]["annotations"][objects.RECORD] = text
         assert objects.record_of(deployment) is None
     del deployment["metadata"]["annotations"][objects.RECORD]
     assert objects.record_of(deployment) is None
+
+
+def test_a_record_of_a_newer_version_is_read_as_far_as_it_is_known() -> None:
+    record = Record.first(ModuleSpec("math", replicas=2))
+    deployment = objects.deployment(CLUSTER, record, Runtime())
+    document = json.loads(record.text())
+    newer = {**document, "new": 1, "spec": {**document["spec"], "newer": {"a": 1}}}
+    deployment["metadata"]["annotations"][objects.RECORD] = json.dumps(newer)
+    assert objects.record_of(deployment) == record
 
 
 def test_a_claim_sets_nothing_that_the_whole_doesnt_set_too() -> None:

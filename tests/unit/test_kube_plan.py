@@ -8,7 +8,7 @@ from jac_orc.pod_manager import convert
 from jac_orc.pod_manager.backends.kube import objects
 from jac_orc.pod_manager.backends.kube.objects import Record
 from jac_orc.pod_manager.backends.kube.pods import Cluster, Document, Runtime
-from jac_orc.pod_manager.model import ModuleSpec
+from jac_orc.pod_manager.model import Autoscaling, ModuleSpec
 
 CLUSTER = Cluster("jac-orc", "jac-cloud-orc:1", store_claim="store")
 NUMPY = Record.first(ModuleSpec("numpy", requirements=("numpy",)))
@@ -29,6 +29,14 @@ def test_what_is_built_and_what_is_not() -> None:
     assert kinds(unbuilt) == ["Deployment", "Service", "PodDisruptionBudget", "Job"]
     annotations = unbuilt[0]["spec"]["template"]["metadata"]["annotations"]
     assert annotations[objects.ENVIRONMENT] == objects.UNBUILT
+
+
+def test_an_autoscaler_is_made_for_those_that_want_one() -> None:
+    spec = ModuleSpec("numpy", requirements=("numpy",), autoscaling=Autoscaling(1, 5, 80))
+    planned = objects.plan(CLUSTER, Record.first(spec), Runtime("digest"), "uid")
+    assert kinds(planned) == ["Deployment", "Service", "PodDisruptionBudget", "HorizontalPodAutoscaler"]
+    assert planned[-1]["metadata"] == planned[1]["metadata"]
+    assert planned[-1]["spec"]["scaleTargetRef"]["name"] == planned[0]["metadata"]["name"]
 
 
 def test_only_what_is_there_owns() -> None:

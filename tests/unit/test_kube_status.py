@@ -23,9 +23,7 @@ RECORD = Record(ModuleSpec("math", replicas=2), 3, NOW, {"old": 2, ModuleSpec("m
 def deployment(**status_fields: Any) -> Document:
     made = objects.deployment(CLUSTER, RECORD, Runtime())
     made["metadata"] |= {"uid": "u", "generation": 7, "creationTimestamp": SINCE, "resourceVersion": "1"}
-    made["status"] = {
-        "observedGeneration": 7, "replicas": 2, "updatedReplicas": 2, "readyReplicas": 2, **status_fields,
-    }  # fmt: skip
+    made["status"] = status_fields
     return made
 
 
@@ -90,9 +88,20 @@ def test_an_old_pod_tells_its_generation() -> None:
 
 
 def test_a_rollout_is_observed_only_once_it_has_ended() -> None:
-    assert module([], updatedReplicas=1).observed_generation == 2
-    assert module([], observedGeneration=6).observed_generation == 2
-    assert module([]).observed_generation == 3
+    answering = {"ready": True, "serving": True}
+    old = pod("c", revision="old", container={"state": {"running": {}}})
+    leaving = {"ready": False, "serving": True, "terminating": True}
+    ended, not_yet = RECORD.generation, RECORD.generation - 1
+    for pods, endpoints, expected in (
+        (["a"], {"a": answering}, not_yet),
+        (["a", "b"], {"a": answering}, not_yet),
+        (["a", "b"], {"a": answering, "b": answering}, ended),
+        (["a", "b", "c"], {"a": answering, "b": answering, "c": answering}, not_yet),
+        (["a", "b", "c"], {"a": answering, "b": answering, "c": leaving}, ended),
+    ):
+        found = module([old if name == "c" else ready(name) for name in pods], slices(**endpoints))
+        assert found.observed_generation == expected
+        assert found.settled == (expected == ended and len(pods) == 2)
 
 
 def test_scaling_by_others_is_seen() -> None:

@@ -13,6 +13,7 @@ from jac_orc.errors import OrcError
 from jac_orc.pod_manager.distributions import default_requirements
 from jac_orc.pod_manager.model import (
     MAX_ENTRIES,
+    Autoscaling,
     Module,
     ModulePhase,
     ModuleSpec,
@@ -124,8 +125,9 @@ def test_the_entries_of_a_list_that_is_too_long_are_not_looked_at() -> None:
 
 def test_pods_of_one_revision_are_alike() -> None:
     spec = ModuleSpec("math", env={"A": "1", "B": "2"})
-    same = dataclasses.replace(spec, replicas=5, labels={"a": "b"}, env={"B": "2", "A": "1"})
-    assert spec.revision() == same.revision() and spec.differing_fields(same) == ["replicas", "labels"]
+    free: dict[str, Any] = {"replicas": 5, "labels": {"a": "b"}, "autoscaling": Autoscaling(1, 5, 80)}
+    same = dataclasses.replace(spec, env={"B": "2", "A": "1"}, **free)
+    assert spec.revision() == same.revision() and spec.differing_fields(same) == list(free)
     changes: list[dict[str, Any]] = [
         {"requirements": ("a",)}, {"env": {}}, {"workers": 2}, {"max_concurrency": 1}, {"queue": 1}, {"timeout": 1.0},
         {"python_version": "3.12"}, {"module_name": "cmath"},
@@ -205,9 +207,50 @@ def test_what_clusters_take_is_no_fault(fields: dict[str, Any]) -> None:
 
 
 def test_a_spec_is_read_from_the_document_made_of_it() -> None:
-    spec = ModuleSpec("math", requirements=("a",), resources=Resources("1"), secrets=("b",), env={"A": "1"})
+    spec = ModuleSpec(
+        "math", requirements=("a",), resources=Resources("1"), secrets=("b",), env={"A": "1"},
+        autoscaling=Autoscaling(1, 5, 80),
+    )  # fmt: skip
     assert spec_from_document(json.loads(json.dumps(dataclasses.asdict(spec)))) == spec
     assert spec_from_document({"module_name": "math"}) == ModuleSpec("math")
+
+
+@pytest.mark.parametrize(
+    ("autoscaling", "faults"),
+    [
+        (Autoscaling(1, 1, 1), []),
+        (Autoscaling(1000, 1000, 1000), []),
+        (Autoscaling(0, 1, 80), ["min_replicas"]),
+        (Autoscaling(-1, 1, 80), ["min_replicas"]),
+        (Autoscaling(1, 0, 80), ["max_replicas"]),
+        (Autoscaling(1, 1001, 80), ["max_replicas"]),
+        (Autoscaling(1001, 1, 80), ["min_replicas"]),
+        (Autoscaling(3, 2, 80), ["min_replicas"]),
+        (Autoscaling(1, 2, 0), ["target_cpu"]),
+        (Autoscaling(1, 2, 1001), ["target_cpu"]),
+        (Autoscaling(0, -1, -1), ["min_replicas", "max_replicas", "target_cpu"]),
+    ],
+    ids=str,
+)
+def test_autoscaling_has_bounds_and_a_target(autoscaling: Autoscaling, faults: list[str]) -> None:
+    found = [name for name, _ in violations(ModuleSpec("math", autoscaling=autoscaling))]
+    assert found == [f"autoscaling.{name}" for name in faults]
+
+
+@pytest.mark.parametrize(("replicas", "kept"), [(0, 2), (1, 2), (2, 2), (3, 3), (4, 4), (5, 4)])
+def test_an_autoscaled_module_is_within_its_bounds(replicas: int, kept: int) -> None:
+    spec = ModuleSpec("math", replicas=9)
+    assert dataclasses.replace(spec, autoscaling=Autoscaling(2, 4, 80)).scaled_to(replicas).replicas == kept
+    assert spec.scaled_to(replicas).replicas == replicas
+
+
+def test_what_an_autoscaler_has_chosen_is_no_difference() -> None:
+    one = ModuleSpec("math", replicas=1, autoscaling=Autoscaling(1, 5, 80))
+    assert one.differing_fields(dataclasses.replace(one, replicas=4)) == []
+    assert one.differing_fields(dataclasses.replace(one, replicas=4, workers=2)) == ["workers"]
+    assert one.differing_fields(dataclasses.replace(one, autoscaling=Autoscaling(2, 5, 80))) == ["autoscaling"]
+    without = ModuleSpec("math", replicas=4)
+    assert one.differing_fields(without) == without.differing_fields(one) == ["replicas", "autoscaling"]
 
 
 @pytest.mark.parametrize(

@@ -124,6 +124,17 @@ def store(
     return fault(name, f"{object_name} is {phase.lower()}: {why}", fix)
 
 
+def autoscaling(name: str, scalers: Sequence[Document], is_measured: bool, cluster: Cluster) -> Check:
+    """The modules' autoscalers, and whether the cluster tells them what pods use."""
+    names = ", ".join(each["metadata"]["name"] for each in scalers)
+    if not is_measured:
+        text = f"the cluster serves no metrics.k8s.io, so there is nothing by which to scale {names}"
+        describe = f"{cluster.kubectl} describe apiservice v1beta1.metrics.k8s.io"
+        fix = "install metrics-server, https://github.com/kubernetes-sigs/metrics-server"
+        return fault(name, text, f"{fix}, or see why it doesn't answer: {describe}")
+    return ok(name, f"of {names}")
+
+
 def ingress(found: Document, classes: Mapping[str, Document], cluster: Cluster) -> Check:
     """An Ingress: whether there is its class, and a controller that has taken it."""
     name = f"Ingress {found['metadata']['name']}"

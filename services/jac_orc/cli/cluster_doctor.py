@@ -14,7 +14,7 @@ from jac_orc.cli.forward import GATEWAY, WHY, Cluster, forwarded
 from jac_orc.cli.place import Address
 from jac_orc.core.config import ConfigurationError
 from jac_orc.errors import OrcError
-from jac_orc.pod_manager.backends.kube import rights
+from jac_orc.pod_manager.backends.kube import objects, rights
 from jac_orc.pod_manager.backends.kube.client import LACKS_RIGHT, Document, KubeClient, NotFoundInClusterError
 
 POD_MANAGER = "jac-orc-pod-manager"
@@ -24,6 +24,7 @@ STORE = "jac-orc-store"
 _AT_ONCE = 10
 _RBAC = "/apis/rbac.authorization.k8s.io/v1"
 _NETWORKING = "/apis/networking.k8s.io/v1"
+_METRICS = "/apis/metrics.k8s.io/v1beta1"
 _GATEWAY_API = "/apis/gateway.networking.k8s.io/v1"
 
 
@@ -58,6 +59,7 @@ class _Examination:
             "rights": self._look_at_rights,
             "module account": self._look_at_module_account,
             "store": self._look_at_store,
+            "autoscaling": self._look_at_autoscaling,
             "gateway": self._look_at_gateway,
             "way in": self._look_at_ways_in,
             "answer": self._look_at_answer,
@@ -162,6 +164,16 @@ class _Examination:
             field = f"involvedObject.kind=PersistentVolumeClaim,involvedObject.name={claim}"
             events = await self._list(self._path("/api/v1", "events"), fieldSelector=field)
         return [cluster_checks.store(name, claim, found, classes, events, self._cluster)]
+
+    async def _look_at_autoscaling(self, name: str) -> list[Check]:
+        path = self._path("/apis/autoscaling/v2", "horizontalpodautoscalers")
+        scalers = await self._list(path, labelSelector=objects.SELECTOR)
+        if not scalers:
+            return []
+        metrics: Document | None = None
+        with contextlib.suppress(OrcError):  # of what is registered, and doesn't answer
+            metrics = await self._find(_METRICS)
+        return [cluster_checks.autoscaling(name, scalers, metrics is not None, self._cluster)]
 
     async def _look_at_ways_in(self, name: str) -> list[Check]:
         """Whatever in the namespace leads to it from outside."""

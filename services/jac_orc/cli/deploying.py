@@ -22,6 +22,7 @@ from jac_orc.v1 import module_pb2
 from jac_orc.v1 import pod_manager_pb2 as pb
 
 _DESCRIBE_SECONDS = 3.0
+_TARGET_CPU = 80
 # A value for an annotated parameter, to show what a call looks like.
 _SAMPLES = {
     "int": 1,
@@ -53,6 +54,9 @@ class Options:
     gpu: int = 0
     secrets: Sequence[str] = ()
     image: str = ""
+    min_replicas: int | None = None
+    max_replicas: int | None = None
+    target_cpu: int | None = None
 
     def spec(self, name: str) -> pb.ModuleSpec:
         """The module's spec, with those fields only that were given; raises UsageError."""
@@ -75,7 +79,16 @@ class Options:
             resources=resources if resources.ByteSize() else None,
             secrets=self.secrets,
             image=self.image,
+            autoscaling=self._autoscaling(),
         )
+
+    def _autoscaling(self) -> pb.Autoscaling | None:
+        if self.max_replicas is None:
+            if self.min_replicas is not None or self.target_cpu is not None:
+                raise UsageError("--min-replicas and --target-cpu need --max-replicas, up to which a module is scaled")
+            return None
+        target_cpu = _TARGET_CPU if self.target_cpu is None else self.target_cpu
+        return pb.Autoscaling(min_replicas=self.min_replicas, max_replicas=self.max_replicas, target_cpu=target_cpu)
 
 
 def _variable(text: str) -> tuple[str, str]:

@@ -86,6 +86,16 @@ ImportTimeout = Annotated[
 ]
 Cpu = Annotated[str, typer.Option(metavar="N", help="Cores of each pod, 500m or 2.", show_default=False)]
 Memory = Annotated[str, typer.Option(metavar="BYTES", help="Memory of each pod, 512Mi.", show_default=False)]
+MinReplicas = Annotated[
+    int | None, typer.Option(help="In a cluster, the least number of pods.", min=1, show_default="1")
+]
+MaxReplicas = Annotated[
+    int | None, typer.Option(help="And the largest: between them it follows the load.", min=1, show_default=False)
+]
+TargetCpu = Annotated[
+    int | None,
+    typer.Option(metavar="PERCENT", help="The share of its --cpu that this aims at.", min=1, show_default="80"),
+]
 Gpu = Annotated[int, typer.Option(metavar="N", help="GPUs of each pod.", min=0, show_default=False)]
 Secrets = Annotated[
     list[str] | None,
@@ -119,6 +129,9 @@ def create(
     gpu: Gpu = 0,
     secret: Secrets = None,
     image: Image = "",
+    min_replicas: MinReplicas = None,
+    max_replicas: MaxReplicas = None,
+    target_cpu: TargetCpu = None,
     update: Annotated[bool, typer.Option("--update", help="Change it where it is deployed otherwise.")] = False,
     no_wait: NoWait = False,
     output: Format = Output.TABLE,
@@ -132,7 +145,7 @@ def create(
 
     options = Options(
         requirement or (), constraint or (), replicas, workers, env or (), python, timeout, import_timeout,
-        cpu, memory, gpu, secret or (), image,
+        cpu, memory, gpu, secret or (), image, min_replicas, max_replicas, target_cpu,
     )  # fmt: skip
     _run("create", (url, context, namespace), output, Creation(module, source, options, update, not no_wait))
 
@@ -153,6 +166,9 @@ def plan(
     gpu: Gpu = 0,
     secret: Secrets = None,
     image: Image = "",
+    min_replicas: MinReplicas = None,
+    max_replicas: MaxReplicas = None,
+    target_cpu: TargetCpu = None,
     output: Annotated[PlanOutput, typer.Option("--output", "-o", help="YAML, or JSON.")] = PlanOutput.YAML,
     url: Url = "",
     context: Context = "",
@@ -164,7 +180,7 @@ def plan(
 
     options = Options(
         requirement or (), constraint or (), replicas, workers, env or (), python, timeout, import_timeout,
-        cpu, memory, gpu, secret or (), image,
+        cpu, memory, gpu, secret or (), image, min_replicas, max_replicas, target_cpu,
     )  # fmt: skip
     _run("plan", (url, context, namespace), output, Creation(module, source, options))
 
@@ -277,6 +293,9 @@ def dev(
     gpu: Gpu = 0,
     secret: Secrets = None,
     image: Image = "",
+    min_replicas: MinReplicas = None,
+    max_replicas: MaxReplicas = None,
+    target_cpu: TargetCpu = None,
     url: Url = "",
     context: Context = "",
     namespace: Namespace = "",
@@ -289,7 +308,7 @@ def dev(
 
     options = Options(
         requirement or (), constraint or (), replicas, workers, env or (), python, timeout, import_timeout,
-        cpu, memory, gpu, secret or (), image,
+        cpu, memory, gpu, secret or (), image, min_replicas, max_replicas, target_cpu,
     )  # fmt: skip
     place = Place(url, context, namespace)
     remote.run("dev", place, lambda found: development.develop(found, folder, module, options))

@@ -150,6 +150,7 @@ def module(found: pb.Module) -> None:
         ("doing", status.progress),
         ("error", status.error.message),
         ("pods", f"{status.ready_replicas} of {spec.replicas} answer"),
+        ("autoscaling", _autoscaling(spec.autoscaling) if spec.HasField("autoscaling") else ""),
         ("from", _origin(spec)),
         ("constraints", ", ".join(spec.constraints)),
         ("python", environment.python_version or spec.python_version),
@@ -171,6 +172,11 @@ def module(found: pb.Module) -> None:
             ("POD", "PHASE", "ADDRESS", "RESTARTS", "GENERATION"),
             ((pod.name, _pod_phase(pod), pod.address, str(pod.restarts), str(pod.generation)) for pod in status.pods),
         )
+
+
+def _autoscaling(autoscaling: pb.Autoscaling) -> str:
+    bounds = f"{autoscaling.min_replicas} to {autoscaling.max_replicas} pods"
+    return f"{bounds}, at {autoscaling.target_cpu} % of the CPU that they request"
 
 
 def phase(module: pb.Module) -> str:

@@ -4,21 +4,31 @@ from __future__ import annotations
 
 import dataclasses
 import datetime
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import yaml
 from google.protobuf import timestamp_pb2
 from google.rpc import error_details_pb2
 
-from jac_orc.errors import error, to_status
-from jac_orc.pod_manager.model import LogLine, Module, ModuleSpec, Pod, Resources, check_name, violations
+from jac_orc.errors import OrcError, error, to_status
+from jac_orc.pod_manager.model import (
+    Autoscaling,
+    LogLine,
+    Module,
+    ModuleSpec,
+    Pod,
+    Resources,
+    check_name,
+    violations,
+)
 from jac_orc.pod_manager.sources import SourceRef
 from jac_orc.v1 import pod_manager_pb2 as pb
 
-# Fields of the wire that this version doesn't act on: asking for one is refused, never ignored.
 _MOST_FAULTS = 10  # more don't fit into a response's headers, and nobody mends more at a time
-_NOT_YET = ("autoscaling", "expose")
+# Fields of the wire that this version doesn't act on: asking for one is refused, never ignored.
+_NOT_YET = ("expose",)
+_AUTOSCALED = ("replicas", "is the autoscaler's to choose; change `autoscaling`, its `min_replicas` and `max_replicas`")
 
 
 def spec_from(message: pb.ModuleSpec) -> ModuleSpec:
@@ -54,24 +64,38 @@ def spec_from(message: pb.ModuleSpec) -> ModuleSpec:
         resources=Resources(message.resources.cpu, message.resources.memory, message.resources.gpu),
         secrets=tuple(message.secrets),
         image=message.image,
+        autoscaling=_autoscaling_from(message.autoscaling) if message.HasField("autoscaling") else None,
         **given,
     )
-    check_spec(spec)
-    return spec
+    _check(spec)
+    return spec.scaled_to(spec.replicas)
 
 
-def check_spec(spec: ModuleSpec) -> None:
-    """Raises OrcError with one field violation per fault of the spec."""
-    faults = violations(spec)
-    if faults:
-        details = error_details_pb2.BadRequest(
-            field_violations=[
-                error_details_pb2.BadRequest.FieldViolation(field=field, description=text)
-                for field, text in faults[:_MOST_FAULTS]
-            ]
-        )
-        text = "; ".join(f"{field}: {fault}" for field, fault in faults[:_MOST_FAULTS])
-        raise error("SPEC_INVALID", text, {"fields": ",".join(sorted({field for field, _ in faults}))}, [details])
+def _autoscaling_from(message: pb.Autoscaling) -> Autoscaling:
+    least = message.min_replicas if message.HasField("min_replicas") else 1
+    missing = {"target_concurrency": message.target_concurrency != 0, "min_replicas": least == 0}
+    if fields := ",".join(f"autoscaling.{name}" for name, is_asked in missing.items() if is_asked):
+        text = f"not implemented yet: {fields}; there is autoscaling by CPU, `target_cpu`, from 1 pod on"
+        raise error("NOT_IMPLEMENTED", text, {"fields": fields})
+    return Autoscaling(least, message.max_replicas, message.target_cpu)
+
+
+def _check(spec: ModuleSpec) -> None:
+    """Raises OrcError for a faulty spec."""
+    if faults := violations(spec):
+        raise _invalid(faults)
+
+
+def _invalid(faults: Sequence[tuple[str, str]]) -> OrcError:
+    """What is told of a spec's faults: one field violation per fault."""
+    details = error_details_pb2.BadRequest(
+        field_violations=[
+            error_details_pb2.BadRequest.FieldViolation(field=field, description=text)
+            for field, text in faults[:_MOST_FAULTS]
+        ]
+    )
+    text = "; ".join(f"{field}: {fault}" for field, fault in faults[:_MOST_FAULTS])
+    return error("SPEC_INVALID", text, {"fields": ",".join(sorted({field for field, _ in faults}))}, [details])
 
 
 def spec_message(spec: ModuleSpec) -> pb.ModuleSpec:
@@ -92,6 +116,8 @@ def spec_message(spec: ModuleSpec) -> pb.ModuleSpec:
     )
     if spec.resources != Resources():
         message.resources.CopyFrom(pb.Resources(**dataclasses.asdict(spec.resources)))
+    if spec.autoscaling is not None:
+        message.autoscaling.CopyFrom(pb.Autoscaling(**dataclasses.asdict(spec.autoscaling)))
     message.timeout.FromTimedelta(datetime.timedelta(seconds=spec.timeout))
     message.import_timeout.FromTimedelta(datetime.timedelta(seconds=spec.import_timeout))
     if spec.source is not None:
@@ -115,7 +141,20 @@ def merged(module: Module, changes: pb.ModuleSpec, paths: Iterable[str]) -> Modu
             if field.name != path:
                 only.ClearField(field.name)
         message.MergeFrom(only)
+    if message.HasField("autoscaling"):
+        if message.HasField("replicas") and message.replicas != module.spec.replicas:
+            raise _invalid([_AUTOSCALED])
+        message.replicas = module.spec.replicas
     return spec_from(message)
+
+
+def scaled(module: Module, replicas: int) -> ModuleSpec:
+    """The module's spec with that many pods; raises OrcError for a number that can't be, or isn't the caller's."""
+    if module.spec.autoscaling is not None:
+        raise _invalid([_AUTOSCALED])
+    spec = dataclasses.replace(module.spec, replicas=replicas)
+    _check(spec)
+    return spec
 
 
 def module_message(module: Module) -> pb.Module:

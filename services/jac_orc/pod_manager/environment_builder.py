@@ -53,7 +53,7 @@ async def build(settings: Settings) -> None:
     if settings.source_file is not None:
         source = sources.add(settings.source_file.name, await asyncio.to_thread(settings.source_file.read_bytes))
         spec = dataclasses.replace(spec, source=source)
-    elif not spec.requirements and spec.source is None and not is_standard_library(spec.module_name):
+    elif not spec.needs_install and not is_standard_library(spec.module_name):
         spec = dataclasses.replace(spec, requirements=default_requirements(spec.module_name))
     policy = Policy(allowed_requirements=None if allowed is None else tuple(allowed))
     locks = Locks(settings.store / "locks", sources, policy, settings.install_timeout)

@@ -23,6 +23,7 @@ MAX_NAME_CHARS = 200
 MAX_ENTRIES = 1000
 """How many requirements, constraints, environment variables and labels a spec may have, each."""
 MAX_REPLICAS = 1000
+MAX_TARGET_CPU = 1000
 MAX_WORKERS = 128
 MAX_CONCURRENCY = 1000
 MAX_QUEUE = 100_000
@@ -56,6 +57,15 @@ class Resources:
 
 
 @dataclass(frozen=True)
+class Autoscaling:
+    """How many pods there may be, and the share of the CPU that they request, in percent, which is aimed at."""
+
+    min_replicas: int
+    max_replicas: int
+    target_cpu: int
+
+
+@dataclass(frozen=True)
 class ModuleSpec:
     """What to deploy; the fields are those of `jac_orc.v1.ModuleSpec`, with their defaults filled in."""
 
@@ -75,11 +85,12 @@ class ModuleSpec:
     resources: Resources = Resources()
     secrets: tuple[str, ...] = ()
     image: str = ""
+    autoscaling: Autoscaling | None = None
 
     def revision(self) -> str:
         """A hash of what a pod is made from: pods of one revision are alike."""
         content = dataclasses.asdict(self)
-        del content["replicas"], content["labels"]
+        del content["replicas"], content["labels"], content["autoscaling"]
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:12]
 
     @property
@@ -87,8 +98,21 @@ class ModuleSpec:
         """What its environment is resolved from; with equal inputs a lock stays right."""
         return (self.requirements, self.constraints, self.python_version, self.source)
 
+    @property
+    def needs_install(self) -> bool:
+        """Whether anything is installed into its environment."""
+        return bool(self.requirements) or self.source is not None
+
+    def scaled_to(self, replicas: int) -> ModuleSpec:
+        """The spec with that many pods, or the nearest number that its autoscaling allows."""
+        if self.autoscaling is not None:
+            replicas = min(max(replicas, self.autoscaling.min_replicas), self.autoscaling.max_replicas)
+        return dataclasses.replace(self, replicas=replicas)
+
     def differing_fields(self, other: ModuleSpec) -> list[str]:
-        """The names of the fields in which the specs differ."""
+        """The names of the fields in which the specs differ; what an autoscaler has chosen is no difference."""
+        if self.autoscaling is not None and other.autoscaling is not None:
+            other = dataclasses.replace(other, replicas=self.replicas)
         return [f.name for f in dataclasses.fields(self) if getattr(self, f.name) != getattr(other, f.name)]
 
     def must_equal(self, other: ModuleSpec) -> None:
@@ -106,7 +130,8 @@ def spec_from_document(document: Mapping[str, Any]) -> ModuleSpec:
     lists = {name: tuple(document.get(name, ())) for name in ("requirements", "constraints", "secrets")}
     source = SourceRef(**document["source"]) if document.get("source") else None
     resources = Resources(**document.get("resources", {}))
-    return ModuleSpec(**{**document, **lists, "source": source, "resources": resources})
+    autoscaling = Autoscaling(**document["autoscaling"]) if document.get("autoscaling") else None
+    return ModuleSpec(**{**document, **lists, "source": source, "resources": resources, "autoscaling": autoscaling})
 
 
 @dataclass(frozen=True)
@@ -278,6 +303,8 @@ def violations(spec: ModuleSpec) -> list[tuple[str, str]]:
         found.append(("resources.memory", f"{spec.resources.memory[:50]!r} is no number of bytes like 512Mi or 2Gi"))
     if not 0 <= spec.resources.gpu <= MAX_GPUS:
         found.append(("resources.gpu", f"must be from 0 to {MAX_GPUS}, not {spec.resources.gpu}"))
+    if spec.autoscaling is not None:
+        found += _autoscaling_violations(spec.autoscaling)
     if spec.image and (len(spec.image) > MAX_IMAGE_CHARS or not _IMAGE.match(spec.image)):
         found.append(("image", f"{spec.image[:100]!r} is no name of an image like registry.example/shop:1.0"))
     if spec.image:
@@ -291,6 +318,22 @@ def violations(spec: ModuleSpec) -> list[tuple[str, str]]:
         found.append(("source", f"{package} is a module of the standard library; give your own another name"))
     if spec.python_version and not _PYTHON_VERSION.match(spec.python_version):
         found.append(("python_version", f"{spec.python_version[:50]!r} is no version like 3.12"))
+    return found
+
+
+def _autoscaling_violations(autoscaling: Autoscaling) -> list[tuple[str, str]]:
+    found = [
+        (f"autoscaling.{name}", f"must be from 1 to {most}, not {getattr(autoscaling, name)}")
+        for name, most in (
+            ("min_replicas", MAX_REPLICAS),
+            ("max_replicas", MAX_REPLICAS),
+            ("target_cpu", MAX_TARGET_CPU),
+        )
+        if not 1 <= getattr(autoscaling, name) <= most
+    ]
+    least, most = autoscaling.min_replicas, autoscaling.max_replicas
+    if 1 <= most < least <= MAX_REPLICAS:
+        found.append(("autoscaling.min_replicas", f"must be at most max_replicas, {most}, not {least}"))
     return found
 
 

@@ -61,7 +61,7 @@ class Modules:
         """The spec with the requirements that its module's name stands for; raises OrcError for what is refused."""
         name = spec.module_name
         self.check(name)
-        is_installed = bool(spec.requirements or spec.image) or spec.source is not None or is_standard_library(name)
+        is_installed = spec.needs_install or bool(spec.image) or is_standard_library(name)
         if not is_installed:
             if not self._policy.guess:
                 text = f"the policy lets no distribution be taken for {name}; create it with `requirements`"

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import AsyncIterator
 
 from jac_orc.core.server import Context
 from jac_orc.errors import error
 from jac_orc.pod_manager import convert, uploads
-from jac_orc.pod_manager.model import Module, ModuleSpec
 from jac_orc.pod_manager.modules import Modules
 from jac_orc.pod_manager.sources import Sources
 from jac_orc.v1 import pod_manager_pb2 as pb
@@ -58,12 +56,9 @@ class PodManagerServicer:
         return pb.UpdateModuleResponse(module=convert.module_message(module))
 
     async def ScaleModule(self, request: pb.ScaleModuleRequest, context: Context) -> pb.ScaleModuleResponse:
-        def scaled(module: Module) -> ModuleSpec:
-            spec = dataclasses.replace(module.spec, replicas=request.replicas)
-            convert.check_spec(spec)
-            return spec
-
-        module = await self._modules.update(request.module_name, scaled, wait=_wait(request))
+        module = await self._modules.update(
+            request.module_name, lambda module: convert.scaled(module, request.replicas), wait=_wait(request)
+        )
         return pb.ScaleModuleResponse(module=convert.module_message(module))
 
     async def DeleteModule(self, request: pb.DeleteModuleRequest, context: Context) -> pb.DeleteModuleResponse:

@@ -194,14 +194,16 @@ class Resources(_message.Message):
     def __init__(self, cpu: _Optional[str] = ..., memory: _Optional[str] = ..., gpu: _Optional[int] = ...) -> None: ...
 
 class Autoscaling(_message.Message):
-    __slots__ = ("min_replicas", "max_replicas", "target_concurrency")
+    __slots__ = ("min_replicas", "max_replicas", "target_concurrency", "target_cpu")
     MIN_REPLICAS_FIELD_NUMBER: _ClassVar[int]
     MAX_REPLICAS_FIELD_NUMBER: _ClassVar[int]
     TARGET_CONCURRENCY_FIELD_NUMBER: _ClassVar[int]
+    TARGET_CPU_FIELD_NUMBER: _ClassVar[int]
     min_replicas: int
     max_replicas: int
     target_concurrency: int
-    def __init__(self, min_replicas: _Optional[int] = ..., max_replicas: _Optional[int] = ..., target_concurrency: _Optional[int] = ...) -> None: ...
+    target_cpu: int
+    def __init__(self, min_replicas: _Optional[int] = ..., max_replicas: _Optional[int] = ..., target_concurrency: _Optional[int] = ..., target_cpu: _Optional[int] = ...) -> None: ...
 
 class ModuleStatus(_message.Message):
     __slots__ = ("phase", "pods", "ready_replicas", "observed_generation", "error", "progress", "environment")

@@ -120,7 +120,7 @@ class PodManagerServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ScaleModule(self, request, context):
-        """Sets how many pods a module has.
+        """Sets how many pods a module has; refused for one with `autoscaling`.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -42,7 +42,7 @@ class PodManagerServiceStub:
     UpdateModule: _grpc.UnaryUnaryMultiCallable[_pod_manager_pb2.UpdateModuleRequest, _pod_manager_pb2.UpdateModuleResponse]
     """Changes a module's spec; its pods are replaced one after the other, without a failed call."""
     ScaleModule: _grpc.UnaryUnaryMultiCallable[_pod_manager_pb2.ScaleModuleRequest, _pod_manager_pb2.ScaleModuleResponse]
-    """Sets how many pods a module has."""
+    """Sets how many pods a module has; refused for one with `autoscaling`."""
     DeleteModule: _grpc.UnaryUnaryMultiCallable[_pod_manager_pb2.DeleteModuleRequest, _pod_manager_pb2.DeleteModuleResponse]
     """Removes a module and everything made for it."""
     UploadSource: _grpc.StreamUnaryMultiCallable[_pod_manager_pb2.UploadSourceRequest, _pod_manager_pb2.UploadSourceResponse]
@@ -68,7 +68,7 @@ class PodManagerServiceAsyncStub(PodManagerServiceStub):
     UpdateModule: _aio.UnaryUnaryMultiCallable[_pod_manager_pb2.UpdateModuleRequest, _pod_manager_pb2.UpdateModuleResponse]  # type: ignore[assignment]
     """Changes a module's spec; its pods are replaced one after the other, without a failed call."""
     ScaleModule: _aio.UnaryUnaryMultiCallable[_pod_manager_pb2.ScaleModuleRequest, _pod_manager_pb2.ScaleModuleResponse]  # type: ignore[assignment]
-    """Sets how many pods a module has."""
+    """Sets how many pods a module has; refused for one with `autoscaling`."""
     DeleteModule: _aio.UnaryUnaryMultiCallable[_pod_manager_pb2.DeleteModuleRequest, _pod_manager_pb2.DeleteModuleResponse]  # type: ignore[assignment]
     """Removes a module and everything made for it."""
     UploadSource: _aio.StreamUnaryMultiCallable[_pod_manager_pb2.UploadSourceRequest, _pod_manager_pb2.UploadSourceResponse]  # type: ignore[assignment]
@@ -121,7 +121,7 @@ class PodManagerServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _pod_manager_pb2.ScaleModuleRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_pod_manager_pb2.ScaleModuleResponse, _abc.Awaitable[_pod_manager_pb2.ScaleModuleResponse]]:
-        """Sets how many pods a module has."""
+        """Sets how many pods a module has; refused for one with `autoscaling`."""
 
     @_abc_1.abstractmethod
     def DeleteModule(

@@ -61,8 +61,10 @@ class FakeBackend:
         old, now = self._modules.get(spec.module_name), time.time()
         if old is None:
             return self._settle(Module(spec, uuid.uuid4().hex, 1, now, now, ModulePhase.STARTING))
-        if old.spec == spec:
+        if not old.spec.differing_fields(spec):
             return old
+        if old.spec.autoscaling is not None and spec.autoscaling is not None:
+            spec = spec.scaled_to(old.spec.replicas)
         pods = old.pods if old.spec.revision() == spec.revision() else ()
         changed = dataclasses.replace(old, spec=spec, generation=old.generation + 1, update_time=now)
         return self._settle(changed, kept=pods)

@@ -199,6 +199,9 @@ def _check(spec: ModuleSpec) -> None:
     if spec.secrets:
         text = "one machine has no secrets that a module could name: give it what it needs by `env`"
         raise error("NOT_IMPLEMENTED", text, {"fields": "secrets"})
+    if spec.autoscaling is not None:
+        text = "one machine has no autoscaler: say by `replicas` how many pods there shall be"
+        raise error("NOT_IMPLEMENTED", text, {"fields": "autoscaling"})
 
 
 def _module_from(document: dict[str, Any]) -> Module:

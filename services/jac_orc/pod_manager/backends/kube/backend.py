@@ -118,10 +118,12 @@ class KubernetesBackend:
         if deployment is not None and deployment["metadata"].get("deletionTimestamp"):
             deployment = None
         record = objects.record_of(deployment) if deployment is not None else None
-        if record is None or record.spec != spec:
+        if record is None or record.spec.differing_fields(spec):
             record = Record.first(spec) if record is None else record.changed(spec)
             record = dataclasses.replace(record, update_time=0.0)  # equal plans are equal texts
-        return objects.plan(self._cluster, record, runtime, deployment["metadata"]["uid"] if deployment else "")
+        if deployment is None:
+            return objects.plan(self._cluster, record, runtime, "")
+        return objects.plan(self._cluster, record.as_scaled(deployment), runtime, deployment["metadata"]["uid"])
 
     async def delete(self, name: str) -> None:
         async with self._locks[name]:
@@ -157,7 +159,7 @@ class KubernetesBackend:
             module = self.get(name)
             builder = objects.builder_name(self._cluster, module.spec) if module is not None else ""
             job = self._jobs.objects.get(builder)
-            is_ours = job is not None and module is not None and module.uid in _owners(job)
+            is_ours = job is not None and module is not None and module.uid in objects.owners(job)
             found = [*(self._pods.of(builder) if is_ours else ()), *self._pods.of(object_name)]
             return [_name(pod) for pod in found if _has_started(pod)]
 
@@ -197,7 +199,7 @@ class KubernetesBackend:
         if old is None or module is None:
             text = f"the Deployment {name} says no longer what module it is: its annotation {objects.RECORD} is damaged"
             raise error("CLUSTER_REFUSED", text, {"path": self._cluster.path("Deployment")})
-        if module.spec == spec:
+        if not module.spec.differing_fields(spec):
             return module
         record = old.changed(spec)
         path = self._cluster.path("Deployment", name)
@@ -317,7 +319,7 @@ class KubernetesBackend:
             return status.Build(error=failure.error)
         builder = objects.builder_name(self._cluster, record.spec)
         if name not in self._maker.waiting_for(builder):
-            return None
+            return status.Build() if record.spec.needs_install else None
         pods = self._pods.of(builder)
         return status.build_of(self._jobs.objects.get(builder), pods, now, self._progress.of(builder, pods))
 
@@ -382,11 +384,6 @@ def _name(document: Document) -> str:
 def _labels(document: Document) -> dict[str, str]:
     labels: dict[str, str] = document["metadata"].get("labels") or {}
     return labels
-
-
-def _owners(document: Document) -> set[str]:
-    """The uids of the objects that it belongs to."""
-    return {str(owner["uid"]) for owner in document["metadata"].get("ownerReferences", ())}
 
 
 def _owner_of_pod(pod: Document) -> str:

@@ -7,7 +7,7 @@ import contextlib
 from jac_orc.errors import OrcError, error
 from jac_orc.pod_manager import interpreters
 from jac_orc.pod_manager.backends.kube import objects, status
-from jac_orc.pod_manager.backends.kube.client import ConflictError, Document, KubeClient
+from jac_orc.pod_manager.backends.kube.client import ConflictError, Document, KubeClient, NotFoundInClusterError
 from jac_orc.pod_manager.backends.kube.informer import Informer
 from jac_orc.pod_manager.backends.kube.objects import Record
 from jac_orc.pod_manager.backends.kube.pods import Cluster, Runtime
@@ -23,7 +23,8 @@ class Maker:
         self._cluster = cluster
         self._store = store
         self._jobs = jobs
-        self._complete: set[str] = set()  # uids of the Deployments whose dependents are made
+        # By the uids of the Deployments whose dependents are made: the `autoscaling_since` that they are made for.
+        self._complete: dict[str, int] = {}
         self._waiting: dict[str, set[str]] = {}  # the names of modules by that of the builder
 
     def waiting_for(self, builder: str) -> set[str]:
@@ -32,7 +33,7 @@ class Maker:
 
     def forget(self, uid: str) -> None:
         """Has the Deployment's dependents made anew, should it need any."""
-        self._complete.discard(uid)
+        self._complete.pop(uid, None)
 
     async def make(self, deployment: Document, record: Record) -> bool:
         """Whether the objects are now as the record says; else its environment is being built.
@@ -47,14 +48,14 @@ class Maker:
         if runtime is None:
             return False
         await self._make_dependents(record, metadata["uid"])
-        wanted = objects.deployment(self._cluster, record, runtime)
+        wanted = objects.deployment(self._cluster, record.as_scaled(deployment), runtime)
         wanted["metadata"] |= {key: metadata[key] for key in ("uid", "resourceVersion")}
         await self._client.apply(self._cluster.path("Deployment", metadata["name"]), wanted)
         return True
 
     async def runtime(self, spec: ModuleSpec) -> Runtime | None:
         """What the spec's pods run in; None where that isn't built. Raises OrcError."""
-        if not spec.requirements and spec.source is None:
+        if not spec.needs_install:
             interpreter = await interpreters.find(spec.python_version)
             if interpreter == interpreters.own():
                 return Runtime()
@@ -87,17 +88,19 @@ class Maker:
         if status.is_complete(job):  # and what it has built is gone
             await self._client.delete(path, {"propagationPolicy": "Background"})
             return
-        owners = job["metadata"].get("ownerReferences", [])
-        if owner[1] not in {each["uid"] for each in owners}:
-            owners = [*owners, *wanted["metadata"]["ownerReferences"]]
+        if owner[1] not in objects.owners(job):
+            owners = [*job["metadata"].get("ownerReferences", ()), *wanted["metadata"]["ownerReferences"]]
             version = job["metadata"]["resourceVersion"]
             await self._client.merge(path, {"metadata": {"resourceVersion": version, "ownerReferences": owners}})
 
     async def _make_dependents(self, record: Record, uid: str) -> None:
-        if uid not in self._complete:
-            for dependent in objects.dependents(self._cluster, record.spec, uid):
-                await self._make_dependent(dependent)
-            self._complete.add(uid)
+        if self._complete.get(uid) == record.autoscaling_since:
+            return
+        for dependent in objects.dependents(self._cluster, record.spec, uid):
+            await self._make_dependent(dependent)
+        if record.spec.autoscaling is None and record.autoscaling_since:
+            await self._remove_autoscaler(objects.object_name(record.spec.module_name), uid)
+        self._complete[uid] = record.autoscaling_since
 
     async def _make_dependent(self, wanted: Document) -> None:
         """Creates or changes it; raises OrcError where it is somebody else's."""
@@ -107,10 +110,17 @@ class Maker:
         except ConflictError:
             path = self._cluster.path(kind, name)
             there = await self._client.get(path)
-            owners = {owner["uid"] for owner in there["metadata"].get("ownerReferences", ())}
-            if wanted["metadata"]["ownerReferences"][0]["uid"] not in owners:
+            if wanted["metadata"]["ownerReferences"][0]["uid"] not in objects.owners(there):
                 raise name_taken(kind, name) from None
             await self._client.apply(path, wanted)
+
+    async def _remove_autoscaler(self, name: str, uid: str) -> None:
+        """Removes the one that an earlier spec had; somebody else's is left alone."""
+        path = self._cluster.path(objects.AUTOSCALER, name)
+        with contextlib.suppress(NotFoundInClusterError):
+            there = await self._client.get(path)
+            if uid in objects.owners(there):
+                await self._client.delete(path, {"preconditions": {"uid": there["metadata"]["uid"]}})
 
 
 def name_taken(kind: str, name: str) -> OrcError:

@@ -27,7 +27,7 @@ from jac_orc.pod_manager.backends.kube.pods import (
     pod_base,
     pod_spec,
 )
-from jac_orc.pod_manager.model import ModuleSpec, spec_from_document
+from jac_orc.pod_manager.model import Autoscaling, ModuleSpec, spec_from_document
 
 MANAGED_BY = "jac-orc-pod-manager"
 SELECTOR = f"app.kubernetes.io/managed-by={MANAGED_BY}"
@@ -37,6 +37,7 @@ RECORD = "jac-orc.dev/record"
 """Annotation of a Deployment: the `Record` as JSON."""
 BUILDER = "builder"
 """The name of the container of a builder."""
+AUTOSCALER = "HorizontalPodAutoscaler"
 APPLIED = "jac-orc.dev/applied-generation"
 """Annotation of a Deployment: the record's generation that the objects were last made for."""
 ENVIRONMENT = "jac-orc.dev/environment"
@@ -61,6 +62,8 @@ class Record:
     update_time: float
     revisions: Mapping[str, int] = field(default_factory=dict)
     """The generations that pods may be of, by their revision; a change that is taken back has pods of the old one."""
+    autoscaling_since: int = 0
+    """The generation that has last changed the spec's autoscaling, or taken it away; 0: none has."""
 
     @classmethod
     def first(cls, spec: ModuleSpec) -> Record:
@@ -71,7 +74,16 @@ class Record:
         """That of the module once it is changed to the spec."""
         revisions = dict(list(self.revisions.items())[-_KEPT_REVISIONS:])
         revisions.setdefault(spec.revision(), self.generation + 1)
-        return Record(spec, self.generation + 1, time.time(), revisions)
+        is_as_before = spec.autoscaling == self.spec.autoscaling
+        since = self.autoscaling_since if is_as_before else self.generation + 1
+        return Record(spec, self.generation + 1, time.time(), revisions, since)
+
+    def as_scaled(self, deployment: Mapping[str, Any]) -> Record:
+        """The record with as many pods as an autoscaler has given the Deployment meanwhile, within its bounds now."""
+        is_claim = deployment["metadata"].get("annotations", {}).get(APPLIED, "0") == "0"
+        if self.spec.autoscaling is None or is_claim:
+            return self
+        return dataclasses.replace(self, spec=self.spec.scaled_to(deployment["spec"]["replicas"]))
 
     def text(self) -> str:
         """As JSON."""
@@ -82,14 +94,25 @@ def record_of(deployment: Mapping[str, Any]) -> Record | None:
     """The record that a Deployment carries; None where it carries none that can be read."""
     try:
         document = json.loads(deployment["metadata"]["annotations"][RECORD])
-        return Record(spec_from_document(document.pop("spec")), **document)
+        spec = spec_from_document(_known(ModuleSpec, document.pop("spec")))
+        return Record(spec, **_known(Record, document))
     except (KeyError, TypeError, ValueError, AttributeError):
         return None
+
+
+def _known(kind: type[Record | ModuleSpec], document: Document) -> Document:
+    """What this version knows of it: where a newer one recorded more, the module is served on all the same."""
+    return {each.name: document[each.name] for each in dataclasses.fields(kind) if each.name in document}
 
 
 def is_applied(deployment: Mapping[str, Any], record: Record) -> bool:
     """Whether the objects were made for the record."""
     return bool(deployment["metadata"]["annotations"].get(APPLIED) == str(record.generation))
+
+
+def owners(document: Mapping[str, Any]) -> set[str]:
+    """The uids of the objects that it belongs to."""
+    return {str(owner["uid"]) for owner in document["metadata"].get("ownerReferences", ())}
 
 
 def object_name(module_name: str) -> str:
@@ -188,7 +211,25 @@ def dependents(cluster: Cluster, spec: ModuleSpec, uid: str) -> list[Document]:
             # So that the only pod of a module may be evicted too: nodes are drained.
             "spec": {"maxUnavailable": 1, "selector": {"matchLabels": selector}},
         },
+        *([_autoscaler(metadata, spec.autoscaling)] if spec.autoscaling is not None else []),
     ]
+
+
+def _autoscaler(metadata: Document, autoscaling: Autoscaling) -> Document:
+    # By our container alone: sidecars that a mesh adds may request nothing, and then there is no share of the pod's.
+    target = {"type": "Utilization", "averageUtilization": autoscaling.target_cpu}
+    cpu = {"name": "cpu", "container": SERVER, "target": target}
+    return {
+        "apiVersion": "autoscaling/v2",
+        "kind": AUTOSCALER,
+        "metadata": metadata,
+        "spec": {
+            "scaleTargetRef": {"apiVersion": "apps/v1", "kind": "Deployment", "name": metadata["name"]},
+            "minReplicas": autoscaling.min_replicas,
+            "maxReplicas": autoscaling.max_replicas,
+            "metrics": [{"type": "ContainerResource", "containerResource": cpu}],
+        },
+    }
 
 
 def plan(cluster: Cluster, record: Record, runtime: Runtime | None, uid: str) -> list[Document]:

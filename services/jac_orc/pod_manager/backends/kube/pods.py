@@ -29,7 +29,7 @@ CONTAINER_SECURITY = {
 _REQUESTS = {"cpu": "20m", "memory": "96Mi"}
 _GROUPS = {
     "Deployment": "apps/v1", "Service": "v1", "Pod": "v1", "PodDisruptionBudget": "policy/v1", "Job": "batch/v1",
-    "EndpointSlice": "discovery.k8s.io/v1",
+    "EndpointSlice": "discovery.k8s.io/v1", "HorizontalPodAutoscaler": "autoscaling/v2",
 }  # fmt: skip
 _LAME_DUCK, _DRAIN_GRACE, _MARGIN = 3, 10, 5
 _IMPORT_MARGIN = 60

@@ -20,6 +20,7 @@ _VERBS = {
     ("discovery.k8s.io", "endpointslices"): "list watch",
     ("", "services"): "get create patch",
     ("policy", "poddisruptionbudgets"): "get create patch",
+    ("autoscaling", "horizontalpodautoscalers"): "get create patch delete",
     ("batch", "jobs"): "list watch create patch delete",
     ("coordination.k8s.io", "leases"): "get create update",
 }

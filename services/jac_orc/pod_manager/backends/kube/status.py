@@ -40,7 +40,7 @@ def module_of(
     build: Build | None, lock: Lock | None,
 ) -> Module:  # fmt: skip
     """The module that the objects make up. `now` is seconds since the epoch."""
-    metadata, status = deployment["metadata"], deployment.get("status", {})
+    metadata = deployment["metadata"]
     is_applied = metadata["annotations"].get(objects.APPLIED) == str(record.generation)
     replicas = deployment["spec"].get("replicas", 1) if is_applied else record.spec.replicas
     revision = record.spec.revision()
@@ -53,12 +53,9 @@ def module_of(
         starting = [pod for pod in current if not _is_ready(pod) and not pod["metadata"].get("deletionTimestamp")]
         faults = (fault for pod in starting if (fault := pod_fault(pod, now)) is not None)
         failure = next(faults, None) or deployment_fault(deployment)
-    is_rolled_out = (
-        is_applied
-        and status.get("observedGeneration") == metadata["generation"]
-        and status.get("updatedReplicas", 0) == status.get("replicas", 0) == replicas
-        and status.get("readyReplicas", 0) == replicas
-    )
+    staying = [pod for pod in seen if pod.phase is not PodPhase.DRAINING]
+    wanted = (PodPhase.READY, record.revisions.get(revision))
+    is_rolled_out = is_applied and [(pod.phase, pod.generation) for pod in staying] == [wanted] * replicas
     module = Module(
         spec=dataclasses.replace(record.spec, replicas=replicas),
         uid=metadata["uid"],

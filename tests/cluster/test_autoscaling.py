@@ -1,0 +1,138 @@
+"""Modules with `autoscaling`: where nothing measures pods, an autoscaler still keeps them within its bounds, and leaves
+any number within these as it is."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.cluster.installation import NAMESPACE, Installation, wait_until
+from tests.cluster.kubectl import kubectl, kubectl_json
+from tests.e2e.commands import run
+
+Deploy = Callable[..., Any]
+
+MODULE = "colorsys"
+AUTOSCALING = {"min_replicas": 2, "max_replicas": 4, "target_cpu": 80}
+
+
+@pytest.fixture(autouse=True)
+def unmeasured() -> None:
+    """The cluster has no metrics-server."""
+    if "metrics.k8s.io" in kubectl("api-versions"):
+        pytest.skip("needs a cluster without metrics-server")
+
+
+@pytest.fixture
+def module(deployed: Deploy, installation: Installation) -> Any:
+    """A module with autoscaling, all of whose pods answer."""
+    made = deployed(MODULE, autoscaling=AUTOSCALING)
+    wait_until(lambda: ready(installation) == AUTOSCALING["min_replicas"])
+    return made
+
+
+def scaler() -> Any:
+    """The module's autoscaler; None where it has none."""
+    found = kubectl_json("-n", NAMESPACE, "get", "hpa", "-l", f"app.kubernetes.io/name={MODULE}")["items"]
+    return found[0] if found else None
+
+
+def bounds() -> tuple[int, int]:
+    spec = scaler()["spec"]
+    return spec["minReplicas"], spec["maxReplicas"]
+
+
+def replicas() -> int:
+    return int(kubectl_json("-n", NAMESPACE, "get", "deployment", MODULE)["spec"]["replicas"])
+
+
+def ready(installation: Installation) -> int:
+    return int(installation.module(MODULE)["status"]["ready_replicas"])
+
+
+def scale_by_kubectl(count: int) -> None:
+    kubectl("-n", NAMESPACE, "scale", "deployment", MODULE, f"--replicas={count}")
+
+
+def changed(installation: Installation, **changes: Any) -> Any:
+    """The module once all of its pods are as that says."""
+    response = installation.http.patch(f"/v1/modules/{MODULE}", json=changes)
+    assert response.status_code == 200, response.text
+    return response.json()
+
+
+def test_a_module_has_an_autoscaler_of_its_own(module: Any, installation: Installation) -> None:
+    assert module["spec"]["replicas"] == replicas() == 2
+    made = scaler()
+    assert [each["uid"] for each in made["metadata"]["ownerReferences"]] == [module["uid"]]
+    assert made["spec"]["scaleTargetRef"]["name"] == made["metadata"]["name"] == MODULE
+    assert bounds() == (2, 4)
+    assert made["spec"]["metrics"][0]["resource"]["target"]["averageUtilization"] == 80
+    scale_by_kubectl(3)
+    wait_until(lambda: installation.module(MODULE)["spec"]["replicas"] == 3)
+    again = installation.create(MODULE, autoscaling=AUTOSCALING)
+    assert again.status_code == 200, again.text
+    assert (again.json()["generation"], again.json()["spec"]["replicas"]) == (module["generation"], 3)
+
+
+@pytest.mark.parametrize(("count", "kept"), [(1, 2), (5, 4)])
+def test_it_keeps_the_pods_within_its_bounds(module: Any, installation: Installation, count: int, kept: int) -> None:
+    scale_by_kubectl(count)
+    wait_until(lambda: replicas() == kept)
+    wait_until(lambda: ready(installation) == kept)
+
+
+def test_other_bounds_bring_the_pods_within_them(module: Any, installation: Installation) -> None:
+    more = changed(installation, autoscaling={"min_replicas": 3})
+    assert (more["status"]["ready_replicas"], bounds()) == (3, (3, 4))
+    less = changed(installation, autoscaling={"min_replicas": 1, "max_replicas": 1})
+    assert (less["status"]["ready_replicas"], bounds()) == (1, (1, 1))
+    assert {pod["name"] for pod in less["status"]["pods"]} < {pod["name"] for pod in more["status"]["pods"]}
+    assert replicas() == 1
+
+
+def test_an_update_keeps_how_many_pods_there_are(module: Any, installation: Installation) -> None:
+    scale_by_kubectl(3)
+    wait_until(lambda: ready(installation) == 3)
+    updated = changed(installation, env={"A": "1"})
+    assert (updated["spec"]["replicas"], updated["status"]["ready_replicas"], replicas()) == (3, 3, 3)
+    assert bounds() == (2, 4)
+
+
+def test_nobody_else_says_how_many_pods_there_are(module: Any, installation: Installation) -> None:
+    for response in (
+        installation.http.post(f"/v1/modules/{MODULE}:scale", json={"replicas": 3}),
+        installation.http.patch(f"/v1/modules/{MODULE}", json={"replicas": 3}),
+    ):
+        assert response.status_code == 400, response.text
+        assert response.json()["details"][0]["reason"] == "SPEC_INVALID"
+        assert "change `autoscaling`" in response.json()["message"]
+    assert replicas() == 2
+
+
+def test_without_autoscaling_there_is_no_autoscaler(module: Any, installation: Installation) -> None:
+    assert changed(installation, autoscaling=None)["spec"]["replicas"] == 2
+    assert scaler() is None
+    assert changed(installation, replicas=1)["status"]["ready_replicas"] == replicas() == 1
+    changed(installation, autoscaling=AUTOSCALING)
+    assert bounds() == (2, 4)
+
+
+def test_it_goes_with_its_module(module: Any, installation: Installation) -> None:
+    installation.delete(MODULE)
+    wait_until(lambda: scaler() is None)
+
+
+def test_the_doctor_tells_that_nothing_is_measured(module: Any) -> None:
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    done = run("doctor", "-o", "json", KUBECONFIG=os.environ["KUBECONFIG"], PATH=path)
+    assert done.returncode == 1, done.stdout + done.stderr
+    found = {check["name"]: check for check in json.loads(done.stdout)["checks"]}["autoscaling"]
+    assert found["state"] == "fault" and "install metrics-server" in found["fix"]
+    assert "metrics.k8s.io" in found["found"] and MODULE in found["found"]

@@ -21,7 +21,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 	golden golden-check format bench image lock clean
 
 help:  ## Lists the commands
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-16s%s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-18s%s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 up: $(LOCAL)  ## Runs the whole system on this machine; ARGS: options of `jac-orc up`
 	@exec $(BIN)/jac-orc up $(ARGS)
@@ -30,10 +30,12 @@ test: check  ## Runs every check, then the tests; ARGS: options of pytest
 	$(BIN)/pytest --numprocesses logical --maxprocesses 4 --dist loadfile $(ARGS)
 
 # One at a time, as most of them share a system, and some measure it. The nodes have the image ORC_TEST_IMAGE, and
-# what is not named is left out: the addresses of an Ingress controller and of a Gateway's (…_TLS: for HTTPS, …_CLASS: if
-# not contour); and where the only node is this machine, the folder with its parts' NAME.pid files, and the command that
-# starts again those that tests have killed.
-test-cluster: $(DEV)  ## Runs the tests on a cluster: KUBECONFIG, ORC_TEST_{IMAGE,INGRESS,GATEWAY,NODE,NODE_UP}; ARGS
+# what is not named is left out: the addresses of an Ingress controller, ORC_TEST_INGRESS, and of a Gateway's,
+# ORC_TEST_GATEWAY (…_TLS: for HTTPS, …_CLASS: if not contour); ORC_TEST_LOAD, the command that brings an image to the
+# nodes, and ORC_TEST_BUILDER, the tool that builds it, with its options; and where the only node is this machine,
+# ORC_TEST_NODE, the folder with its parts' NAME.pid files, and ORC_TEST_NODE_UP, the command that starts again those that
+# tests have killed.
+test-cluster: $(DEV)  ## Runs the tests on a cluster: KUBECONFIG, ORC_TEST_… as said above it; ARGS
 	@test -n "$$KUBECONFIG" || { echo 'This needs KUBECONFIG to name a cluster.' >&2; exit 2; }
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/pytest -p no:xdist -m cluster tests/contract tests/cluster tests/kustomize \
 		$(ARGS)

@@ -14,7 +14,7 @@ import signal
 import time
 import uuid
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from threading import Thread
 from typing import Any
@@ -63,6 +63,18 @@ class ClusterSystem(System):
     def end(self) -> None:
         self.disconnect()
         uninstall()
+
+    @contextmanager
+    def closed(self) -> Iterator[None]:
+        """For a while it deploys nothing by itself."""
+        self._let_calls_deploy("false")
+        yield
+        self._let_calls_deploy("true")
+
+    def _let_calls_deploy(self, value: str) -> None:
+        kubectl("-n", NAMESPACE, "set", "env", _POD_MANAGER, f"POD_MANAGER_AUTO_DEPLOY={value}")
+        kubectl("-n", NAMESPACE, "rollout", "status", _POD_MANAGER, "--timeout=120s")
+        wait_until(lambda: len(self.pids("pod_manager")) == 1, 60)  # the old one's calls end, and its streams
 
     # --- processes ---
 

@@ -54,6 +54,26 @@ def system(request: pytest.FixtureRequest, cache: Path, wheels: Path) -> Iterato
         shared.end()
 
 
+@pytest.fixture(scope="module")
+def closed_system(
+    request: pytest.FixtureRequest, cache: Path, wheels: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[System]:
+    """One that deploys nothing by itself, nor installs anything on this machine, while a module's tests run."""
+    if request.config.getoption("--target") == "cluster":
+        shared: ClusterSystem = request.getfixturevalue("system")
+        with shared.closed():
+            yield shared
+        return
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("UV_OFFLINE", "1")
+        patch.setenv("UV_CACHE_DIR", str(tmp_path_factory.mktemp("no-packages")))
+        system = LocalSystem(cache, wheels, "--no-auto-deploy")
+        try:
+            yield system.start()
+        finally:
+            system.end()
+
+
 @pytest.fixture
 def new_system(request: pytest.FixtureRequest, cache: Path, wheels: Path) -> Iterator[Callable[..., LocalSystem]]:
     """Makes systems, not started yet, that end with the test."""

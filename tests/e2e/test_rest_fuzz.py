@@ -13,14 +13,12 @@ import json
 import socket
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
-from tests.e2e.local_system import LocalSystem
 from tests.e2e.rest_fuzz import (
     DEPLOYED,
     JSON_TYPE,
@@ -33,27 +31,18 @@ from tests.e2e.rest_fuzz import (
     faults,
     requests,
 )
+from tests.e2e.system import System
 
 
 @pytest.fixture(scope="module")
-def front(
-    request: pytest.FixtureRequest, cache: Path, wheels: Path, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Front]:
+def front(closed_system: System) -> Iterator[Front]:
     """A system with a few modules, whose logs must tell of no fault at the end."""
-    if request.config.getoption("--target") == "cluster":
-        pytest.skip("starts a system of its own, which deploys nothing by itself")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("UV_OFFLINE", "1")
-        patch.setenv("UV_CACHE_DIR", str(tmp_path_factory.mktemp("no-packages")))
-        system = LocalSystem(cache, wheels, "--no-auto-deploy")
-        try:
-            system.start()
-            for module in DEPLOYED:
-                assert system.post(f"/create_pod/{module}", {}).status_code == 200
-            yield Front(system)
-            assert faults(system) == []
-        finally:
-            system.end()
+    for module in DEPLOYED:
+        closed_system.remove(module)
+        assert closed_system.post(f"/create_pod/{module}", {}).status_code == 200
+    known = faults(closed_system)
+    yield Front(closed_system)
+    assert faults(closed_system) == known
 
 
 @pytest.fixture(autouse=True)

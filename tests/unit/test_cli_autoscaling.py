@@ -6,9 +6,10 @@ from typing import Any
 
 import pytest
 
-from jac_orc.cli import show
-from jac_orc.cli.deploying import Options, given
+from jac_orc.cli import deploying, show
+from jac_orc.cli.deploying import given
 from jac_orc.cli.failures import UsageError
+from jac_orc.cli.options import Spec
 from jac_orc.v1 import pod_manager_pb2 as pb
 
 
@@ -23,18 +24,18 @@ from jac_orc.v1 import pod_manager_pb2 as pb
     ],
 )
 def test_options(options: dict[str, Any], expected: pb.Autoscaling) -> None:
-    spec = Options(**options).spec("math")
+    spec = deploying.spec(Spec(**options), "math")
     assert spec.autoscaling == expected and given(spec) == ["autoscaling"]
 
 
 def test_no_option() -> None:
-    assert given(Options().spec("math")) == []
+    assert given(deploying.spec(Spec(), "math")) == []
 
 
 @pytest.mark.parametrize("options", [{"min_replicas": 2}, {"target_cpu": 50}])
 def test_bounds_need_the_upper_one(options: dict[str, Any]) -> None:
     with pytest.raises(UsageError, match="--max-replicas"):
-        Options(**options).spec("math")
+        deploying.spec(Spec(**options), "math")
 
 
 def test_a_module_tells_its_bounds(capsys: pytest.CaptureFixture[str]) -> None:

@@ -6,7 +6,8 @@ import pytest
 
 from jac_orc.cli.failures import UsageError
 from jac_orc.cli.forward import Cluster
-from jac_orc.cli.place import DEFAULT_URL, Address, Place
+from jac_orc.cli.options import Place
+from jac_orc.cli.place import DEFAULT_URL, Address, find
 
 VARIABLES = ("JAC_ORC_URL", "POD_MANAGER_URL", "JAC_ORC_CONTEXT", "JAC_ORC_NAMESPACE", "KUBECONFIG")
 
@@ -39,7 +40,7 @@ def environment(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch)
 def test_the_command_line_before_the_environment_and_there_an_address_before_a_context(
     environment: None, place: Place, found: Cluster | str
 ) -> None:
-    assert place.found() == found
+    assert find(place) == found
 
 
 @pytest.mark.parametrize(
@@ -53,14 +54,14 @@ def test_the_command_line_before_the_environment_and_there_an_address_before_a_c
     indirect=["environment"],
 )
 def test_the_doctor_takes_the_current_context_too(environment: None, place: Place, found: Cluster | str) -> None:
-    assert place.found(any_context=True) == found
+    assert find(place, any_context=True) == found
 
 
 @pytest.mark.parametrize("environment", [{}], indirect=True)
 @pytest.mark.parametrize("place", [Place("u", "c"), Place("u", "", "n"), Place("", "", "n")])
 def test_what_makes_no_sense(environment: None, place: Place) -> None:
     with pytest.raises(UsageError):
-        place.found()
+        find(place)
 
 
 def test_the_same_place_for_a_further_command() -> None:

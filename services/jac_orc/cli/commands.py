@@ -11,6 +11,7 @@ from pathlib import Path
 
 from jac_orc.cli import deploying, show, sources
 from jac_orc.cli.failures import CallError, Unreachable, UsageError
+from jac_orc.cli.options import Spec
 from jac_orc.cli.remote import Remote
 from jac_orc.v1 import pod_manager_pb2 as pb
 
@@ -21,7 +22,7 @@ class Creation:
 
     module: str
     source: Path | None
-    options: deploying.Options
+    spec: Spec
     update: bool = False
     wait: bool = True
 
@@ -71,10 +72,10 @@ def _read(wanted: Creation) -> tuple[str, pb.ModuleSpec, sources.Source | None]:
     if wanted.source is None:
         if not name:
             raise UsageError("name a module, or give its code with --source")
-        return name, wanted.options.spec(name), None
+        return name, deploying.spec(wanted.spec, name), None
     source = sources.read(wanted.source)
     name = name or sources.only_name(wanted.source)
-    return name, wanted.options.spec(name), source
+    return name, deploying.spec(wanted.spec, name), source
 
 
 async def _upload(remote: Remote, spec: pb.ModuleSpec, source: sources.Source | None, progress: show.Progress) -> None:

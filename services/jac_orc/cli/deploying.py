@@ -7,14 +7,14 @@ import contextlib
 import json
 import os
 import shlex
-from collections.abc import AsyncIterator, Sequence
-from dataclasses import dataclass
+from collections.abc import AsyncIterator
 
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.field_mask_pb2 import FieldMask
 
 from jac_orc.cli import show
 from jac_orc.cli.failures import CallError, UsageError
+from jac_orc.cli.options import Packages, Spec
 from jac_orc.cli.place import DEFAULT_URL
 from jac_orc.cli.remote import Remote
 from jac_orc.errors import OrcError
@@ -37,58 +37,39 @@ _SAMPLES = {
 }
 
 
-@dataclass(frozen=True)
-class Options:
-    """The options of `create` and `dev` that say what to deploy; None and empty: not given."""
+def spec(options: Packages, name: str) -> pb.ModuleSpec:
+    """The module's spec, with those fields only that were given; raises UsageError."""
+    given = options if isinstance(options, Spec) else Spec(**vars(options))
+    requirements, constraints = given.requirement or (), given.constraint or ()
+    for text in (*requirements, *constraints):
+        if text.endswith(".txt") or os.path.isfile(text):
+            advice = "give the requirements themselves, -r 'numpy>=2' -r pandas, and code of your own by --source"
+            raise UsageError(f"{text[:100]} is a file; {advice}")
+    resources = pb.Resources(cpu=given.cpu, memory=given.memory, gpu=given.gpu)
+    return pb.ModuleSpec(
+        module_name=name,
+        requirements=requirements,
+        constraints=constraints,
+        replicas=given.replicas,
+        workers=given.workers,
+        env=dict(_variable(text) for text in given.env or ()),
+        python_version=given.python,
+        timeout=_duration("--timeout", given.timeout),
+        import_timeout=_duration("--import-timeout", given.import_timeout),
+        resources=resources if resources.ByteSize() else None,
+        secrets=given.secret or (),
+        image=given.image,
+        autoscaling=_autoscaling(given),
+    )
 
-    requirements: Sequence[str] = ()
-    constraints: Sequence[str] = ()
-    replicas: int | None = None
-    workers: int | None = None
-    env: Sequence[str] = ()
-    python: str = ""
-    timeout: float | None = None
-    import_timeout: float | None = None
-    cpu: str = ""
-    memory: str = ""
-    gpu: int = 0
-    secrets: Sequence[str] = ()
-    image: str = ""
-    min_replicas: int | None = None
-    max_replicas: int | None = None
-    target_cpu: int | None = None
 
-    def spec(self, name: str) -> pb.ModuleSpec:
-        """The module's spec, with those fields only that were given; raises UsageError."""
-        for text in (*self.requirements, *self.constraints):
-            if text.endswith(".txt") or os.path.isfile(text):
-                advice = "give the requirements themselves, -r 'numpy>=2' -r pandas, and code of your own by --source"
-                raise UsageError(f"{text[:100]} is a file; {advice}")
-        env = dict(_variable(text) for text in self.env)
-        resources = pb.Resources(cpu=self.cpu, memory=self.memory, gpu=self.gpu)
-        return pb.ModuleSpec(
-            module_name=name,
-            requirements=self.requirements,
-            constraints=self.constraints,
-            replicas=self.replicas,
-            workers=self.workers,
-            env=env,
-            python_version=self.python,
-            timeout=_duration("--timeout", self.timeout),
-            import_timeout=_duration("--import-timeout", self.import_timeout),
-            resources=resources if resources.ByteSize() else None,
-            secrets=self.secrets,
-            image=self.image,
-            autoscaling=self._autoscaling(),
-        )
-
-    def _autoscaling(self) -> pb.Autoscaling | None:
-        if self.max_replicas is None:
-            if self.min_replicas is not None or self.target_cpu is not None:
-                raise UsageError("--min-replicas and --target-cpu need --max-replicas, up to which a module is scaled")
-            return None
-        target_cpu = _TARGET_CPU if self.target_cpu is None else self.target_cpu
-        return pb.Autoscaling(min_replicas=self.min_replicas, max_replicas=self.max_replicas, target_cpu=target_cpu)
+def _autoscaling(given: Spec) -> pb.Autoscaling | None:
+    if given.max_replicas is None:
+        if given.min_replicas is not None or given.target_cpu is not None:
+            raise UsageError("--min-replicas and --target-cpu need --max-replicas, up to which a module is scaled")
+        return None
+    target_cpu = _TARGET_CPU if given.target_cpu is None else given.target_cpu
+    return pb.Autoscaling(min_replicas=given.min_replicas, max_replicas=given.max_replicas, target_cpu=target_cpu)
 
 
 def _variable(text: str) -> tuple[str, str]:

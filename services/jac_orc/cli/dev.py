@@ -15,6 +15,7 @@ import watchfiles
 
 from jac_orc.cli import commands, deploying, show, sources
 from jac_orc.cli.failures import CallError
+from jac_orc.cli.options import Spec
 from jac_orc.cli.remote import Remote, explain
 from jac_orc.client.packing import PackingError, Tree, walk
 from jac_orc.errors import OrcError
@@ -30,9 +31,9 @@ _OF_THE_CODE = frozenset(
 )
 
 
-async def develop(remote: Remote, folder: Path, name: str, options: deploying.Options) -> None:
+async def develop(remote: Remote, folder: Path, name: str, spec: Spec) -> None:
     """Deploys the folder's code now and at each change, and prints the module's logs, until it is cancelled."""
-    development = Development(remote, folder, options.spec(name or sources.only_name(folder)))
+    development = Development(remote, folder, deploying.spec(spec, name or sources.only_name(folder)))
     tasks = [asyncio.create_task(work) for work in (development.follow_code(), development.follow_logs())]
     try:
         await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)

@@ -8,12 +8,13 @@ import json
 from jac_orc.cli import show
 from jac_orc.cli.checks import State
 from jac_orc.cli.failures import UsageError
-from jac_orc.cli.place import DEFAULT_URL, Place
+from jac_orc.cli.options import Place
+from jac_orc.cli.place import DEFAULT_URL, find
 
 
 async def examine(place: Place, *, as_json: bool) -> bool:
     """Looks at everything and prints what it finds; returns whether there is no fault."""
-    found = place.found(any_context=True)
+    found = find(place, any_context=True)
     if isinstance(found, str):
         from jac_orc.cli import local_doctor
 

@@ -14,6 +14,7 @@ from google.protobuf import json_format
 
 from jac_orc.cli import deploying, show, sources
 from jac_orc.cli.failures import CallError, UsageError
+from jac_orc.cli.options import Packages
 
 TOOLS = ("docker", "podman", "buildah")
 
@@ -40,7 +41,7 @@ class Image:
     tag: str
     base: str
     source: Path | None
-    options: deploying.Options
+    packages: Packages
     tool: str
     push: bool
     more: Sequence[str]
@@ -58,7 +59,7 @@ def build(image: Image) -> None:
     name = image.module or (sources.only_name(image.source) if image.source is not None else "")
     with tempfile.TemporaryDirectory(prefix="jac-orc-image-") as directory:
         context = Path(directory)
-        question = {"spec": _document(image.options, name), "allowed_requirements": None}
+        question = {"spec": _document(image.packages, name), "allowed_requirements": None}
         (context / "question.json").write_text(json.dumps(question), encoding="utf-8")
         folders = given = ""
         if source is not None:
@@ -75,9 +76,9 @@ def build(image: Image) -> None:
     show.say(f"{image.tag} has {name} in it; deploy it by: jac-orc create {name} --image {image.tag}")
 
 
-def _document(options: deploying.Options, name: str) -> dict[str, object]:
+def _document(packages: Packages, name: str) -> dict[str, object]:
     """The part of the spec that says what to install."""
-    spec = json_format.MessageToDict(options.spec(name), preserving_proto_field_name=True)
+    spec = json_format.MessageToDict(deploying.spec(packages, name), preserving_proto_field_name=True)
     return {key: spec[key] for key in ("module_name", "requirements", "constraints", "python_version") if key in spec}
 
 

@@ -105,9 +105,6 @@ def up(
 
 
 modules.register(app)
-images = typer.Typer(help="Images of modules, for clusters.", no_args_is_help=True)
-images.command("build")(modules.image_build)
-app.add_typer(images, name="image")
 
 
 @app.command()

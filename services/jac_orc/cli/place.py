@@ -5,13 +5,13 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import ipaddress
-import shlex
 import urllib.parse
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 
 from jac_orc.cli.failures import UsageError
 from jac_orc.cli.forward import NAMESPACE, Cluster, forwarded
+from jac_orc.cli.options import Place
 from jac_orc.core import config
 
 DEFAULT_URL = "http://127.0.0.1:8080"
@@ -32,46 +32,33 @@ class Settings:
     """Kubernetes' own variable; set, `jac-orc doctor` looks at the cluster that it names."""
 
 
-@dataclass(frozen=True)
-class Place:
-    """What a command was told of where its pod manager is; empty: nothing."""
+def find(place: Place, *, any_context: bool = False) -> Cluster | str:
+    """The cluster, or the URL; raises UsageError.
 
-    url: str = ""
-    context: str = ""
-    namespace: str = ""
+    The command line comes before the environment, and there an address before a context. With `any_context` that of
+    KUBECONFIG is taken, too.
+    """
+    settings = config.load(Settings)
+    if place.url and (place.context or place.namespace):
+        raise UsageError("--url names an address, --context and --namespace a cluster; give one or the other")
+    url = "" if place.context or place.namespace else place.url or settings.jac_orc_url or settings.pod_manager_url
+    context = "" if url else place.context or settings.jac_orc_context
+    if context or (any_context and not url and (settings.kubeconfig or place.namespace)):
+        return Cluster(context, place.namespace or settings.jac_orc_namespace)
+    if place.namespace:
+        raise UsageError("--namespace is one of a cluster; name that, too, with --context or JAC_ORC_CONTEXT")
+    return url or DEFAULT_URL
 
-    @property
-    def options(self) -> str:
-        """It again, to put behind a command that people shall run for the same pod manager."""
-        given = {"--url": self.url, "--context": self.context, "--namespace": self.namespace}
-        return "".join(f" {option} {shlex.quote(value)}" for option, value in given.items() if value)
 
-    def found(self, *, any_context: bool = False) -> Cluster | str:
-        """The cluster, or the URL; raises UsageError.
-
-        The command line comes before the environment, and there an address before a context. With `any_context` that
-        of KUBECONFIG is taken, too.
-        """
-        settings = config.load(Settings)
-        if self.url and (self.context or self.namespace):
-            raise UsageError("--url names an address, --context and --namespace a cluster; give one or the other")
-        url = "" if self.context or self.namespace else self.url or settings.jac_orc_url or settings.pod_manager_url
-        context = "" if url else self.context or settings.jac_orc_context
-        if context or (any_context and not url and (settings.kubeconfig or self.namespace)):
-            return Cluster(context, self.namespace or settings.jac_orc_namespace)
-        if self.namespace:
-            raise UsageError("--namespace is one of a cluster; name that, too, with --context or JAC_ORC_CONTEXT")
-        return url or DEFAULT_URL
-
-    @contextlib.asynccontextmanager
-    async def address(self) -> AsyncIterator[Address]:
-        """An address for as long as the block takes; raises UsageError or CallError."""
-        found = self.found()
-        if isinstance(found, str):
-            yield Address.of(found)
-            return
-        async with forwarded(found) as port:
-            yield dataclasses.replace(Address.of(f"127.0.0.1:{port}"), cluster=found)
+@contextlib.asynccontextmanager
+async def address(place: Place) -> AsyncIterator[Address]:
+    """An address for as long as the block takes; raises UsageError or CallError."""
+    found = find(place)
+    if isinstance(found, str):
+        yield Address.of(found)
+        return
+    async with forwarded(found) as port:
+        yield dataclasses.replace(Address.of(f"127.0.0.1:{port}"), cluster=found)
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,8 @@ from google.rpc import error_details_pb2, status_pb2
 
 from jac_orc.cli import show
 from jac_orc.cli.failures import CallError, Unreachable, UsageError
-from jac_orc.cli.place import Address, Place
+from jac_orc.cli.options import Place
+from jac_orc.cli.place import Address, address
 from jac_orc.client.packing import PackingError
 from jac_orc.core import config
 from jac_orc.errors import OrcError, from_status
@@ -133,7 +134,7 @@ def run(command: str, place: Place, work: Callable[[Remote], Awaitable[None]]) -
     """Runs a command's work to its end, and ends the process where it fails."""
 
     async def connected() -> None:
-        async with place.address() as address, Remote(address, place.options) as remote:
+        async with address(place) as found, Remote(found, place.options) as remote:
             await work(remote)
 
     finish(command, connected(), place.options)

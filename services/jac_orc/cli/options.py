@@ -1,0 +1,135 @@
+"""The options that commands share, in groups: a command takes the group, and its users see the options."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import inspect
+import shlex
+import typing
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+import typer
+
+
+@dataclass(frozen=True)
+class Place:
+    """What a command was told of where its pod manager is; empty: nothing."""
+
+    url: Annotated[
+        str,
+        typer.Option(
+            metavar="URL",
+            show_default=False,
+            help="The front port. Else $JAC_ORC_URL, $POD_MANAGER_URL, or http://127.0.0.1:8080.",
+        ),
+    ] = ""
+    context: Annotated[
+        str,
+        typer.Option(
+            metavar="NAME",
+            show_default=False,
+            help="A cluster instead, as the kubeconfig names it; kubectl forwards a port. Else $JAC_ORC_CONTEXT.",
+        ),
+    ] = ""
+    namespace: Annotated[
+        str,
+        typer.Option(
+            metavar="NAME",
+            show_default=False,
+            help="Where in the cluster. Else $JAC_ORC_NAMESPACE, or jac-orc.",
+        ),
+    ] = ""
+
+    @property
+    def options(self) -> str:
+        """It again, to put behind a command that people shall run for the same pod manager."""
+        given = {"--url": self.url, "--context": self.context, "--namespace": self.namespace}
+        return "".join(f" {option} {shlex.quote(value)}" for option, value in given.items() if value)
+
+
+@dataclass(frozen=True)
+class Packages:
+    """What a module's environment has in it; None and empty: not given."""
+
+    requirement: Annotated[
+        list[str] | None,
+        typer.Option("--requirement", "-r", metavar="REQ", help="What to install, 'numpy>=2'. May be given often."),
+    ] = None
+    constraint: Annotated[
+        list[str] | None,
+        typer.Option("--constraint", "-c", metavar="REQ", help="Bounds whatever is installed, 'numpy<2.4'."),
+    ] = None
+    python: Annotated[
+        str, typer.Option(metavar="VERSION", help="The Python of the module, 3.12.", show_default=False)
+    ] = ""
+
+
+@dataclass(frozen=True)
+class Spec(Packages):
+    """What to deploy; None and empty: not given."""
+
+    replicas: Annotated[int | None, typer.Option(help="How many pods.", min=0, show_default="1")] = None
+    workers: Annotated[int | None, typer.Option(help="How many processes in each pod.", min=1, show_default="1")] = None
+    env: Annotated[
+        list[str] | None, typer.Option(metavar="NAME=VALUE", help="An environment variable of the module's.")
+    ] = None
+    timeout: Annotated[
+        float | None, typer.Option(metavar="SECONDS", help="How long a call may take.", min=0, show_default="300")
+    ] = None
+    import_timeout: Annotated[
+        float | None, typer.Option(metavar="SECONDS", help="How long its import may take.", min=0, show_default="300")
+    ] = None
+    cpu: Annotated[str, typer.Option(metavar="N", help="Cores of each pod, 500m or 2.", show_default=False)] = ""
+    memory: Annotated[str, typer.Option(metavar="BYTES", help="Memory of each pod, 512Mi.", show_default=False)] = ""
+    gpu: Annotated[int, typer.Option(metavar="N", help="GPUs of each pod.", min=0, show_default=False)] = 0
+    secret: Annotated[
+        list[str] | None, typer.Option(metavar="NAME", help="A secret whose entries become variables.")
+    ] = None
+    image: Annotated[
+        str, typer.Option(metavar="IMAGE", help="In a cluster, an image with its environment.", show_default=False)
+    ] = ""
+    min_replicas: Annotated[
+        int | None, typer.Option(help="In a cluster, the least number of pods.", min=1, show_default="1")
+    ] = None
+    max_replicas: Annotated[
+        int | None, typer.Option(help="And the largest: between them it follows the load.", min=1, show_default=False)
+    ] = None
+    target_cpu: Annotated[
+        int | None,
+        typer.Option(metavar="PERCENT", help="The share of its --cpu that this aims at.", min=1, show_default="80"),
+    ] = None
+
+
+def grouped(command: Callable[..., None]) -> Callable[..., None]:
+    """The command with the fields of its groups as parameters in their place, for Typer, which reads signatures."""
+    hints = typing.get_type_hints(command, include_extras=True)
+    groups: dict[str, Any] = {name: hint for name, hint in hints.items() if dataclasses.is_dataclass(hint)}
+    parameters = list[inspect.Parameter]()
+    for parameter in inspect.signature(command).parameters.values():
+        if (group := groups.get(parameter.name)) is None:
+            parameters.append(parameter.replace(annotation=hints[parameter.name], kind=inspect.Parameter.KEYWORD_ONLY))
+        else:
+            parameters += _parameters(group)
+
+    @functools.wraps(command)
+    def run(**given: Any) -> None:
+        for name, group in groups.items():
+            given[name] = group(**{field.name: given.pop(field.name) for field in dataclasses.fields(group)})
+        command(**given)
+
+    run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    run.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
+    return run
+
+
+def _parameters(group: Any) -> list[inspect.Parameter]:
+    hints = typing.get_type_hints(group, include_extras=True)
+    return [
+        inspect.Parameter(
+            field.name, inspect.Parameter.KEYWORD_ONLY, default=field.default, annotation=hints[field.name]
+        )
+        for field in dataclasses.fields(group)
+    ]

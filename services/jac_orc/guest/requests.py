@@ -7,13 +7,12 @@ the response. The numbers are those of the fields in `module.proto`.
 from __future__ import annotations
 
 import contextlib
-import types
 from typing import TYPE_CHECKING, Any
 
 from . import describe, proto_values, wire
-from .binding import Parameters, binds_as_one_list, explain_binding, positional_only
-from .coroutines import Items, Loop
+from .binding import Parameters, binds_as_one_list, positional_only
 from .failures import Refusal, quote
+from .invoking import NOTHING, Invoker
 from .json_values import decode, encode_result, json_kind, parse_body
 from .protowire import Malformed, fields, key, sized, text, varint
 from .sessions import Sessions
@@ -22,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from .calls import Call
+    from .coroutines import Loop
     from .names import Names
     from .objects import Objects
     from .wire import Frame
@@ -31,7 +31,6 @@ if TYPE_CHECKING:
 _FIRST, _SECOND = key(1), key(2)
 _JSON = sized(_FIRST, b"application/json") + _SECOND  # before the data of a google.api.HttpBody
 _NO_ARGUMENTS: list[Any] = []
-_NOTHING = object()
 
 
 class Request:
@@ -60,10 +59,10 @@ class Requests:
     def __init__(self, names: Names, objects: Objects, loop: Loop, limits: dict[str, int]) -> None:
         self._names = names
         self._objects = objects
-        self._loop = loop
         self._max_answer = limits["max_answer"]
         self._parameters = Parameters()
-        self._sessions = Sessions(self, names, objects, limits)
+        self._invoker = Invoker(names, loop)
+        self._sessions = Sessions(self._invoker, names, objects, limits)
         self._by_style = [getattr(self, "_" + name) for name in wire.STYLES]
 
     def perform(self, call: Call, style: int, session: int, body: Any) -> bytes:
@@ -90,7 +89,7 @@ class Requests:
         def send(item: Any) -> None:
             call.send(sized(_FIRST, self._encoded(proto_values.encode_value, item)))
 
-        return self.stream(call, self._by_value(call, message, streams=True), send)
+        return self._invoker.stream(call, self._by_value(call, message, streams=True), send)
 
     def _RunModule(self, call: Call, message: Any) -> bytes:
         request = Request(message)
@@ -107,7 +106,7 @@ class Requests:
             line = self._encoded(encode_result, item) + b"\n"
             call.send(sized(_FIRST, _JSON + varint(len(line)) + line))
 
-        return self.stream(call, self._by_json(call, message, streams=True), send)
+        return self._invoker.stream(call, self._by_json(call, message, streams=True), send)
 
     def _CallNamed(self, call: Call, message: Any) -> bytes:
         request = Request(message)
@@ -196,63 +195,16 @@ class Requests:
         packs: bool = False, named: bool = False, streams: bool = False,
     ) -> Any:  # fmt: skip
         """The result of a call whose arguments are JSON's, converted to what the parameters are annotated with."""
-        owner = self._objects.get(obj_id) if obj_id else _NOTHING
-        target = self.target(method, owner, streams=streams)
+        owner = self._objects.get(obj_id) if obj_id else NOTHING
+        target = self._invoker.target(method, owner, streams=streams)
         if not callable(target):
-            return self.constant(target, method, args, kwargs)
+            return self._invoker.constant(target, method, args, kwargs)
         if named:
             args, kwargs = positional_only(target, kwargs)
         if packs and not kwargs and len(args) > 1 and binds_as_one_list(target, args):
             args = [args]
         args, kwargs = self._parameters.fitted(target, args, kwargs)
-        return self.run(call, target, method, args, kwargs)
-
-    def target(self, method: str, owner: Any = _NOTHING, *, streams: bool = False) -> Any:
-        """What is called: a name of the module, or of an object, or the object itself; raises Refusal."""
-        if owner is _NOTHING:
-            if not method:
-                raise Refusal("MALFORMED_REQUEST", "no method is named", field="method")
-            target = self._names.resolve(method)
-        elif method:
-            target = self._names.resolve_in(owner, method)
-        elif callable(owner) or streams:
-            return owner
-        else:
-            text = "the object is a %s, which can't be called; name one of its methods" % type(owner).__name__
-            raise Refusal("NOT_CALLABLE", text)
-        if isinstance(target, types.ModuleType):
-            raise Refusal("NOT_CALLABLE", "%s is a module; name a function in it" % quote(method), method=method[:200])
-        return target
-
-    def constant(self, value: Any, method: str, args: Any, kwargs: Any) -> Any:
-        """The value of a name that can't be called."""
-        if args or kwargs:
-            text = "%s is a constant; it takes no arguments" % quote(method)
-            raise Refusal("NOT_CALLABLE", text, method=method[:200])
-        return value
-
-    def run(self, call: Call, target: Any, method: str, args: list[Any], kwargs: Document) -> Any:
-        """What the callable returns; a coroutine is awaited."""
-        try:
-            result = target(*args, **kwargs)
-        except TypeError as failure:
-            # Raised by the call itself and not by code within: the arguments are what it objects to.
-            if failure.__traceback__ and failure.__traceback__.tb_next is None:
-                explain_binding(target, method, args, kwargs, failure)
-            raise
-        except (Refusal, Malformed) as failure:  # the module's own code can't speak in this system's name
-            raise RuntimeError(str(failure)) from failure
-        return call.wait_for(result) if type(result) is types.CoroutineType else result
-
-    def stream(self, call: Call, result: Any, send: Any) -> bytes:
-        """Sends each item of what was returned; answers the empty end."""
-        items = Items(result, call.wait_for, self._loop)
-        try:
-            for item in items:
-                send(item)
-        finally:
-            items.close()
-        return b""
+        return self._invoker.run(call, target, method, args, kwargs)
 
 
 _SESSION = wire.STYLES.index("Session")

@@ -22,9 +22,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from .calls import Call
+    from .invoking import Invoker
     from .names import Names
     from .objects import Objects
-    from .requests import Requests
     from .wire import Frame, Part
 
 CHUNK_BYTES = 1024 * 1024
@@ -59,8 +59,8 @@ class Session:
 class Sessions:
     """The sessions of one guest."""
 
-    def __init__(self, requests: Requests, names: Names, objects: Objects, limits: dict[str, int]) -> None:
-        self._requests = requests
+    def __init__(self, invoker: Invoker, names: Names, objects: Objects, limits: dict[str, int]) -> None:
+        self._invoker = invoker
         self._names = names
         self._objects = objects
         self._max_answer = limits["max_answer"]
@@ -191,16 +191,16 @@ class Sessions:
         return owner, [decoder.decode(arg) for arg in args], named
 
     def _result(self, call: Call, method: str, owner: Any, args: Any, kwargs: Any) -> Any:
-        requests = self._requests
+        invoker = self._invoker
         if owner is _ABSENT:
-            target = requests.target(method)
+            target = invoker.target(method)
         elif not method and not callable(owner):
             target = owner  # to have what has been held, or its items
         else:
-            target = requests.target(method, owner)
+            target = invoker.target(method, owner)
         if not callable(target):
-            return requests.constant(target, method, args, kwargs)
-        return requests.run(call, target, method, args, kwargs)
+            return invoker.constant(target, method, args, kwargs)
+        return invoker.run(call, target, method, args, kwargs)
 
     def _stream(self, call: Call, call_id: int, context: _CallContext, result: Any) -> bytes:
         """Sends items as the client gives credit for them."""
@@ -211,7 +211,7 @@ class Sessions:
             call.take_credit()
             call.send(sized(_ITEM, head + sized(_VALUE, value)))
 
-        self._requests.stream(call, result, send)
+        self._invoker.stream(call, result, send)
         return sized(_RESULT, head)
 
 

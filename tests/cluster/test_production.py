@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import json
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import httpx
 import pytest
 
 from tests.cluster.installation import Installation, wait_until
-from tests.cluster.kubectl import forwarded, kubectl, kubectl_json
+from tests.cluster.kubectl import forwarded, image, kubectl, kubectl_json, new_namespace
 from tests.cluster.overlay import installed, render
 
 NAMESPACE = "orc-production"
@@ -81,3 +82,54 @@ def test_both_are_replaced_under_load(production: Installation, capsys: pytest.C
     for name in DEPLOYMENTS:
         assert len(production.pods(name)) == 2 and not before[name] & set(production.pods(name))
     assert (calls.failed, requests.failed) == (0, 0)
+
+
+def connects(namespace: str, pod: str, host: str, port: int) -> bool:
+    """Whether a connection from the pod to there comes about."""
+    code = f"import socket; socket.create_connection(({host!r}, {port}), 3)"
+    told = kubectl("-n", namespace, "exec", pod, "--", "python", "-c", code, check=False)
+    assert not told or "timed out" in told or "Connection refused" in told, told
+    return not told
+
+
+@pytest.fixture
+def stranger() -> Iterator[Callable[[str, int], bool]]:
+    """Whether a pod of another namespace connects to a place; skips the test where the cluster enforces no policy."""
+    policy = {
+        "apiVersion": "networking.k8s.io/v1", "kind": "NetworkPolicy", "metadata": {"name": "nothing"},
+        "spec": {"podSelector": {}, "policyTypes": ["Egress"]},
+    }  # fmt: skip
+    api = kubectl_json("-n", "default", "get", "service", "kubernetes")["spec"]["clusterIP"]
+    with new_namespace("orc-stranger") as namespace:
+        options = ("--image", image(), "--image-pull-policy", "IfNotPresent", "--command", "--", "sleep", "600")
+        kubectl("-n", namespace, "run", "stranger", *options)
+        kubectl("-n", namespace, "wait", "--for=condition=Ready", "pod/stranger", "--timeout=60s")
+        kubectl("-n", namespace, "apply", "-f", "-", stdin=json.dumps(policy))
+        try:
+            wait_until(lambda: not connects(namespace, "stranger", api, 443), 10)
+        except AssertionError:
+            pytest.skip("needs a cluster whose network enforces NetworkPolicies")
+        kubectl("-n", namespace, "delete", "networkpolicy", "nothing")
+        wait_until(lambda: connects(namespace, "stranger", api, 443))
+        yield lambda host, port: connects(namespace, "stranger", host, port)
+
+
+def test_only_who_needs_to_talks_to_whom(production: Installation, stranger: Callable[[str, int], bool]) -> None:
+    module, gateway, pod_manager = (
+        kubectl_json("-n", NAMESPACE, "get", "pod", production.pods(name)[0])["status"]["podIP"]
+        for name in ("math", "jac-orc-gateway", "jac-orc-pod-manager")
+    )
+    api = kubectl_json("-n", "default", "get", "service", "kubernetes")["spec"]["clusterIP"]
+    assert stranger(gateway, 8080)
+    for host, port in ((module, 50051), (pod_manager, 50050), (pod_manager, 18000)):
+        assert not stranger(host, port), f"a stranger reaches {host}:{port}"
+    from_module = {
+        place: connects(NAMESPACE, production.pods("math")[1], *place)
+        for place in ((module, 50051), (pod_manager, 50050), (pod_manager, 18000), (api, 443))
+    }
+    assert from_module == {
+        (module, 50051): True,
+        (pod_manager, 50050): True,
+        (pod_manager, 18000): False,
+        (api, 443): False,
+    }

@@ -80,14 +80,16 @@ def test_create_as_json(orc: Orc, name: str) -> None:
 
 
 def test_create_does_not_change_a_module_unless_told_to(system: System, orc: Orc, name: str) -> None:
-    result(orc("create", name, "--env", "A=1", "--timeout", "10"))
-    result(orc("create", name, "--env", "A=1", "--timeout", "10"))
+    asked = ("--env", "A=1", "--timeout", "10", "--memory", "256Mi")
+    result(orc("create", name, *asked))
+    result(orc("create", name, *asked))
     told = refusal(orc("create", name, "--workers", "2"))
     assert told.startswith("jac-orc create: colorsys is deployed with another spec; it differs in")
     assert "--update" in told and "jac-orc delete colorsys" in told
-    assert "is ready" in result(orc("create", name, "--workers", "2", "--timeout", "2.5", "--update"))
+    assert "is ready" in result(orc("create", name, "--workers", "2", "--timeout", "2.5", "--cpu", "500m", "--update"))
     spec = system.module(name)["spec"]
     assert (spec["workers"], spec["timeout"], spec["env"]) == (2, "2.500s", {"A": "1"})
+    assert (spec["resources"]["cpu"], spec["resources"]["memory"]) == ("500m", "256Mi")
     generation = system.module(name)["generation"]
     assert "is ready" in result(orc("create", name, "--update"))
     assert system.module(name)["generation"] == generation

@@ -235,6 +235,14 @@ async def test_an_update_changes_what_its_mask_names(manager: PodManager) -> Non
     assert (dict(module.spec.env), module.spec.workers) == ({}, 1), "what the mask names and the spec lacks is reset"
 
 
+async def test_an_update_of_a_part_of_a_field_keeps_its_other_parts(manager: PodManager) -> None:
+    await create(manager, module_name="math", resources=pb.Resources(cpu="1", memory="1Gi"))
+    module = await update(manager, "resources.cpu", module_name="math", resources=pb.Resources(cpu="2"))
+    assert (module.spec.resources.cpu, module.spec.resources.memory) == ("2", "1Gi")
+    module = await update(manager, "resources", module_name="math", resources=pb.Resources(cpu="3"))
+    assert (module.spec.resources.cpu, module.spec.resources.memory) == ("3", "")
+
+
 async def test_an_update_without_a_mask_sets_everything(manager: PodManager) -> None:
     await create(manager, module_name="math", replicas=2, env={"A": "1"})
     module = await update(manager, module_name="math", workers=2)
@@ -243,8 +251,9 @@ async def test_an_update_without_a_mask_sets_everything(manager: PodManager) -> 
 
 async def test_an_update_with_a_bad_mask_is_refused(manager: PodManager) -> None:
     await create(manager, module_name="math")
-    told = await failure(update(manager, "nothing", module_name="math"))
-    assert (told.error.reason, told.error.metadata) == ("UNKNOWN_FIELD", {"field": "nothing"})
+    for path in ("nothing", "resources.nothing", "env.A", "replicas.x", "", "."):
+        told = await failure(update(manager, path, module_name="math"))
+        assert (told.error.reason, told.error.metadata) == ("UNKNOWN_FIELD", {"field": path})
     told = await failure(update(manager, "replicas", module_name="math", replicas=-1))
     assert violations(told) == ["replicas"]
 

@@ -91,8 +91,9 @@ def _duration(option: str, seconds: float | None) -> Duration | None:
 
 
 def given(spec: pb.ModuleSpec) -> list[str]:
-    """The names of the fields that a spec sets, apart from the module's name."""
-    return [field.name for field, _ in spec.ListFields() if field.name != "module_name"]
+    """The paths of the fields that a spec sets, apart from the module's name."""
+    names = [field.name for field, _ in spec.ListFields() if field.name not in ("module_name", "resources")]
+    return [*names, *(f"resources.{field.name}" for field, _ in spec.resources.ListFields())]
 
 
 async def create(remote: Remote, spec: pb.ModuleSpec, *, update: bool, wait: bool) -> pb.Module:

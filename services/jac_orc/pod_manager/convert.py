@@ -9,6 +9,7 @@ from typing import Any
 
 import yaml
 from google.protobuf import timestamp_pb2
+from google.protobuf.field_mask_pb2 import FieldMask
 from google.rpc import error_details_pb2
 
 from jac_orc.errors import OrcError, error, to_status
@@ -127,20 +128,17 @@ def spec_message(spec: ModuleSpec) -> pb.ModuleSpec:
 
 
 def merged(module: Module, changes: pb.ModuleSpec, paths: Iterable[str]) -> ModuleSpec:
-    """The module's spec with the named fields taken from `changes`; raises OrcError for a name that is no field."""
-    message = spec_message(module.spec)
-    for path in dict.fromkeys(paths):
-        if path not in pb.ModuleSpec.DESCRIPTOR.fields_by_name:
+    """The module's spec with the fields at these paths, `replicas` or `resources.cpu`, taken from `changes`.
+
+    Raises OrcError for a path that leads to no field.
+    """
+    message, mask = spec_message(module.spec), FieldMask(paths=paths)
+    for path in mask.paths:
+        if not FieldMask(paths=[path]).IsValidForDescriptor(pb.ModuleSpec.DESCRIPTOR):  # type: ignore[arg-type]
             raise error("UNKNOWN_FIELD", f"a module spec has no field {path[:100]!r}", {"field": path[:100]})
         if path == "module_name" and changes.module_name != module.name:
             raise error("MODULE_MISMATCH", "a module's name can't change", {"module": module.name})
-        message.ClearField(path)
-        only = pb.ModuleSpec()
-        only.CopyFrom(changes)
-        for field, _ in changes.ListFields():
-            if field.name != path:
-                only.ClearField(field.name)
-        message.MergeFrom(only)
+    mask.MergeMessage(changes, message, replace_message_field=True, replace_repeated_field=True)
     if message.HasField("autoscaling"):
         if message.HasField("replicas") and message.replicas != module.spec.replicas:
             raise _invalid([_AUTOSCALED])

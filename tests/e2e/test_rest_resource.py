@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import base64
 import itertools
 import json
+import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -46,6 +49,30 @@ def test_create_with_wait_false_answers_at_once(deploy: Callable[..., Any], syst
     assert response.json()["status"]["ready_replicas"] == 0
     wait_until(lambda: system.module("textwrap")["status"]["phase"] == "MODULE_PHASE_READY")
     assert system.call("textwrap", "shorten", "a b", 10) == "a b"
+
+
+def test_a_creation_under_way_keeps_nobody_waiting(system: System) -> None:
+    """Another spec is refused at once, a change changes it, and what is deleted stays so whoever still waits."""
+    name = "orc_sleeps"
+    code = base64.b64encode(b"import time\ntime.sleep(600)\n").decode()
+    spec = {"module_name": name, "source": {"files": {"contents": {f"{name}.py": code}}}}
+    system.remove(name)
+    with ThreadPoolExecutor(2) as callers:
+        creations = [callers.submit(system.post, "/v1/modules", spec) for _ in range(2)]
+        wait_until(lambda: system.http.get(f"/v1/modules/{name}").status_code == 200)
+        begin = time.monotonic()
+        other = system.post("/v1/modules", {**spec, "env": {"A": "1"}})
+        assert (other.status_code, reason(other)) == (409, "MODULE_SPEC_DIFFERS")
+        changed = system.http.patch(f"/v1/modules/{name}?wait=false", json={"env": {"A": "1"}})
+        assert (changed.status_code, changed.json()["spec"]["env"]) == (200, {"A": "1"})
+        assert time.monotonic() - begin < 5
+        assert not any(creation.done() for creation in creations)
+        assert system.http.delete(f"/v1/modules/{name}").status_code == 200
+        for creation in creations:
+            assert (creation.result().status_code, reason(creation.result())) == (503, "MODULE_UNAVAILABLE")
+    time.sleep(1)
+    assert system.http.get(f"/v1/modules/{name}").status_code == 404
+    assert system.left(name) == []
 
 
 @pytest.mark.parametrize("path", ["/v1/modules/textwrap", "/delete_pod/textwrap"])

@@ -34,6 +34,7 @@ from jac_orc.v1 import module_pb2, pod_manager_pb2, rest_pb2
 
 logger = logging.getLogger(__name__)
 
+_TELLING_SECONDS = 0.5
 _XDS_OPTIONS = (
     ("grpc.so_reuseport", 0),
     # Envoy pings every few seconds to notice a dead control plane; by default that is taken for an attack.
@@ -86,10 +87,12 @@ class PodManager:
     async def stop(self) -> None:
         """Ends calls in flight within a grace, then the rest; pods go on."""
         await self._server.health.enter_graceful_shutdown()
-        await asyncio.gather(self._server.grpc.stop(self._settings.stop_grace), self._xds.stop(0))
+        stopping = asyncio.gather(self._server.grpc.stop(self._settings.stop_grace), self._xds.stop(0))
+        await asyncio.wait([stopping], timeout=max(0.0, self._settings.stop_grace - _TELLING_SECONDS))
+        await self._modules.stop()  # while those who wait can still be told
+        await stopping
         await self._tasks.cancel()
         await self._activator.stop()
-        await self._modules.stop()
 
 
 async def serve(settings: Settings, allowed: policy.Policy) -> None:

@@ -1,7 +1,8 @@
 """What the pod manager does with modules, over any backend: create, change, delete, and have one ready for a call.
 
-Whatever is done to one module is done one thing after the other, and goes on when its caller goes away: a creation
-that fails cleans up after itself even if nobody waits for it.
+Changes of one module are made one after the other. What is under way goes on when its caller goes away: a creation that
+fails cleans up after itself even if nobody waits for it. Who asks for what another one is creating joins in, or is
+refused at once.
 """
 
 from __future__ import annotations
@@ -9,9 +10,8 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import logging
-from collections.abc import Awaitable, Callable
-from functools import partial
-from typing import TypeVar
+from collections.abc import Callable, Coroutine
+from typing import Any, TypeVar
 
 from jac_orc.core.tasks import NamedLocks, Tasks
 from jac_orc.errors import OrcError, error
@@ -76,13 +76,10 @@ class Modules:
         With `wait` it returns when the module can be called; if that fails nothing is left of it. Raises OrcError.
         """
         spec = self.completed(spec)
-        if wait:
-            return await self._alone(spec.module_name, partial(self._create, spec))
-        existing = self.backend.get(spec.module_name)
-        if existing is not None:
-            existing.spec.must_equal(spec)
-            return existing
-        return await self.backend.apply(spec)
+        if not wait:
+            module, _ = await self._applied(spec)
+            return module
+        return await self._kept(self._create(spec))
 
     async def update(self, name: str, change: Callable[[Module], ModuleSpec], *, wait: bool = True) -> Module:
         """Changes the module's spec to what `change` makes of the module.
@@ -91,7 +88,7 @@ class Modules:
         waited for or not. Raises OrcError.
         """
         applied: asyncio.Future[Module] = asyncio.get_running_loop().create_future()
-        updated = asyncio.ensure_future(self._alone(name, partial(self._update, name, change, applied)))
+        updated = asyncio.ensure_future(self._kept(self._update(name, change, applied)))
         updated.add_done_callback(_told)
         if not wait:
             await asyncio.wait([applied, updated], return_when=asyncio.FIRST_COMPLETED)
@@ -121,60 +118,85 @@ class Modules:
             text = f"no module {name} is deployed; deploy it with POST /create_pod/{name}"
             raise error("MODULE_NOT_FOUND", text, {"module": name})
         if module is None:
-            self.completed(ModuleSpec(name))
-        return await self._alone(name, partial(self._ready, name))
+            return await self.create(ModuleSpec(name))
+        if module.spec.replicas == 0:
+            raise error("MODULE_UNAVAILABLE", f"{name} is scaled to no pod; scale it up to call it", {"module": name})
+        return await self._kept(self._settling.wait(module, _answers))
 
     async def _create(self, spec: ModuleSpec) -> Module:
-        existing = self.backend.get(spec.module_name)
-        if existing is not None:
-            existing.spec.must_equal(spec)
-        module = existing or await self.backend.apply(spec)
+        module, is_new = await self._applied(spec)
+
+        def is_ours(now: Module) -> bool:  # and not changed meanwhile to what somebody else has to answer for
+            return now.uid == module.uid and not now.spec.differing_fields(spec)
+
+        def done(now: Module) -> bool:
+            return now.spec.replicas == 0 or (_answers(now) if is_ours(now) else bool(now.ready))
+
         try:
-            return await self._settling.wait(module, lambda now: bool(now.ready) or now.spec.replicas == 0)
+            return await self._settling.wait(module, done)
         except OrcError as failure:
             now = self.backend.get(spec.module_name)
-            if existing is None and now is not None and now.uid == module.uid:
+            if is_new and now is not None and is_ours(now):
                 await self.backend.delete(spec.module_name)
             raise _advised(failure, spec) from None
+
+    async def _applied(self, spec: ModuleSpec) -> tuple[Module, bool]:
+        """The module of that spec, and whether it is new; raises OrcError where there is one of another spec."""
+        if (existing := self._existing(spec)) is not None:
+            return existing, False
+        async with self._locks[spec.module_name]:
+            if (existing := self._existing(spec)) is not None:
+                return existing, False
+            return await self.backend.apply(spec), True
+
+    def _existing(self, spec: ModuleSpec) -> Module | None:
+        module = self.backend.get(spec.module_name)
+        if module is None or module.phase is ModulePhase.DELETING:
+            return None
+        module.spec.must_equal(spec)
+        return module
 
     async def _update(
         self, name: str, change: Callable[[Module], ModuleSpec], applied: asyncio.Future[Module]
     ) -> Module:
-        before = self.get(name)
-        module = await self.backend.apply(self.completed(change(before)))
-        if not applied.done():
-            applied.set_result(module)
-        try:
-            return await self._settling.wait(module, lambda now: now.settled)
-        except OrcError as failure:
-            logger.warning("%s: generation %d is taken back: %s", name, module.generation, failure.message)
-            now = self.backend.get(name)
-            if now is not None and now.uid == module.uid and name not in self._deleting:
-                await self.backend.apply(before.spec)
-            raise
+        async with self._locks[name]:
+            before = self.get(name)
+            module = await self.backend.apply(self.completed(change(before)))
+            if not applied.done():
+                applied.set_result(module)
+            try:
+                return await self._settling.wait(module, _is_settled)
+            except OrcError as failure:
+                logger.warning("%s: generation %d is taken back: %s", name, module.generation, failure.message)
+                now = self.backend.get(name)
+                if now is not None and now.uid == module.uid and name not in self._deleting:
+                    await self.backend.apply(before.spec)
+                raise
 
-    async def _ready(self, name: str) -> Module:
-        module = self.backend.get(name)
-        if module is None:
-            return await self._create(self.completed(ModuleSpec(name)))
-        if module.spec.replicas == 0:
-            raise error("MODULE_UNAVAILABLE", f"{name} is scaled to no pod; scale it up to call it", {"module": name})
-        return await self._settling.wait(module, lambda now: bool(now.ready))
-
-    async def _alone(self, name: str, action: Callable[[], Awaitable[T]]) -> T:
-        """Runs it after what else is being done to the module, to its end even if the caller goes away."""
-
-        async def run() -> T:
-            async with self._locks[name]:
-                return await action()
-
-        task = self._tasks.start(run())
+    async def _kept(self, work: Coroutine[Any, Any, T]) -> T:
+        """What the work returns; it goes on to its end even if the caller goes away."""
+        task = self._tasks.start(work)
         try:
             return await asyncio.shield(task)
         except asyncio.CancelledError:
             if task.cancelled():
-                raise error("MODULE_UNAVAILABLE", "the pod manager is stopping") from None
+                text = "the pod manager is stopping; what was asked for may go on: look at the module, or ask again"
+                raise error("MODULE_UNAVAILABLE", text) from None
             raise
+
+
+def _answers(now: Module) -> bool:
+    """Whether the module can be called; raises OrcError where it can't become so."""
+    if now.ready or now.error is None:
+        return bool(now.ready)
+    raise now.error
+
+
+def _is_settled(now: Module) -> bool:
+    """Whether all of the module is as its spec says; raises OrcError where it can't become so."""
+    if now.error is not None:
+        raise now.error
+    return now.settled
 
 
 def _told(updated: asyncio.Future[Module]) -> None:
@@ -218,13 +240,13 @@ class Settling:
                     waiting.set_result(None)
 
     async def wait(self, module: Module, done: Callable[[Module], bool]) -> Module:
-        """The module once `done` says so of this generation; raises OrcError when it fails or is deleted."""
+        """The module once `done` says so, or raises OrcError; raises one when it is deleted."""
         while True:
             now = self._backend.get(module.name)
             if now is None or now.uid != module.uid or now.phase is ModulePhase.DELETING:
-                raise error("MODULE_UNAVAILABLE", f"{module.name} was deleted meanwhile", {"module": module.name})
-            if now.error is not None:
-                raise now.error
+                failed = now is not None and now.uid == module.uid and now.error
+                gone = error("MODULE_UNAVAILABLE", f"{module.name} was deleted meanwhile", {"module": module.name})
+                raise failed or gone
             if done(now):
                 return now
             changed: asyncio.Future[None] = asyncio.get_running_loop().create_future()

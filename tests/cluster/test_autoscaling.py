@@ -88,6 +88,19 @@ def test_it_keeps_the_pods_within_its_bounds(module: Any, installation: Installa
     wait_until(lambda: ready(installation) == kept)
 
 
+def test_it_doesnt_stay_without_pods(module: Any, installation: Installation) -> None:
+    scale_by_kubectl(0)
+    wait_until(lambda: ready(installation) == AUTOSCALING["min_replicas"])
+    assert replicas() == AUTOSCALING["min_replicas"]
+
+
+def test_an_autoscaler_deleted_by_kubectl_is_made_anew(module: Any, installation: Installation) -> None:
+    before = scaler()["metadata"]["uid"]
+    kubectl("-n", NAMESPACE, "delete", "hpa", MODULE)
+    wait_until(lambda: (made := scaler()) and made["metadata"]["uid"] != before)
+    assert bounds() == (2, 4)
+
+
 def test_other_bounds_bring_the_pods_within_them(module: Any, installation: Installation) -> None:
     more = changed(installation, autoscaling={"min_replicas": 3})
     assert (more["status"]["ready_replicas"], bounds()) == (3, (3, 4))

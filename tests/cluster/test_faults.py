@@ -202,6 +202,36 @@ def test_a_service_deleted_by_kubectl_is_made_anew(installation: Installation, d
     wait_until(lambda: installation.answers("colorsys", "rgb_to_hsv", 1, 0, 0))
 
 
+def test_a_disruption_budget_deleted_by_kubectl_is_made_anew(installation: Installation, deployed: Deploy) -> None:
+    deployed("colorsys")
+    kubectl("-n", NAMESPACE, "delete", "pdb", "colorsys")
+    wait_until(lambda: kubectl("-n", NAMESPACE, "get", "pdb", "colorsys", check=False).startswith("NAME"))
+
+
+def test_a_module_whose_record_is_damaged(installation: Installation, deployed: Deploy) -> None:
+    deployed("colorsys")
+    kubectl("-n", NAMESPACE, "annotate", "deployment", "colorsys", "--overwrite", "jac-orc.dev/record={")
+    wait_until(lambda: "delete deployment colorsys" in fault(installation, "colorsys"))
+    assert installation.answers("colorsys", "rgb_to_hsv", 1, 0, 0)
+    refused = installation.http.patch("/v1/modules/colorsys", json={"env": {"A": "1"}})
+    assert f"kubectl -n {NAMESPACE} delete deployment colorsys" in refused.json()["message"]
+    installation.delete("colorsys")
+    nothing_left(installation, "colorsys")
+
+
+def test_an_image_set_by_kubectl_that_is_not_there(installation: Installation, deployed: Deploy) -> None:
+    deployed("colorsys")
+    kubectl("-n", NAMESPACE, "set", "image", "deployment/colorsys", "module-server=docker.io/library/no-such-image:1")
+    wait_until(lambda: "no-such-image" in fault(installation, "colorsys"), 60)
+    assert installation.module("colorsys")["status"]["phase"] == "MODULE_PHASE_READY"
+    assert installation.answers("colorsys", "rgb_to_hsv", 1, 0, 0)
+
+
+def fault(installation: Installation, name: str) -> str:
+    """What the module tells is wrong."""
+    return str(installation.module(name)["status"].get("error", {}).get("message", ""))
+
+
 def test_both_pod_managers_are_killed(installation: Installation, bystander: None) -> None:
     kubectl("-n", NAMESPACE, "scale", "deployment", "jac-orc-pod-manager", "--replicas=2")
     installation.settle("jac-orc-pod-manager")

@@ -6,54 +6,19 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
-from aiohttp import web
-from kubernetes.aio.client import Configuration
 
 from jac_orc.errors import OrcError
 from jac_orc.pod_manager.backends.kube import objects
-from jac_orc.pod_manager.backends.kube.client import Document, KubeClient
+from jac_orc.pod_manager.backends.kube.client import KubeClient
 from jac_orc.pod_manager.backends.kube.informer import Informer
 from jac_orc.pod_manager.backends.kube.maker import Maker
 from jac_orc.pod_manager.backends.kube.objects import Record
 from jac_orc.pod_manager.backends.kube.pods import Cluster
 from jac_orc.pod_manager.model import Autoscaling, ModuleSpec
+from tests.feature.api_server import ApiServer
 
 CLUSTER = Cluster("orc", "jac-cloud-orc:1")
 DEPLOYMENT, SCALER = CLUSTER.path("Deployment", "math"), CLUSTER.path("HorizontalPodAutoscaler", "math")
-
-
-class ApiServer:
-    """Keeps what is created below its path, and the rules that matter here: no second creation, no stale apply."""
-
-    def __init__(self) -> None:
-        self.objects: dict[str, Document] = {}
-        self._versions = 0
-
-    async def answer(self, request: web.Request) -> web.Response:
-        body = await request.json() if request.can_read_body else {}
-        path = request.path
-        if request.method == "POST":
-            path += f"/{body['metadata']['name']}"
-            if path in self.objects:
-                return web.json_response({"message": "already exists"}, status=409)
-            return web.json_response(self.put(path, body), status=201)
-        if path not in self.objects:
-            return web.json_response({"message": "not found"}, status=404)
-        there = self.objects[path]["metadata"]
-        wanted = body.get("preconditions") or body.get("metadata", {})
-        if any(wanted.get(key, there[key]) != there[key] for key in ("uid", "resourceVersion")):
-            return web.json_response({"message": "changed meanwhile"}, status=409)
-        if request.method == "PATCH":
-            self.put(path, body)
-        found = self.objects.pop(path) if request.method == "DELETE" else self.objects[path]
-        return web.json_response(found)
-
-    def put(self, path: str, document: Document) -> Document:
-        self._versions += 1
-        uid = self.objects.get(path, {}).get("metadata", {}).get("uid", f"uid-{self._versions}")
-        metadata = {**document["metadata"], "uid": uid, "resourceVersion": str(self._versions)}
-        self.objects[path] = {**document, "metadata": metadata}
-        return self.objects[path]
 
 
 class System:
@@ -96,15 +61,8 @@ class System:
 @pytest.fixture
 async def system(no_task_left: None) -> AsyncIterator[System]:
     server = ApiServer()
-    app = web.Application()
-    app.router.add_route("*", "/{path:.*}", server.answer)
-    runner = web.AppRunner(app)
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", 0).start()
-    client = KubeClient(Configuration(host=f"http://127.0.0.1:{runner.addresses[0][1]}"))
-    yield System(server, client)
-    await client.close()
-    await runner.cleanup()
+    async with server.served() as client:
+        yield System(server, client)
 
 
 async def test_it_follows_the_spec(system: System) -> None:

@@ -143,6 +143,19 @@ def test_faults_of_pods(container: Document, reason: str, text: str) -> None:
     assert text in found.error.message
 
 
+def test_an_image_that_somebody_has_set_is_told_of_while_the_old_pods_serve() -> None:
+    """`kubectl set image` changes neither the record nor the labels of the pods."""
+    answering = {"ready": True, "serving": True}
+    message = "failed to resolve reference: not found"
+    for reason in ("ErrImagePull", "ImagePullBackOff"):
+        container = {"image": "nope:1", "state": {"waiting": {"reason": reason, "message": message}}}
+        found = module([ready("a"), ready("b"), pod("c", container=container)], slices(a=answering, b=answering))
+        assert found.phase is ModulePhase.READY and not found.settled
+        told = found.error.message if found.error else found.progress
+        assert told == f"the image nope:1 can't be pulled: {message}"
+        assert (found.error is not None) == (reason == "ImagePullBackOff"), "a first failure may be a passing one"
+
+
 def test_what_a_server_has_left_is_told_as_it_was() -> None:
     failure = error("MODULE_IMPORT_FAILED", "importing math failed: no such thing", {"module": "math"})
     message = json.dumps({"error": json_format.MessageToDict(to_status(failure))})
@@ -195,7 +208,7 @@ def test_pods_that_the_quota_refuses() -> None:
 
 def job(*conditions: str) -> Document:
     return {
-        "metadata": {"name": "j"},
+        "metadata": {"name": "j", "namespace": "jac-orc", "creationTimestamp": SINCE},
         "status": {"conditions": [{"type": kind, "status": "True", "message": "why"} for kind in conditions]},
     }
 
@@ -228,3 +241,12 @@ def test_a_builder_tells_how_far_it_is() -> None:
     found = status.build_of(job(), [running], NOW, (ModulePhase.DOWNLOADING, "Downloading numpy (15.9MiB)"))
     assert (found.phase, found.progress) == (ModulePhase.DOWNLOADING, "Downloading numpy (15.9MiB)")
     assert status.build_of(None, [], NOW).progress.startswith("waiting")
+
+
+def test_a_builder_that_gets_no_pod_tells_where_to_look() -> None:
+    """As where a quota is used up, of which the Job itself tells nothing."""
+    since = NOW - 53 * 60
+    assert status.build_of(job(), [], since).progress == "waiting for the builder's pod to start"
+    assert "`kubectl -n jac-orc describe job j`" in status.build_of(job(), [], since + 40).progress
+    assert "describe" not in status.build_of(job(), [pod(container={"name": objects.BUILDER})], NOW).progress
+    assert "describe" not in status.build_of(job("Complete"), [], NOW).progress

@@ -19,12 +19,12 @@ from typing import Any
 from jac_orc.core.tasks import NamedLocks, Tasks
 from jac_orc.errors import OrcError, error
 from jac_orc.pod_manager import interpreters
-from jac_orc.pod_manager.backends.kube import objects, status
+from jac_orc.pod_manager.backends.kube import documents, objects, status
 from jac_orc.pod_manager.backends.kube.client import ConflictError, Document, KubeClient, NotFoundInClusterError
 from jac_orc.pod_manager.backends.kube.housekeeping import keep_house
 from jac_orc.pod_manager.backends.kube.informer import Informer
 from jac_orc.pod_manager.backends.kube.logs import read_logs
-from jac_orc.pod_manager.backends.kube.maker import Maker, name_taken
+from jac_orc.pod_manager.backends.kube.maker import Maker, damaged, name_taken
 from jac_orc.pod_manager.backends.kube.objects import Record
 from jac_orc.pod_manager.backends.kube.pods import Cluster
 from jac_orc.pod_manager.backends.kube.progress import Progress
@@ -38,10 +38,6 @@ _SYNC_SECONDS = 60.0
 _SEEN_SECONDS = 30.0
 _FIRST_PAUSE, _LONGEST_PAUSE = 1.0, 60.0
 _RECHECK = 2.0
-_KEPT_METADATA = (
-    "name", "uid", "generation", "resourceVersion", "creationTimestamp", "deletionTimestamp", "labels", "annotations",
-    "ownerReferences",
-)  # fmt: skip
 
 
 class KubernetesBackend:
@@ -51,15 +47,21 @@ class KubernetesBackend:
         self._client = client
         self._cluster = cluster
         self._store = store
-        self._deployments = self._informer("Deployment", _name)
-        self._pods = self._informer("Pod", _owner_of_pod)
-        self._slices = self._informer("EndpointSlice", lambda each: _labels(each).get("kubernetes.io/service-name", ""))
-        self._jobs = self._informer("Job", _name)
+        self._deployments = self._informer("Deployment", documents.name_of)
+        self._pods = self._informer("Pod", documents.owner_of_pod)
+        self._slices = self._informer(
+            "EndpointSlice", lambda each: documents.labels_of(each).get("kubernetes.io/service-name", "")
+        )
+        self._jobs = self._informer("Job", documents.name_of)
+        self._autoscalers = self._informer(objects.AUTOSCALER, documents.name_of)
+        self._budgets = self._informer(objects.DISRUPTION_BUDGET, documents.name_of)
         self._maker = Maker(client, cluster, store, self._jobs)
         self._progress = Progress(client, cluster, self._touch)
         self._modules: dict[str, Module] = {}  # by the names of their objects
+        self._records: dict[str, Record] = {}  # of the same
         self._changed: set[str] = set()
         self._recheck: set[str] = set()
+        self._incomplete: dict[str, float] = {}  # the modules that lack an object, and since when or its last making
         self._reconciling: set[str] = set()
         self._made: dict[str, str] = {}
         self._failures: dict[str, _Failure] = {}
@@ -75,11 +77,13 @@ class KubernetesBackend:
                     self._touch(group(document))
 
         path = self._cluster.path(kind)
-        return Informer(self._client, path, objects.SELECTOR, kept=_kept, group=group, on_change=on_change)
+        return Informer(self._client, path, objects.SELECTOR, kept=documents.kept, group=group, on_change=on_change)
 
     async def start(self) -> None:
         """Follows the cluster; returns once all that there is is known. Raises OrcError where that takes too long."""
-        informers = (self._deployments, self._pods, self._slices, self._jobs)
+        informers = (
+            self._deployments, self._pods, self._slices, self._jobs, self._autoscalers, self._budgets,
+        )  # fmt: skip
         for informer in informers:
             self._tasks.start(informer.run())
         try:
@@ -118,6 +122,8 @@ class KubernetesBackend:
         if deployment is not None and deployment["metadata"].get("deletionTimestamp"):
             deployment = None
         record = objects.record_of(deployment) if deployment is not None else None
+        if deployment is not None and record is None:
+            raise damaged(self._cluster, documents.name_of(deployment))
         if record is None or record.spec.differing_fields(spec):
             record = Record.first(spec) if record is None else record.changed(spec)
             record = dataclasses.replace(record, update_time=0.0)  # equal plans are equal texts
@@ -161,7 +167,7 @@ class KubernetesBackend:
             job = self._jobs.objects.get(builder)
             is_ours = job is not None and module is not None and module.uid in objects.owners(job)
             found = [*(self._pods.of(builder) if is_ours else ()), *self._pods.of(object_name)]
-            return [_name(pod) for pod in found if _has_started(pod)]
+            return [documents.name_of(pod) for pod in found if documents.has_started(pod)]
 
         return read_logs(self._client, self._cluster.path("Pod"), pods, follow=follow, tail=tail)
 
@@ -187,9 +193,11 @@ class KubernetesBackend:
     async def _joined(self, name: str, spec: ModuleSpec) -> Module:
         """The module that another pod manager has just created; raises OrcError where it is not that."""
         there = await self._client.get(self._cluster.path("Deployment", name))
-        record = objects.record_of(there)
-        if _labels(there).get("app.kubernetes.io/managed-by") != objects.MANAGED_BY or record is None:
+        if documents.labels_of(there).get("app.kubernetes.io/managed-by") != objects.MANAGED_BY:
             raise name_taken("Deployment", name)
+        record = objects.record_of(there)
+        if record is None:
+            raise damaged(self._cluster, name)
         record.spec.must_equal(spec)
         return await self._recorded(name, there["metadata"]["uid"], record.generation)
 
@@ -197,8 +205,7 @@ class KubernetesBackend:
         old = objects.record_of(deployment)
         module = self._modules.get(name)
         if old is None or module is None:
-            text = f"the Deployment {name} says no longer what module it is: its annotation {objects.RECORD} is damaged"
-            raise error("CLUSTER_REFUSED", text, {"path": self._cluster.path("Deployment")})
+            raise damaged(self._cluster, name)
         if not module.spec.differing_fields(spec):
             return module
         record = old.changed(spec)
@@ -267,10 +274,16 @@ class KubernetesBackend:
     def _look(self, name: str) -> None:
         """Brings the module to what its objects tell, and has them brought to what is recorded."""
         deployment = self._deployments.objects.get(name)
-        record = objects.record_of(deployment) if deployment is not None else None
         old = self._modules.get(name)
-        if deployment is None or record is None or objects.object_name(record.spec.module_name) != name:
+        read = objects.record_of(deployment) if deployment is not None else None
+        if read is not None and objects.object_name(read.spec.module_name) != name:
+            read = None
+        is_known = deployment is not None and old is not None and old.uid == deployment["metadata"]["uid"]
+        record = self._records[name] if read is None and is_known else read
+        if deployment is None or record is None:
             self._recheck.discard(name)
+            self._incomplete.pop(name, None)
+            self._records.pop(name, None)
             self._made.pop(name, None)
             self._failures.pop(name, None)
             if old is not None:
@@ -285,31 +298,49 @@ class KubernetesBackend:
         build = None if is_applied else self._build(name, record, now)
         lock = self._lock(name, deployment, record.spec)
         module = status.module_of(deployment, record, pods, self._slices.of(name), now, build, lock)
+        if read is None:
+            module = status.failed(module, damaged(self._cluster, name))
+        self._records[name] = record
         if old is not None and old.uid != module.uid:
             self._watchers.publish(dataclasses.replace(old, phase=ModulePhase.DELETING, pods=()), gone=True)
         if module != old:
             self._modules[name] = module
             self._watchers.publish(module)
-        if module.phase is not ModulePhase.DELETING:
+        if module.phase is not ModulePhase.DELETING and read is not None:
             self._repair(name, deployment, record, module)
 
     def _repair(self, name: str, deployment: Document, record: Record, module: Module) -> None:
         """Has the objects made that are older than the record, or missing."""
-        is_made = (
-            objects.is_applied(deployment, record) or self._made.get(name) == deployment["metadata"]["resourceVersion"]
-        )
-        if is_made and not self._slices.of(name):  # each Service has one, so somebody may have removed it
-            if name in self._recheck:
-                self._maker.forget(module.uid)
-                is_made = False
-            self._recheck.add(name)
-        elif module.progress and module.error is None:
+        version = deployment["metadata"]["resourceVersion"]
+        is_made = objects.is_applied(deployment, record) or self._made.get(name) == version
+        is_complete = not is_made or self._is_complete(name, record)
+        if is_complete:
+            self._incomplete.pop(name, None)
+        elif self._is_overdue(name):
+            self._maker.forget(module.uid)
+            is_made = False
+        if not is_complete or (module.progress and module.error is None):
             self._recheck.add(name)
         else:
             self._recheck.discard(name)
+        if objects.is_asleep(deployment, record) and self._made.get(name) != version:
+            is_made = False
         if not is_made and name not in self._reconciling:
             self._reconciling.add(name)
             self._tasks.start(self._reconcile(name, deployment, record))
+
+    def _is_complete(self, name: str, record: Record) -> bool:
+        """Whether all is there that a module has beside its Deployment; of a Service that tells its EndpointSlice."""
+        has_scaler = record.spec.autoscaling is None or name in self._autoscalers.objects
+        return has_scaler and name in self._budgets.objects and bool(self._slices.of(name))
+
+    def _is_overdue(self, name: str) -> bool:
+        """Whether what a module lacks has been missing for longer than it takes to be seen; once in that time."""
+        now = asyncio.get_running_loop().time()
+        if now - self._incomplete.setdefault(name, now) < _RECHECK:
+            return False
+        self._incomplete[name] = now
+        return True
 
     def _build(self, name: str, record: Record, now: float) -> status.Build | None:
         """What keeps the module's objects from being made."""
@@ -338,7 +369,7 @@ class KubernetesBackend:
 
     async def _reconcile(self, name: str, deployment: Document, record: Record) -> None:
         """Makes the module's objects what its record says, as far as that is possible now."""
-        pause = 0.0
+        pause = _RECHECK if objects.is_asleep(deployment, record) else 0.0  # whoever else scales it may do so at once
         try:
             if await self._maker.make(deployment, record):
                 self._made[name] = deployment["metadata"]["resourceVersion"]
@@ -365,33 +396,3 @@ class _Failure:
     generation: int
     error: OrcError
     pause: float
-
-
-def _kept(document: Document) -> Document:
-    """What of an object is worth its memory."""
-    metadata = {key: document["metadata"][key] for key in _KEPT_METADATA if key in document["metadata"]}
-    kept = {key: value for key, value in document.items() if key not in ("metadata", "spec", "apiVersion", "kind")}
-    spec = document.get("spec", {})
-    if "template" in spec and "replicas" in spec:
-        kept["spec"] = {"replicas": spec["replicas"], "template": {"metadata": spec["template"]["metadata"]}}
-    return {**kept, "metadata": metadata}
-
-
-def _name(document: Document) -> str:
-    return str(document["metadata"]["name"])
-
-
-def _labels(document: Document) -> dict[str, str]:
-    labels: dict[str, str] = document["metadata"].get("labels") or {}
-    return labels
-
-
-def _owner_of_pod(pod: Document) -> str:
-    """The name of its module's objects, or of its Job."""
-    labels = _labels(pod)
-    return labels.get("app.kubernetes.io/instance") or labels.get(objects.NAME_LABEL, "")
-
-
-def _has_started(pod: Document) -> bool:
-    statuses = pod["status"].get("containerStatuses") or ()
-    return any("waiting" not in each.get("state", {}) or each.get("restartCount") for each in statuses)

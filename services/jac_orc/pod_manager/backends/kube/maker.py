@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 
 from jac_orc.errors import OrcError, error
 from jac_orc.pod_manager import interpreters
@@ -13,6 +14,8 @@ from jac_orc.pod_manager.backends.kube.objects import Record
 from jac_orc.pod_manager.backends.kube.pods import Cluster, Runtime
 from jac_orc.pod_manager.backends.kube.store import Store
 from jac_orc.pod_manager.model import ModuleSpec
+
+logger = logging.getLogger(__name__)
 
 
 class Maker:
@@ -43,6 +46,8 @@ class Maker:
         metadata = deployment["metadata"]
         if objects.is_applied(deployment, record):
             await self._make_dependents(record, metadata["uid"])
+            if record.spec.autoscaling is not None and objects.is_asleep(deployment, record):
+                await self._wake(metadata, record.spec.autoscaling.min_replicas)
             return True
         runtime = await self._runtime(deployment, record.spec)
         if runtime is None:
@@ -114,6 +119,16 @@ class Maker:
                 raise name_taken(kind, name) from None
             await self._client.apply(path, wanted)
 
+    async def _wake(self, metadata: Document, replicas: int) -> None:
+        path = self._cluster.path("Deployment", metadata["name"])
+        logger.info(
+            "%s has an autoscaler and 0 pods, from where it isn't scaled: it gets %d", metadata["name"], replicas
+        )
+        version = metadata["resourceVersion"]
+        await self._client.merge(
+            f"{path}/scale", {"metadata": {"resourceVersion": version}, "spec": {"replicas": replicas}}
+        )
+
     async def _remove_autoscaler(self, name: str, uid: str) -> None:
         """Removes the one that an earlier spec had; somebody else's is left alone."""
         path = self._cluster.path(objects.AUTOSCALER, name)
@@ -127,3 +142,12 @@ def name_taken(kind: str, name: str) -> OrcError:
     """What is told where somebody else's object has the name of one that a module needs."""
     text = f"the namespace has a {kind} {name} of somebody else's, which is left alone; rename or remove it"
     return error("NAME_TAKEN", text, {"kind": kind, "name": name})
+
+
+def damaged(cluster: Cluster, name: str) -> OrcError:
+    """What is told of a Deployment of ours whose record can't be read."""
+    text = (
+        f"the Deployment {name} says no longer what module it is: its annotation {objects.RECORD} is damaged; delete "
+        f"it by `kubectl -n {cluster.namespace} delete deployment {name}`, then create the module again"
+    )
+    return error("CLUSTER_REFUSED", text, {"path": cluster.path("Deployment", name)})

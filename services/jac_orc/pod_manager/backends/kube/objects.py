@@ -38,6 +38,7 @@ RECORD = "jac-orc.dev/record"
 BUILDER = "builder"
 """The name of the container of a builder."""
 AUTOSCALER = "HorizontalPodAutoscaler"
+DISRUPTION_BUDGET = "PodDisruptionBudget"
 APPLIED = "jac-orc.dev/applied-generation"
 """Annotation of a Deployment: the record's generation that the objects were last made for."""
 ENVIRONMENT = "jac-orc.dev/environment"
@@ -107,7 +108,17 @@ def _known(kind: type[Record | ModuleSpec], document: Document) -> Document:
 
 def is_applied(deployment: Mapping[str, Any], record: Record) -> bool:
     """Whether the objects were made for the record."""
-    return bool(deployment["metadata"]["annotations"].get(APPLIED) == str(record.generation))
+    annotations = deployment["metadata"].get("annotations") or {}
+    return bool(annotations.get(APPLIED) == str(record.generation))
+
+
+def is_asleep(deployment: Mapping[str, Any], record: Record) -> bool:
+    """Whether it has no pods and its autoscaler gives it none, as that stops at 0, which only others can choose."""
+    return (
+        record.spec.autoscaling is not None
+        and is_applied(deployment, record)
+        and deployment["spec"].get("replicas", 1) == 0
+    )
 
 
 def owners(document: Mapping[str, Any]) -> set[str]:
@@ -206,7 +217,7 @@ def dependents(cluster: Cluster, spec: ModuleSpec, uid: str) -> list[Document]:
         },
         {
             "apiVersion": "policy/v1",
-            "kind": "PodDisruptionBudget",
+            "kind": DISRUPTION_BUDGET,
             "metadata": metadata,
             # So that the only pod of a module may be evicted too: nodes are drained.
             "spec": {"maxUnavailable": 1, "selector": {"matchLabels": selector}},

@@ -19,8 +19,8 @@ _VERBS = {
     ("", "pods/log"): "get",
     ("discovery.k8s.io", "endpointslices"): "list watch",
     ("", "services"): "get create patch",
-    ("policy", "poddisruptionbudgets"): "get create patch",
-    ("autoscaling", "horizontalpodautoscalers"): "get create patch delete",
+    ("policy", "poddisruptionbudgets"): "get list watch create patch",
+    ("autoscaling", "horizontalpodautoscalers"): "get list watch create patch delete",
     ("batch", "jobs"): "list watch create patch delete",
     ("coordination.k8s.io", "leases"): "get create update",
 }

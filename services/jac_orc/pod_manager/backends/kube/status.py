@@ -19,10 +19,12 @@ from jac_orc.pod_manager.backends.kube.pods import GRPC_PORT, SERVER, Document
 from jac_orc.pod_manager.model import Lock, Module, ModulePhase, Pod, PodPhase
 
 UNSCHEDULABLE_AFTER = 30.0
-"""Seconds that a pod may wait for a node, which a cluster may just be adding, before that is an error."""
+"""Seconds that a pod may wait for a node, which a cluster may just be adding, before that is an error; and a Job for a
+pod, before it is told where to look."""
 
 _MAX_LINES = 12
 _NO_IMAGE = ("ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull")
+_PULL_FAILED = "ErrImagePull"
 _NO_CONTAINER = ("CreateContainerConfigError", "CreateContainerError", "RunContainerError")
 
 
@@ -41,7 +43,7 @@ def module_of(
 ) -> Module:  # fmt: skip
     """The module that the objects make up. `now` is seconds since the epoch."""
     metadata = deployment["metadata"]
-    is_applied = metadata["annotations"].get(objects.APPLIED) == str(record.generation)
+    is_applied = objects.is_applied(deployment, record)
     replicas = deployment["spec"].get("replicas", 1) if is_applied else record.spec.replicas
     revision = record.spec.revision()
     endpoints = _endpoints(slices)
@@ -70,6 +72,12 @@ def module_of(
         progress=(build.progress if build else "") or _waiting(current),
     )
     return dataclasses.replace(module, phase=_phase(module, deployment, build))
+
+
+def failed(module: Module, why: OrcError) -> Module:
+    """The module with a fault of its Deployment that its pods don't show; they may serve on all the same."""
+    is_doing = module.phase in (ModulePhase.READY, ModulePhase.DELETING)
+    return dataclasses.replace(module, error=why, phase=module.phase if is_doing else ModulePhase.FAILED)
 
 
 def _phase(module: Module, deployment: Document, build: Build | None) -> ModulePhase:
@@ -136,11 +144,15 @@ def _condition(document: Document, kind: str) -> Document:
 
 
 def _waiting(pods: Iterable[Document]) -> str:
-    """What pods that have no node yet wait for."""
+    """What pods that have no node or no image yet wait for."""
     for pod in pods:
         scheduled = _condition(pod, "PodScheduled")
         if scheduled.get("reason") == "Unschedulable":
             return f"waiting for a node: {scheduled.get('message', '')}"
+        container = _container(pod)
+        waiting = container.get("state", {}).get("waiting", {})
+        if waiting.get("reason") == _PULL_FAILED:  # which is tried again
+            return f"the image {container.get('image')} can't be pulled: {waiting.get('message', '')}"
     return ""
 
 
@@ -216,7 +228,16 @@ def build_of(
         return Build(error=error("ENVIRONMENT_FAILED", text))
     if told is not None:
         return Build(*told)
-    return Build(progress=_waiting(pods) or "waiting for the builder's pod to start")
+    return Build(progress=_waiting(pods) or _unmade(job, pods, now) or "waiting for the builder's pod to start")
+
+
+def _unmade(job: Document, pods: Sequence[Document], now: float) -> str:
+    """What is told of a Job that the cluster makes no pod for, of which it tells nothing but an event."""
+    metadata = job["metadata"]
+    if pods or is_complete(job) or now - _seconds(metadata["creationTimestamp"]) < UNSCHEDULABLE_AFTER:
+        return ""
+    look = f"kubectl -n {metadata['namespace']} describe job {metadata['name']}"
+    return f"the cluster makes no pod for the builder, as where a quota is used up; `{look}` tells why"
 
 
 def is_complete(job: Document) -> bool:

@@ -1,0 +1,115 @@
+"""What a cluster's backend does about what others do to a module's objects, against an API server in this process."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+
+import pytest
+
+from jac_orc.errors import OrcError
+from jac_orc.pod_manager.backends.kube import objects
+from jac_orc.pod_manager.backends.kube.backend import KubernetesBackend
+from jac_orc.pod_manager.backends.kube.pods import Cluster
+from jac_orc.pod_manager.model import Autoscaling, ModulePhase, ModuleSpec
+from tests.feature.api_server import ApiServer
+
+CLUSTER = Cluster("orc", "jac-cloud-orc:1")
+DEPLOYMENT = CLUSTER.path("Deployment", "math")
+SCALER, BUDGET = CLUSTER.path(objects.AUTOSCALER, "math"), CLUSTER.path(objects.DISRUPTION_BUDGET, "math")
+SLICE = CLUSTER.path("EndpointSlice", "math-1")
+SPEC = ModuleSpec("math", replicas=2, autoscaling=Autoscaling(2, 5, 80))
+
+
+async def until(condition: Callable[[], object]) -> None:
+    async with asyncio.timeout(10):
+        while not condition():
+            await asyncio.sleep(0.02)
+
+
+@pytest.fixture
+def server() -> ApiServer:
+    return ApiServer()
+
+
+@pytest.fixture
+async def backend(no_task_left: None, server: ApiServer) -> AsyncIterator[KubernetesBackend]:
+    """One that has made a module, whose objects are as they shall be."""
+    labels = {"kubernetes.io/service-name": "math"}
+    server.put(SLICE, {"metadata": {"name": "math-1", "labels": labels}, "endpoints": []})
+    async with server.served() as client:
+        backend = KubernetesBackend(client, CLUSTER, None)
+        await backend.start()
+        await backend.apply(SPEC)
+        await until(lambda: replicas(server) == 2 and BUDGET in server.objects)
+        yield backend
+        await backend.stop()
+
+
+def replicas(server: ApiServer) -> int:
+    return int(server.objects[DEPLOYMENT]["spec"]["replicas"])
+
+
+async def test_an_autoscaled_module_doesnt_stay_without_pods(backend: KubernetesBackend, server: ApiServer) -> None:
+    server.merge(DEPLOYMENT, {"spec": {"replicas": 0}})
+    await until(lambda: replicas(server) == 2)
+    await asyncio.sleep(0.2)
+    assert server.changes.count(f"PATCH {DEPLOYMENT}/scale") == 1
+    server.merge(DEPLOYMENT, {"spec": {"replicas": 0}})
+    await asyncio.sleep(0.2)
+    assert replicas(server) == 0, "who else scales it isn't fought without a pause"
+    await until(lambda: replicas(server) == 2)
+
+
+async def test_any_other_module_stays_without_pods(backend: KubernetesBackend, server: ApiServer) -> None:
+    await backend.apply(ModuleSpec("math", replicas=2))
+    await until(lambda: server.objects[DEPLOYMENT]["metadata"]["annotations"][objects.APPLIED] == "2")
+    assert SCALER not in server.objects
+    server.merge(DEPLOYMENT, {"spec": {"replicas": 0}})
+    await until(lambda: (module := backend.get("math")) and module.phase is ModulePhase.IDLE)
+    await asyncio.sleep(0.2)
+    assert replicas(server) == 0
+
+
+@pytest.mark.parametrize("path", [SCALER, BUDGET], ids=["autoscaler", "budget"])
+async def test_what_is_removed_is_put_back(backend: KubernetesBackend, server: ApiServer, path: str) -> None:
+    before = server.remove(path)
+    await until(lambda: path in server.objects)
+    assert server.objects[path]["spec"] == before["spec"]
+    await asyncio.sleep(0.2)
+    kind = path.rpartition("/")[0]
+    assert server.changes.count(f"POST {kind}") == 2, "it is put back once"
+
+
+@pytest.mark.parametrize("record", ["{", None, "{}"], ids=["damaged", "missing", "empty"])
+async def test_a_module_whose_record_is_lost(backend: KubernetesBackend, server: ApiServer, record: str | None) -> None:
+    good = server.objects[DEPLOYMENT]["metadata"]["annotations"][objects.RECORD]
+    server.merge(DEPLOYMENT, {"metadata": {"annotations": {objects.RECORD: record}}})
+    await until(lambda: (module := backend.get("math")) and module.error)
+    module = backend.get("math")
+    assert module is not None and module.error is not None
+    assert (module.phase, module.spec) == (ModulePhase.FAILED, SPEC)
+    assert "kubectl -n orc delete deployment math" in module.error.message
+    with pytest.raises(OrcError) as caught:
+        await backend.apply(ModuleSpec("math", env={"A": "1"}))
+    assert "kubectl -n orc delete deployment math" in caught.value.message
+    server.merge(DEPLOYMENT, {"metadata": {"annotations": {objects.RECORD: good}}})
+    await until(lambda: (module := backend.get("math")) and module.error is None)
+    server.merge(DEPLOYMENT, {"metadata": {"annotations": None}})
+    await until(lambda: (module := backend.get("math")) and module.error)
+    await backend.delete("math")
+    assert backend.get("math") is None and DEPLOYMENT not in server.objects
+
+
+async def test_a_record_that_was_never_known(backend: KubernetesBackend, server: ApiServer) -> None:
+    """As where the pod manager has begun anew since it was damaged."""
+    document = {**server.objects[DEPLOYMENT], "metadata": {**server.objects[DEPLOYMENT]["metadata"], "annotations": {}}}
+    server.remove(DEPLOYMENT)
+    await until(lambda: backend.get("math") is None)
+    server.put(DEPLOYMENT, document)
+    with pytest.raises(OrcError) as caught:
+        await backend.apply(SPEC)
+    assert "kubectl -n orc delete deployment math" in caught.value.message
+    with pytest.raises(OrcError):
+        await backend.plan(SPEC)
+    assert backend.get("math") is None

@@ -17,11 +17,14 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help up test test-cluster test-cluster-e2e check lint types contracts protos protos-check protos-release \
+.PHONY: help install up test test-cluster test-cluster-e2e check lint types contracts protos protos-check protos-release \
 	golden golden-check format bench image lock clean
 
 help:  ## Lists the commands
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-18s%s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+install: $(LOCAL)  ## Sets up .venv with the command `jac-orc`
+	@echo 'It is set up: $(BIN)/jac-orc'
 
 up: $(LOCAL)  ## Runs the whole system on this machine; ARGS: options of `jac-orc up`
 	@exec $(BIN)/jac-orc up $(ARGS)
@@ -84,6 +87,8 @@ bench: $(DEV)  ## Measures, beside the peers, which it installs; ARGS: which cas
 	$(BIN)/python -m bench $(ARGS)
 
 IMAGE ?= jac-cloud-orc:$(VERSION)
+# With docker's own host and folder, as clusters read a name without a slash: podman and buildah would name another host.
+FULL_IMAGE = $(if $(findstring /,$(IMAGE)),,docker.io/library/)$(IMAGE)
 # docker, podman or buildah; each keeps images of its own. Empty: the first of them that works.
 BUILDER ?=
 
@@ -93,7 +98,7 @@ image:  ## Builds the container image IMAGE by docker, podman or buildah (BUILDE
 	elif command -v podman >/dev/null; then tool=podman; \
 	elif command -v buildah >/dev/null; then tool=buildah; \
 	else echo 'This needs docker (with its daemon running), podman or buildah.' >&2; exit 2; fi; \
-	set -x; $$tool build --build-arg VERSION=$(VERSION) --tag $(IMAGE) $(ARGS) .
+	set -x; $$tool build --build-arg VERSION=$(VERSION) --tag $(FULL_IMAGE) $(ARGS) .
 
 # The others are made upon local.txt, so that all have the same versions of what they share. image.txt is what the
 # container image runs on, build.txt the build backend alone, which that image doesn't keep.

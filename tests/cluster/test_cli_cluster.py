@@ -278,7 +278,8 @@ def is_fault(check: dict[str, str], *told: str) -> bool:
 def test_a_system_that_is_well(doctor: Callable[..., dict[str, Any]], system: str, variables: dict[str, str]) -> None:
     found = doctor(system, 0)
     assert list(found) == [
-        "API server", "namespace", "pod manager", "rights", "module account", "store", "gateway", "way in", "answer",
+        "API server", "namespace", "pod manager", "rights", "module account", "store", "gateway", "services", "way in",
+        "answer",
     ]  # fmt: skip
     assert found.pop("way in")["state"] == "skipped"
     assert {check["state"] for check in found.values()} == {"ok"}
@@ -301,6 +302,8 @@ def test_an_empty_namespace(doctor: Callable[..., dict[str, Any]], namespace: st
     assert is_fault(found["rights"], "get, list, watch", "apply -f kustomize/base/pod-manager/role.yaml")
     assert is_fault(found["module account"], "no ServiceAccount jac-orc-module")
     assert is_fault(found["store"], "no PersistentVolumeClaim jac-orc-store")
+    services = "no Service jac-orc-pod-manager, jac-orc-xds, jac-orc-gateway"
+    assert is_fault(found["services"], services, "apply -k kustomize/overlays")
     assert is_fault(found["answer"], "no Service jac-orc-gateway")
 
 
@@ -346,7 +349,7 @@ def test_someone_who_may_only_look(
     kubectl("--kubeconfig", str(kubeconfig), "config", "set-context", context, "--user", "looker")
     found = doctor(namespace, KUBECONFIG=str(kubeconfig))
     assert (found["rights"]["state"], found["module account"]["state"]) == ("ok", "ok")
-    for name in ("namespace", "way in"):
+    for name in ("namespace", "services", "way in"):
         assert found[name]["state"] == "skipped" and "you may not look at it" in found[name]["found"]
     kubectl("-n", namespace, "delete", "rolebinding", "jac-orc-pod-manager")
     assert is_fault(doctor(namespace, KUBECONFIG=str(kubeconfig))["rights"], "create rolebinding")
@@ -361,6 +364,41 @@ def test_storage_that_is_not_there(doctor: Callable[..., dict[str, Any]], namesp
     claim["spec"]["storageClassName"] = "orc-nowhere"
     apply([claim])
     assert is_fault(doctor(namespace)["store"], "no storage class orc-nowhere", "kustomize/base/store/claim.yaml")
+
+
+def test_a_volume_that_a_former_claim_has_left(doctor: Callable[..., dict[str, Any]], namespace: str) -> None:
+    former = {"apiVersion": "v1", "kind": "PersistentVolumeClaim", "namespace": namespace, "name": "jac-orc-store"}
+    volume = {
+        "apiVersion": "v1", "kind": "PersistentVolume", "metadata": {"name": namespace},
+        "spec": {
+            "storageClassName": namespace, "capacity": {"storage": "50Gi"}, "accessModes": ["ReadWriteMany"],
+            "persistentVolumeReclaimPolicy": "Retain", "hostPath": {"path": "/tmp"},
+            "claimRef": {**former, "uid": "00000000-0000-0000-0000-000000000000"},
+        },
+    }  # fmt: skip
+    (claim,) = base(namespace, "PersistentVolumeClaim")
+    claim["spec"]["storageClassName"] = namespace
+    try:
+        apply([volume])
+        wait_until(lambda: kubectl_json("get", "persistentvolume", namespace)["status"].get("phase") == "Released")
+        apply([claim])
+        wait_until(lambda: doctor(namespace)["store"]["state"] == "fault")
+        found = doctor(namespace)["store"]
+        assert is_fault(found, "is pending", f"the PersistentVolume {namespace} is still", f"delete pv {namespace}, ")
+    finally:
+        kubectl("delete", "persistentvolume", namespace, "--ignore-not-found", "--wait=false")
+
+
+def test_a_node_port_is_a_way_in(doctor: Callable[..., dict[str, Any]], namespace: str) -> None:
+    (front,) = (each for each in base(namespace, "Service") if each["metadata"]["name"] == "jac-orc-gateway")
+    front["spec"]["type"] = "NodePort"
+    apply([front])
+    made = kubectl_json("-n", namespace, "get", "service", "jac-orc-gateway")
+    (number,) = (each["nodePort"] for each in made["spec"]["ports"] if each["name"] == "http")
+    found = doctor(namespace)
+    assert is_fault(found["services"], "no Service jac-orc-pod-manager, jac-orc-xds", "apply -k")
+    assert found["Service jac-orc-gateway"] == {"state": "ok", "found": f"port {number} of each node", "fix": ""}
+    assert "way in" not in found
 
 
 def is_default(storage_class: Document) -> bool:
@@ -433,7 +471,9 @@ def test_gateways_that_lead_nowhere(doctor: Callable[..., dict[str, Any]], names
     assert is_fault(found["HTTPRoute rest"], "no Gateway has taken it")
 
 
-def test_an_envoy_without_a_pod_manager(doctor: Callable[..., dict[str, Any]], system: str) -> None:
+def test_an_envoy_without_a_pod_manager(
+    doctor: Callable[..., dict[str, Any]], system: str, variables: dict[str, str]
+) -> None:
     """It has its configuration from before, and answers 503."""
     kubectl("-n", system, "scale", "deployment", "jac-orc-pod-manager", "--replicas=0")
     try:
@@ -442,6 +482,8 @@ def test_an_envoy_without_a_pod_manager(doctor: Callable[..., dict[str, Any]], s
         found = doctor(system)
         assert is_fault(found["pod manager"], "scaled to no pod", "--replicas 1")
         assert is_fault(found["answer"], "503")
+        told = refusal(run("list", **variables, JAC_ORC_NAMESPACE=system))
+        assert told.endswith("\nthis says why: jac-orc doctor\n")
         mend(found["pod manager"])
     finally:
         kubectl("-n", system, "scale", "deployment", "jac-orc-pod-manager", "--replicas=1")

@@ -111,7 +111,9 @@ def test_bad_usage(arguments: list[str]) -> None:
 
 def test_without_kubectl() -> None:
     done = run("list", "--context", "c", PATH="/nowhere")
-    assert done.returncode == 2 and "kubectl" in done.stderr and "--url" in done.stderr
+    assert (
+        done.returncode == 2 and "kubectl, which commands with --context need" in done.stderr and "--url" in done.stderr
+    )
 
 
 def test_a_cluster_that_is_not_there(tmp_path: Path) -> None:

@@ -142,6 +142,49 @@ def test_the_store() -> None:
     assert is_fault(store(claim("Lost", storageClassName="fast"), "fast"), "is lost")
 
 
+def released(found: dict[str, Any], *classes: str, name: str = "jac-orc-store", of: str = "local") -> Check | None:
+    volumes = [
+        {"metadata": {"name": "other"}, "spec": {"storageClassName": of}, "status": {"phase": "Available"}},
+        {"metadata": {"name": name}, "spec": {"storageClassName": of}, "status": {"phase": "Released"}},
+    ]
+    documents = [{"metadata": {"name": each}} for each in classes]
+    return cluster_checks.released("store", "jac-orc-store", found, documents, volumes, CLUSTER)
+
+
+def test_a_volume_that_a_former_claim_has_left() -> None:
+    left = released(claim(storageClassName="local"))
+    mends = f"{CLUSTER.kubectl} delete pv jac-orc-store, and then again {CLUSTER.install}"
+    assert left is not None and is_fault(left, "is pending: the PersistentVolume jac-orc-store is still that", mends)
+    named = released(claim(storageClassName="", volumeName="v"), name="v", of="")
+    assert named is not None and is_fault(named, "delete pv v,")
+    assert released(claim(storageClassName="local"), "local") is None  # of a class that makes new ones
+    assert released(claim(storageClassName="local"), of="another") is None
+    assert released(claim(), of="") is None
+    assert released(claim("Bound", storageClassName="local")) is None
+
+
+def test_services() -> None:
+    there = cluster_checks.services("services", {"a": {}, "b": {}}, CLUSTER)
+    assert there.state is State.OK and there.found == "a, b"
+    missing = cluster_checks.services("services", {"a": {}, "b": None, "c": None}, CLUSTER)
+    assert is_fault(missing, "there is no Service b, c", "kubectl --context c apply -k")
+
+
+def test_a_service_that_is_a_way_in() -> None:
+    def check(kind: str, *addresses: dict[str, str]) -> list[Check]:
+        ports = [{"name": "http", "port": 80, "nodePort": 30080}, {"name": "grpc", "port": 8081, "nodePort": 30081}]
+        status = {"loadBalancer": {"ingress": list(addresses)} if addresses else {}}
+        document = {"metadata": {"name": "s"}, "spec": {"type": kind, "ports": ports}, "status": status}
+        return cluster_checks.open_service(document, CLUSTER)
+
+    assert check("ClusterIP") == []
+    assert check("NodePort") == [Check("Service s", State.OK, "port 30080 of each node")]
+    (balanced,) = check("LoadBalancer", {"ip": "192.0.2.1"}, {"hostname": "lb.example"})
+    assert balanced == Check("Service s", State.OK, "port 80 at 192.0.2.1, lb.example")
+    (waits,) = check("LoadBalancer")
+    assert is_fault(waits, "no controller has given it an address", "describe service s")
+
+
 def test_autoscaling() -> None:
     scalers = [{"metadata": {"name": "math"}}, {"metadata": {"name": "shop"}}]
     assert cluster_checks.autoscaling("autoscaling", scalers, True, CLUSTER).state is State.OK

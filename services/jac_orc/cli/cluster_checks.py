@@ -124,6 +124,61 @@ def store(
     return fault(name, f"{object_name} is {phase.lower()}: {why}", fix)
 
 
+def released(
+    name: str,
+    object_name: str,
+    claim: Document,
+    classes: Sequence[Document],
+    volumes: Sequence[Document],
+    cluster: Cluster,
+) -> Check | None:
+    """A claim that waits for a volume which its former claim has left, and which so no other gets; else None.
+
+    Only of volumes that nobody provisions: of a class that is there a new one is made.
+    """
+    wanted, given = claim["spec"].get("storageClassName"), claim["spec"].get("volumeName")
+    is_provisioned = not wanted or wanted in [each["metadata"]["name"] for each in classes]
+    for volume in volumes if claim["status"]["phase"] != "Bound" else ():
+        volume_name = volume["metadata"]["name"]
+        is_meant = volume_name == given or (not is_provisioned and volume["spec"].get("storageClassName") == wanted)
+        if is_meant and volume["status"].get("phase") == "Released":
+            text = f"the PersistentVolume {volume_name} is still that of a claim that is gone"
+            fix = f"{cluster.kubectl} delete pv {volume_name}, and then again {cluster.install}"
+            return fault(name, f"{object_name} is {claim['status']['phase'].lower()}: {text}", fix)
+    return None
+
+
+def services(name: str, found: Mapping[str, Document | None], cluster: Cluster) -> Check:
+    """The Services of ours, by their names."""
+    missing = [each for each, document in found.items() if document is None]
+    if missing:
+        return fault(name, f"there is no Service {', '.join(missing)}", cluster.install)
+    return ok(name, ", ".join(found))
+
+
+def open_service(found: Document, cluster: Cluster) -> list[Check]:
+    """The gateway's Service, where it is a way in by itself."""
+    name, kind = f"Service {found['metadata']['name']}", found["spec"].get("type")
+    ports = [each for each in found["spec"].get("ports") or () if each.get("name") == "http"]
+    if kind == "NodePort":
+        numbers = ", ".join(str(each.get("nodePort")) for each in ports)
+        return [ok(name, f"port {numbers} of each node")]
+    if kind != "LoadBalancer":
+        return []
+    addresses = _addresses(found)
+    if not addresses:
+        describe = f"{cluster.kubectl} describe service {found['metadata']['name']}"
+        fix = f"see that the cluster has a controller for Services of type LoadBalancer: {describe}"
+        return [fault(name, "it is of type LoadBalancer, and no controller has given it an address", fix)]
+    numbers = ", ".join(str(each["port"]) for each in ports)
+    return [ok(name, f"port {numbers} at {', '.join(addresses)}")]
+
+
+def _addresses(found: Document) -> list[str]:
+    """Those of the load balancer of an Ingress or a Service."""
+    return [each.get("ip") or each.get("hostname", "") for each in _path(found, "status", "loadBalancer", "ingress")]
+
+
 def autoscaling(name: str, scalers: Sequence[Document], is_measured: bool, cluster: Cluster) -> Check:
     """The modules' autoscalers, and whether the cluster tells them what pods use."""
     names = ", ".join(each["metadata"]["name"] for each in scalers)
@@ -145,9 +200,7 @@ def ingress(found: Document, classes: Mapping[str, Document], cluster: Cluster) 
         return fault(name, "it names no class, and the cluster has no default one", file)
     if found["spec"].get("ingressClassName") and wanted not in classes:
         return fault(name, f"there is no IngressClass {wanted}", file)
-    addresses = [
-        each.get("ip") or each.get("hostname", "") for each in _path(found, "status", "loadBalancer", "ingress")
-    ]
+    addresses = _addresses(found)
     if not addresses:
         controller = classes.get(wanted, {}).get("spec", {}).get("controller", wanted)
         return fault(

@@ -20,6 +20,7 @@ from jac_orc.pod_manager.backends.kube.client import LACKS_RIGHT, Document, Kube
 POD_MANAGER = "jac-orc-pod-manager"
 MODULE_ACCOUNT = "jac-orc-module"
 STORE = "jac-orc-store"
+SERVICES = (POD_MANAGER, "jac-orc-xds", GATEWAY)
 
 _AT_ONCE = 10
 _RBAC = "/apis/rbac.authorization.k8s.io/v1"
@@ -49,6 +50,8 @@ class _Examination:
         self._namespace = cluster.namespace
         self._kubectl = cluster.kubectl
         self._pod_manager: Document | None = None
+        self._front: Document | None = None
+        """The gateway's Service."""
 
     async def checks(self) -> list[Check]:
         """All of them; without an API server or a namespace the rest is skipped."""
@@ -61,6 +64,7 @@ class _Examination:
             "store": self._look_at_store,
             "autoscaling": self._look_at_autoscaling,
             "gateway": self._look_at_gateway,
+            "services": self._look_at_services,
             "way in": self._look_at_ways_in,
             "answer": self._look_at_answer,
         }
@@ -104,6 +108,11 @@ class _Examination:
     async def _look_at_gateway(self, name: str) -> list[Check]:
         found = await self._find(self._path("/apis/apps/v1", f"deployments/{GATEWAY}"))
         return [await self._workload(name, GATEWAY, found)]
+
+    async def _look_at_services(self, name: str) -> list[Check]:
+        found = {each: await self._find(self._path("/api/v1", f"services/{each}")) for each in SERVICES}
+        self._front = found[GATEWAY]
+        return [cluster_checks.services(name, found, self._cluster)]
 
     async def _workload(self, name: str, object_name: str, found: Document | None) -> Check:
         selector = cluster_checks.selector(found) if found else ""
@@ -159,11 +168,15 @@ class _Examination:
         found = await self._find(self._path("/api/v1", f"persistentvolumeclaims/{claim}"))
         classes: list[Document] = []
         events: list[Document] = []
+        volumes: list[Document] = []
         if found is not None and found["status"]["phase"] != "Bound":
             classes = await self._list("/apis/storage.k8s.io/v1/storageclasses")
             field = f"involvedObject.kind=PersistentVolumeClaim,involvedObject.name={claim}"
             events = await self._list(self._path("/api/v1", "events"), fieldSelector=field)
-        return [cluster_checks.store(name, claim, found, classes, events, self._cluster)]
+            with contextlib.suppress(OrcError):  # they are the whole cluster's: few may look at them
+                volumes = await self._list("/api/v1/persistentvolumes")
+        cause = cluster_checks.released(name, claim, found, classes, volumes, self._cluster) if found else None
+        return [cause or cluster_checks.store(name, claim, found, classes, events, self._cluster)]
 
     async def _look_at_autoscaling(self, name: str) -> list[Check]:
         path = self._path("/apis/autoscaling/v2", "horizontalpodautoscalers")
@@ -186,7 +199,9 @@ class _Examination:
         for kind in ("HTTPRoute", "GRPCRoute"):
             routes = await self._list(self._path(_GATEWAY_API, f"{kind.lower()}s"))
             checks += [cluster_checks.route(kind, each, self._cluster) for each in routes]
-        text = "neither an Ingress nor a Gateway leads here from outside; this makes a way for you:"
+        if self._front is not None:
+            checks += cluster_checks.open_service(self._front, self._cluster)
+        text = "no Ingress, Gateway or Service leads here from outside; this makes a way for you:"
         return checks or [skipped(name, f"{text} {self._cluster.by_hand}")]
 
     async def _look_at_answer(self, name: str) -> list[Check]:

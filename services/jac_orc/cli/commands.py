@@ -120,8 +120,7 @@ async def scale(remote: Remote, name: str, replicas: int, wait: bool, *, as_json
     if as_json:
         show.document(scaled.module)
     elif wait:
-        ready = scaled.module.status.ready_replicas
-        show.say(f"{name} has {show.pods(ready)} ({time.monotonic() - begin:.1f} s)")
+        show.say(f"{name} has {show.ready_pods(scaled.module)} ({time.monotonic() - begin:.1f} s)")
     else:
         show.say(f"{name} is to have {show.pods(replicas)}; this tells how it goes: jac-orc get {name}{remote.options}")
 

@@ -112,7 +112,9 @@ class _Forward:
     async def start(self) -> None:
         """Returns once the port is open; raises UsageError or CallError where that fails."""
         if shutil.which("kubectl") is None:
-            text = "kubectl, by which clusters are reached, is not installed: https://kubernetes.io/docs/tasks/tools/"
+            text = (
+                "kubectl, which commands with --context need, is not installed: https://kubernetes.io/docs/tasks/tools/"
+            )
             raise UsageError(f"{text}; without it, give the gateway's address with --url")
         self._errors = []
         process = self._process = await asyncio.create_subprocess_exec(

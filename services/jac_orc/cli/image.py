@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import shutil
 import subprocess
@@ -17,6 +18,7 @@ from jac_orc.cli.failures import CallError, UsageError
 from jac_orc.cli.options import Packages
 
 TOOLS = ("docker", "podman", "buildah")
+_SECONDS = 30.0
 
 _FOLDER = "/opt/module"
 _DOCKERFILE = f"""\
@@ -50,9 +52,7 @@ class Image:
 
 def build(image: Image) -> None:
     """Builds it; raises UsageError, CallError where the tool fails, and PackingError."""
-    tool = image.tool or next((name for name in TOOLS if shutil.which(name)), "")
-    if not tool or not shutil.which(tool):
-        raise UsageError(f"{tool or 'none of ' + ', '.join(TOOLS)} is not installed: it builds the image")
+    tool = find_tool(image.tool)
     if not image.module and image.source is None:
         raise UsageError("name a module, or give its code with --source")
     source = None if image.source is None else sources.read(image.source)
@@ -74,6 +74,34 @@ def build(image: Image) -> None:
     if image.push:
         _run(tool, "push", image.tag)
     show.say(f"{image.tag} has {name} in it; deploy it by: jac-orc create {name} --image {image.tag}")
+
+
+def find_tool(wanted: str) -> str:
+    """The tool of that name, or the first one that works; raises UsageError where there is none."""
+    if wanted:
+        if not shutil.which(wanted):
+            raise UsageError(f"{wanted} is not installed; --tool names what builds the image, {_any_of(TOOLS)}")
+        return wanted
+    installed = [name for name in TOOLS if shutil.which(name)]
+    if found := next((name for name in installed if name != "docker" or _has_daemon(name)), ""):
+        return found
+    why = "docker's daemon doesn't answer, and no other tool" if installed else f"none of {', '.join(TOOLS)}"
+    raise UsageError(f"{why} is installed, which would build the image; --tool names one, {_any_of(TOOLS)}")
+
+
+def _any_of(names: Sequence[str]) -> str:
+    return f"{', '.join(names[:-1])} or {names[-1]}"
+
+
+def _has_daemon(tool: str) -> bool:
+    """Whether what does its work answers."""
+    nowhere = subprocess.DEVNULL
+    with contextlib.suppress(OSError, subprocess.TimeoutExpired):
+        asked = subprocess.run(
+            [tool, "info"], check=False, stdin=nowhere, stdout=nowhere, stderr=nowhere, timeout=_SECONDS
+        )
+        return asked.returncode == 0
+    return False
 
 
 def _document(packages: Packages, name: str) -> dict[str, object]:

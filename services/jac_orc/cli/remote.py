@@ -32,7 +32,10 @@ _MAX_MESSAGE_BYTES = 64 * 1024 * 1024 + 64 * 1024
 _ADVICE = {
     "MODULE_SPEC_DIFFERS": "change it with --update, or remove it first with: jac-orc delete {module}",
     "MODULE_NOT_FOUND": "this lists those that are: jac-orc list",
+    "MODULE_UNAVAILABLE": "this says why: jac-orc doctor",
 }
+# What a server's own gRPC tells for the calls that are under way when it is stopped.
+_STOPPED = "Cancelling all calls"
 
 
 class Remote:
@@ -100,6 +103,10 @@ def told(failure: grpc.aio.AioRpcError, address: Address) -> OrcError | CallErro
             return from_status(status_pb2.Status.FromString(value))
     details = failure.details() or "no details"
     url = address.url
+    if failure.code() is grpc.StatusCode.UNAVAILABLE and _STOPPED in details:
+        options = f"--url {url}" if address.cluster is None else address.cluster.options
+        text = "the pod manager was stopped, or restarted, amid the call; what was asked for may go on"
+        return Unreachable(f"{text}; this tells, as `jac-orc get MODULE` does: jac-orc list {options}")
     if failure.code() is grpc.StatusCode.UNAVAILABLE and address.cluster is not None:
         text = f"the pod manager can't be reached through the cluster's gateway: {details}"
         return Unreachable(f"{text}; this says why: jac-orc doctor {address.cluster.options}")

@@ -213,7 +213,7 @@ def progress(module: pb.Module) -> str:
 def readiness(module: pb.Module, seconds: float, options: str = "") -> str:
     """What has become of a module: `numpy is ready: 1 pod, Python 3.11.2, numpy==2.4.6 (2.1 s)`."""
     environment = module.status.environment
-    parts = [pods(module.status.ready_replicas)]
+    parts = [ready_pods(module)]
     if environment.python_version:
         parts.append(f"Python {environment.python_version}")
     parts += _packages(module)
@@ -238,6 +238,12 @@ def _canonical(requirement: str) -> str:
 def pods(count: int) -> str:
     """`1 pod`, `2 pods`."""
     return f"{count or 'no'} pod{'' if count == 1 else 's'}"
+
+
+def ready_pods(module: pb.Module) -> str:
+    """How many answer: `3 pods`, or `1 of 3 pods` while others start."""
+    ready, wanted = module.status.ready_replicas, module.spec.replicas
+    return pods(ready) if ready >= wanted else f"{ready} of {pods(wanted)}"
 
 
 def log_line(line: pb.ReadLogsResponse) -> str:

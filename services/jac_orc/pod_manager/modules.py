@@ -34,6 +34,7 @@ class Modules:
         self._auto_deploy = auto_deploy
         self._locks = NamedLocks()
         self._deleting: set[str] = set()
+        self._for_calls: set[str] = set()  # what calls have begun to deploy
         self._tasks = Tasks()
         self._settling = Settling(backend)
 
@@ -118,7 +119,7 @@ class Modules:
             text = f"no module {name} is deployed; deploy it with POST /create_pod/{name}"
             raise error("MODULE_NOT_FOUND", text, {"module": name})
         if module is None:
-            return await self.create(ModuleSpec(name))
+            return await self._kept(self._create_for_call(self.completed(ModuleSpec(name))))
         if module.spec.replicas == 0:
             raise error("MODULE_UNAVAILABLE", f"{name} is scaled to no pod; scale it up to call it", {"module": name})
         return await self._kept(self._settling.wait(module, _answers))
@@ -140,6 +141,13 @@ class Modules:
                 await self.backend.delete(spec.module_name)
             raise _advised(failure, spec) from None
 
+    async def _create_for_call(self, spec: ModuleSpec) -> Module:
+        self._for_calls.add(spec.module_name)
+        try:
+            return await self._create(spec)
+        finally:
+            self._for_calls.discard(spec.module_name)
+
     async def _applied(self, spec: ModuleSpec) -> tuple[Module, bool]:
         """The module of that spec, and whether it is new; raises OrcError where there is one of another spec."""
         if (existing := self._existing(spec)) is not None:
@@ -153,6 +161,8 @@ class Modules:
         module = self.backend.get(spec.module_name)
         if module is None or module.phase is ModulePhase.DELETING:
             return None
+        if module.name in self._for_calls and not module.ready and module.spec.differing_fields(spec):
+            return None  # who says what it shall be goes before a call, which gets its answer from that
         module.spec.must_equal(spec)
         return module
 

@@ -1,0 +1,19 @@
+"""How many of a module's pods are told to be there."""
+
+from __future__ import annotations
+
+import pytest
+
+from jac_orc.cli import show
+from jac_orc.v1 import pod_manager_pb2 as pb
+
+
+@pytest.mark.parametrize(
+    ("ready", "wanted", "told"),
+    [(1, 1, "1 pod"), (3, 3, "3 pods"), (1, 3, "1 of 3 pods"), (3, 1, "3 pods"), (0, 0, "no pods")],
+)
+def test_pods_that_are_ready(ready: int, wanted: int, told: str) -> None:
+    module = pb.Module(name="math", spec=pb.ModuleSpec(replicas=wanted), status=pb.ModuleStatus(ready_replicas=ready))
+    assert show.ready_pods(module) == told
+    if wanted:
+        assert show.readiness(module, 2.1) == f"math is ready: {told} (2.1 s)"

@@ -28,11 +28,11 @@ T = TypeVar("T")
 INTERRUPTED = 130
 _MAX_MESSAGE_BYTES = 64 * 1024 * 1024 + 64 * 1024
 
-# What to do next, by reason; {module} is of the error's metadata.
+# What to do next, by reason, and by whether it is about a module, of which {module} is the name.
 _ADVICE = {
-    "MODULE_SPEC_DIFFERS": "change it with --update, or remove it first with: jac-orc delete {module}",
-    "MODULE_NOT_FOUND": "this lists those that are: jac-orc list",
-    "MODULE_UNAVAILABLE": "this says why: jac-orc doctor",
+    ("MODULE_SPEC_DIFFERS", True): "change it with --update, or remove it first with: jac-orc delete {module}",
+    ("MODULE_NOT_FOUND", True): "this lists those that are: jac-orc list",
+    ("MODULE_UNAVAILABLE", False): "this says why: jac-orc doctor",
 }
 # What a server's own gRPC tells for the calls that are under way when it is stopped.
 _STOPPED = "Cancelling all calls"
@@ -132,8 +132,8 @@ def explain(command: str, failure: Exception, options: str = "") -> str:
             lines = [f"jac-orc {command}: the request has {len(faults)} faults:"]
         if faults and [failure.message] != faults:
             lines += [f"  {fault}" for fault in faults]
-        if advice := _ADVICE.get(failure.reason):
-            lines.append(advice.format(module=failure.metadata.get("module", "MODULE")) + options)
+        if advice := _ADVICE.get((failure.reason, "module" in failure.metadata)):
+            lines.append(advice.format_map(failure.metadata) + options)
     return "\n".join(lines)
 
 

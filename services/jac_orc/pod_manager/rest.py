@@ -139,15 +139,28 @@ def _parse(body: httpbody_pb2.HttpBody, message: M) -> M:
 
 
 def _from_document(document: dict[str, Any], message: M) -> M:
-    known = {field.name for field in message.DESCRIPTOR.fields}
-    unknown = [name for name in document if name not in known]
-    if unknown:
-        text = f"unknown field {unknown[0][:100]!r}; known are {', '.join(sorted(known))}"
-        raise error("UNKNOWN_FIELD", text, {"field": unknown[0][:100]})
+    _check_fields(document, message.DESCRIPTOR)
     try:
         return json_format.ParseDict(document, message, max_recursion_depth=20)
     except json_format.ParseError as failure:
         raise error("SPEC_INVALID", str(failure)[:500]) from None
+
+
+def _check_fields(document: dict[str, Any], descriptor: Any, at: str = "") -> None:
+    """Raises OrcError for a field that there is none of, and where an object of ours is something else."""
+    known = {field.name: field for field in descriptor.fields}
+    for name, value in document.items():
+        path = f"{at}{name[:100]}"
+        if (field := known.get(name)) is None:
+            text = f"unknown field {path!r}; known are {', '.join(sorted(known))}"
+            raise error("UNKNOWN_FIELD", text, {"field": path})
+        inner = field.message_type
+        if inner is None or field.is_repeated or inner.file.package != descriptor.file.package:
+            continue
+        if isinstance(value, dict):
+            _check_fields(value, inner, f"{path}.")
+        elif value is not None:
+            raise error("SPEC_INVALID", f"{path} must be an object", {"fields": path})
 
 
 def _document(body: httpbody_pb2.HttpBody) -> dict[str, Any]:

@@ -459,7 +459,7 @@ async def test_rest_scale(manager: PodManager) -> None:
         ({"replica": 1}, "UNKNOWN_FIELD"), ({"moduleName": "x"}, "UNKNOWN_FIELD"),
         ({"maxConcurrency": 1}, "UNKNOWN_FIELD"),
         ({"autoscaling": {"maxReplicas": 2}}, "UNKNOWN_FIELD"), ({"autoscaling": []}, "SPEC_INVALID"),
-        ({"resources": {"cpus": 1}}, "UNKNOWN_FIELD"), ({"resources": "1"}, "SPEC_INVALID"),
+        ({"resources": "1"}, "SPEC_INVALID"),
         ({"source": {"files": {"content": {}}}}, "UNKNOWN_FIELD"), ({"source": {"files": [1]}}, "SPEC_INVALID"),
         ({"\ud800": 1}, "UNKNOWN_FIELD"), ({"x" * 100_000: 1}, "UNKNOWN_FIELD"), ({"replicas": "x"}, "SPEC_INVALID"),
         ({"replicas": 1.5}, "SPEC_INVALID"), ({"replicas": 2**40}, "SPEC_INVALID"),
@@ -467,7 +467,7 @@ async def test_rest_scale(manager: PodManager) -> None:
         ({"requirements": "numpy"}, "SPEC_INVALID"), ({"env": {"A": 1}}, "SPEC_INVALID"), ({"env": []}, "SPEC_INVALID"),
         ({"timeout": 5}, "SPEC_INVALID"), ({"timeout": "5"}, "SPEC_INVALID"), ({"timeout": "1e30s"}, "SPEC_INVALID"),
         ({"labels": {"a": "\ud800"}}, "SPEC_INVALID"), ({"module_name": "\ud800"}, "SPEC_INVALID"),
-        ({"resources": {"cpus": "1"}}, "SPEC_INVALID"),
+        ({"resources": {"cpus": "1"}}, "UNKNOWN_FIELD"),
     ],
     ids=lambda value: str(value)[:30],
 )  # fmt: skip

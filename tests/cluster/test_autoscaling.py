@@ -73,7 +73,7 @@ def test_a_module_has_an_autoscaler_of_its_own(module: Any, installation: Instal
     assert [each["uid"] for each in made["metadata"]["ownerReferences"]] == [module["uid"]]
     assert made["spec"]["scaleTargetRef"]["name"] == made["metadata"]["name"] == MODULE
     assert bounds() == (2, 4)
-    assert made["spec"]["metrics"][0]["resource"]["target"]["averageUtilization"] == 80
+    assert made["spec"]["metrics"][0]["containerResource"]["target"]["averageUtilization"] == 80
     scale_by_kubectl(3)
     wait_until(lambda: installation.module(MODULE)["spec"]["replicas"] == 3)
     again = installation.create(MODULE, autoscaling=AUTOSCALING)

@@ -61,7 +61,8 @@ class KubernetesBackend:
         self._records: dict[str, Record] = {}  # of the same
         self._changed: set[str] = set()
         self._recheck: set[str] = set()
-        self._incomplete: dict[str, float] = {}  # the modules that lack an object, and since when or its last making
+        # The modules that lack an object: when it is made again, and the pause before that.
+        self._incomplete: dict[str, tuple[float, float]] = {}
         self._reconciling: set[str] = set()
         self._made: dict[str, str] = {}
         self._failures: dict[str, _Failure] = {}
@@ -335,11 +336,16 @@ class KubernetesBackend:
         return has_scaler and name in self._budgets.objects and bool(self._slices.of(name))
 
     def _is_overdue(self, name: str) -> bool:
-        """Whether what a module lacks has been missing for longer than it takes to be seen; once in that time."""
+        """Whether what a module lacks has been missing for longer than it takes to be seen.
+
+        The cluster may just be slow, and slower for being asked: that is so ever more seldom while it stays missing.
+        """
         now = asyncio.get_running_loop().time()
-        if now - self._incomplete.setdefault(name, now) < _RECHECK:
+        due, pause = self._incomplete.setdefault(name, (now + _RECHECK, _RECHECK))
+        if now < due:
             return False
-        self._incomplete[name] = now
+        pause = min(2 * pause, _LONGEST_PAUSE)
+        self._incomplete[name] = (now + pause, pause)
         return True
 
     def _build(self, name: str, record: Record, now: float) -> status.Build | None:

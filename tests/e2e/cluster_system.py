@@ -67,8 +67,10 @@ class ClusterSystem(System):
     def closed(self) -> Iterator[None]:
         """For a while it deploys nothing by itself."""
         self._let_calls_deploy("false")
-        yield
-        self._let_calls_deploy("true")
+        try:
+            yield
+        finally:
+            self._let_calls_deploy("true")
 
     def _let_calls_deploy(self, value: str) -> None:
         kubectl("-n", NAMESPACE, "set", "env", _POD_MANAGER, f"POD_MANAGER_AUTO_DEPLOY={value}")

@@ -39,3 +39,7 @@ def owner_of_pod(pod: Document) -> str:
 def has_started(pod: Document) -> bool:
     statuses = pod["status"].get("containerStatuses") or ()
     return any("waiting" not in each.get("state", {}) or each.get("restartCount") for each in statuses)
+
+
+def service_of_slice(endpoint_slice: Document) -> str:
+    return labels_of(endpoint_slice).get("kubernetes.io/service-name", "")

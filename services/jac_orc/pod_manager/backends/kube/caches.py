@@ -1,0 +1,59 @@
+"""What the informers know of a cluster's objects, by the name of what they belong to: a module's, or a builder's."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+from jac_orc.core.tasks import Tasks
+from jac_orc.errors import error
+from jac_orc.pod_manager.backends.kube import documents, objects
+from jac_orc.pod_manager.backends.kube.client import Document, KubeClient
+from jac_orc.pod_manager.backends.kube.informer import Informer
+from jac_orc.pod_manager.backends.kube.objects import Record
+from jac_orc.pod_manager.backends.kube.pods import Cluster
+
+_SYNC_SECONDS = 60.0
+
+
+class Caches:
+    """All that a pod manager knows of its namespace; `on_change` gets the name that a changed object belongs to."""
+
+    def __init__(self, client: KubeClient, cluster: Cluster, on_change: Callable[[str], None]) -> None:
+        def informer(kind: str, group: Callable[[Document], str] = documents.name_of) -> Informer:
+            def tell(old: Document | None, new: Document | None) -> None:
+                for document in (old, new):
+                    if document is not None:
+                        on_change(group(document))
+
+            return Informer(
+                client, cluster.path(kind), objects.SELECTOR, kept=documents.kept, group=group, on_change=tell
+            )
+
+        self.deployments = informer("Deployment")
+        self.pods = informer("Pod", documents.owner_of_pod)
+        self.slices = informer("EndpointSlice", documents.service_of_slice)
+        self.jobs = informer("Job")
+        self.autoscalers = informer(objects.AUTOSCALER)
+        self.budgets = informer(objects.DISRUPTION_BUDGET)
+
+    async def follow(self, tasks: Tasks) -> None:
+        """Follows the cluster by tasks of these; returns once all that there is is known. Raises OrcError."""
+        informers = (self.deployments, self.pods, self.slices, self.jobs, self.autoscalers, self.budgets)
+        for informer in informers:
+            tasks.start(informer.run())
+        try:
+            async with asyncio.timeout(_SYNC_SECONDS):
+                await asyncio.gather(*(informer.synced.wait() for informer in informers))
+        except TimeoutError:
+            text = f"the cluster's objects can't be listed within {_SYNC_SECONDS:g} s; the log says why"
+            raise error("CLUSTER_UNAVAILABLE", text) from None
+
+    def deployment(self, name: str) -> Document | None:
+        """The Deployment of that name."""
+        return self.deployments.objects.get(name)
+
+    def is_complete(self, name: str, record: Record) -> bool:
+        """Whether all is there that a module has beside its Deployment; of a Service that tells its EndpointSlice."""
+        has_scaler = record.spec.autoscaling is None or name in self.autoscalers.objects
+        return has_scaler and name in self.budgets.objects and bool(self.slices.of(name))

@@ -1,0 +1,247 @@
+"""Keeps what is known of the modules up to date, and has their objects made what is recorded of them.
+
+Each change that the informers tell of has the modules it belongs to looked at anew; whichever pod manager sees that
+the objects are of an older record, or that one is missing, makes them. That may be done twice, as each step is
+idempotent and refused where what it was decided from has changed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from jac_orc.core.tasks import Tasks
+from jac_orc.errors import OrcError, error
+from jac_orc.pod_manager import interpreters
+from jac_orc.pod_manager.backends.kube import objects, status
+from jac_orc.pod_manager.backends.kube.caches import Caches
+from jac_orc.pod_manager.backends.kube.client import ConflictError, Document, KubeClient, NotFoundInClusterError
+from jac_orc.pod_manager.backends.kube.maker import Maker, damaged
+from jac_orc.pod_manager.backends.kube.objects import Record
+from jac_orc.pod_manager.backends.kube.pods import Cluster
+from jac_orc.pod_manager.backends.kube.progress import Progress
+from jac_orc.pod_manager.backends.kube.store import Store
+from jac_orc.pod_manager.backends.watchers import Watchers
+from jac_orc.pod_manager.model import Lock, Module, ModulePhase, ModuleSpec
+
+logger = logging.getLogger(__name__)
+
+_FIRST_PAUSE, _LONGEST_PAUSE = 1.0, 60.0
+_RECHECK = 2.0
+_SEEN = 30.0
+
+
+class Reconciler:
+    """Keeps `modules`, by the names of their objects, and tells `watchers`; `start` first, `stop` last."""
+
+    def __init__(self, client: KubeClient, cluster: Cluster, store: Store | None) -> None:
+        self.caches = Caches(client, cluster, self._touch)
+        self.maker = Maker(client, cluster, store, self.caches.jobs)
+        self.modules: dict[str, Module] = {}
+        self.watchers = Watchers()
+        self._cluster = cluster
+        self._store = store
+        self._progress = Progress(client, cluster, self._touch)
+        self._kept: dict[str, _Kept] = {}  # of the same names
+        self._changed: set[str] = set()
+        self._seen = asyncio.Condition()
+        self._tasks = Tasks()
+
+    async def start(self) -> None:
+        """Returns once all that there is is known. Raises OrcError where that takes too long."""
+        await self.caches.follow(self._tasks)
+        self._flush()
+        self._tasks.start(self._check_again())
+
+    async def stop(self) -> None:
+        """Lets go of the cluster, where everything goes on."""
+        await asyncio.gather(self._tasks.cancel(), self._progress.stop())
+
+    async def until(self, name: str, condition: Callable[[], bool], seconds: float | None = _SEEN) -> None:
+        """Waits until the caches fit; raises OrcError where the cluster doesn't tell in time."""
+        try:
+            async with asyncio.timeout(seconds), self._seen:
+                await self._seen.wait_for(condition)
+        except TimeoutError:
+            text = f"the cluster hasn't told of the change of {name} within {seconds:g} s; it may come yet"
+            raise error("CLUSTER_UNAVAILABLE", text) from None
+
+    def _touch(self, group: str) -> None:
+        """Has the modules that an object belongs to looked at anew, after the events that have come with this one."""
+        if not self._changed:
+            asyncio.get_running_loop().call_soon(self._flush)
+        self._changed.add(group)
+        self._changed |= self.maker.waiting_for(group)
+
+    def _flush(self) -> None:
+        changed, self._changed = self._changed, set()
+        for name in changed:
+            try:
+                self._look(name)
+            except Exception:
+                logger.exception("the state of %s can't be read", name)
+        self._tasks.start(self._tell_seen())
+
+    async def _tell_seen(self) -> None:
+        async with self._seen:
+            self._seen.notify_all()
+
+    async def _check_again(self) -> None:
+        """Looks again at what becomes an error by time alone."""
+        while True:
+            await asyncio.sleep(_RECHECK)
+            for name in [name for name, kept in self._kept.items() if not kept.is_settled]:
+                self._touch(name)
+
+    def _look(self, name: str) -> None:
+        """Brings the module to what its objects tell, and has them brought to what is recorded."""
+        deployment = self.caches.deployment(name)
+        kept = self._kept.get(name)
+        if kept is not None and (deployment is None or deployment["metadata"]["uid"] != kept.uid):
+            self._forget(name, kept)
+            kept = None
+        if deployment is None:
+            return
+        record = objects.record_of(deployment)
+        is_readable = record is not None and objects.object_name(record.spec.module_name) == name
+        if record is not None and is_readable:
+            kept = self._kept.setdefault(name, _Kept(deployment["metadata"]["uid"], record))
+            kept.record = record
+        if kept is None:
+            return
+        module = self._read(name, deployment, kept)
+        if not is_readable:
+            module = status.failed(module, damaged(self._cluster, name))
+        if module != self.modules.get(name):
+            self.modules[name] = module
+            self.watchers.publish(module)
+        if module.phase is not ModulePhase.DELETING and is_readable:
+            self._repair(name, deployment, kept)
+
+    def _forget(self, name: str, kept: _Kept) -> None:
+        del self._kept[name]
+        self.maker.forget(kept.uid)
+        module = self.modules.pop(name, None)
+        if module is not None:
+            self.watchers.publish(dataclasses.replace(module, phase=ModulePhase.DELETING, pods=()), gone=True)
+
+    # --- reading what is ---
+
+    def _read(self, name: str, deployment: Document, kept: _Kept) -> Module:
+        now = time.time()
+        build = None if objects.is_applied(deployment, kept.record) else self._build(name, kept, now)
+        lock = self._lock(name, deployment, kept.record.spec)
+        pods, slices = self.caches.pods.of(name), self.caches.slices.of(name)
+        return status.module_of(deployment, kept.record, pods, slices, now, build, lock)
+
+    def _build(self, name: str, kept: _Kept, now: float) -> status.Build | None:
+        """What keeps the module's objects from being made."""
+        failure, record = kept.failure, kept.record
+        is_final = failure is not None and failure.error.reason != "CLUSTER_UNAVAILABLE"  # else it goes on by itself
+        if failure is not None and is_final and failure.generation == record.generation:
+            return status.Build(error=failure.error)
+        builder = objects.builder_name(self._cluster, record.spec)
+        if name not in self.maker.waiting_for(builder):
+            return status.Build() if record.spec.needs_install else None
+        pods = self.caches.pods.of(builder)
+        return status.build_of(self.caches.jobs.objects.get(builder), pods, now, self._progress.of(builder, pods))
+
+    def _lock(self, name: str, deployment: Document, spec: ModuleSpec) -> Lock | None:
+        """What the environment of the module's pods consists of, once that is read."""
+        annotations = deployment["spec"]["template"]["metadata"].get("annotations", {})
+        digest = annotations.get(objects.ENVIRONMENT)
+        if digest == "" and not spec.image:
+            own = interpreters.own()
+            return Lock(own.path, own.version, "")
+        if not digest or self._store is None:
+            return None
+        return self._store.lock(digest, lambda: self._touch(name))
+
+    # --- making it so ---
+
+    def _repair(self, name: str, deployment: Document, kept: _Kept) -> None:
+        """Has the objects made that are older than the record, or missing."""
+        module = self.modules[name]
+        is_made = kept.made == deployment["metadata"]["resourceVersion"]
+        is_up_to_date = is_made or objects.is_applied(deployment, kept.record)
+        is_complete = not is_up_to_date or self.caches.is_complete(name, kept.record)
+        kept.is_settled = is_complete and not (module.progress and module.error is None)
+        is_overdue = False
+        if is_complete:
+            kept.absence = None
+        else:
+            kept.absence = kept.absence or _Absence()
+            is_overdue = kept.absence.is_overdue()
+        if is_overdue:
+            self.maker.forget(kept.uid)
+        is_asleep = objects.is_asleep(deployment, kept.record) and not is_made
+        if (not is_up_to_date or is_overdue or is_asleep) and not kept.is_busy:
+            kept.is_busy = True
+            self._tasks.start(self._reconcile(name, deployment, kept))
+
+    async def _reconcile(self, name: str, deployment: Document, kept: _Kept) -> None:
+        """Makes the module's objects what its record says, as far as that is possible now."""
+        record = kept.record
+        pause = _RECHECK if objects.is_asleep(deployment, record) else 0.0  # whoever else scales it may do so at once
+        try:
+            if await self.maker.make(deployment, record):
+                kept.made = deployment["metadata"]["resourceVersion"]
+            kept.failure = None
+        except (ConflictError, NotFoundInClusterError) as failure:
+            logger.info("%s has changed meanwhile: %s", name, failure)
+        except OrcError as failure:
+            logger.warning("%s: %s", name, failure.message)
+            pause = min(2 * kept.failure.pause, _LONGEST_PAUSE) if kept.failure else _FIRST_PAUSE
+            kept.failure = _Failure(record.generation, failure, pause)
+            self._touch(name)
+        asyncio.get_running_loop().call_later(pause, self._resume, name, kept)
+
+    def _resume(self, name: str, kept: _Kept) -> None:
+        kept.is_busy = False
+        self._touch(name)
+
+
+@dataclass
+class _Kept:
+    """What is remembered of a module from one look to the next; a pod manager that starts anew needs none of it."""
+
+    uid: str
+    record: Record
+    is_settled: bool = False
+    """Whether nothing but an event will change what is told of it."""
+    is_busy: bool = False
+    made: str = ""
+    """The version of its Deployment that its objects were made for."""
+    failure: _Failure | None = None
+    absence: _Absence | None = None
+    """That of an object which belongs to it."""
+
+
+class _Absence:
+    """An object that should be there isn't; the cluster may just be slow to tell of it, and slower for being asked."""
+
+    def __init__(self) -> None:
+        self._pause = _RECHECK
+        self._due = time.monotonic() + self._pause
+
+    def is_overdue(self) -> bool:
+        """Whether the object is to be made again: that is so ever more seldom while it stays missing."""
+        now = time.monotonic()
+        if now < self._due:
+            return False
+        self._pause = min(2 * self._pause, _LONGEST_PAUSE)
+        self._due = now + self._pause
+        return True
+
+
+@dataclass(frozen=True)
+class _Failure:
+    """Why the objects of a generation can't be made, and how many seconds pass until that is tried again."""
+
+    generation: int
+    error: OrcError
+    pause: float

@@ -1,14 +1,20 @@
-"""The system on a cluster, which all of these tests share."""
+"""The systems on a cluster that these tests share: one installed from an overlay, and one of the base alone."""
 
 from __future__ import annotations
 
+import os
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.cluster.base import apply, base
 from tests.cluster.installation import Installation, install, uninstall, wait_until
+from tests.cluster.kubectl import kubectl, new_namespace
+
+TOOLS = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -47,3 +53,46 @@ def deployed(installation: Installation) -> Iterator[Callable[..., Any]]:
     yield deploy
     for name in names:
         installation.delete(name)
+
+
+@pytest.fixture(scope="module")
+def context() -> str:
+    """The context of the cluster, as the kubeconfig names it."""
+    return kubectl("config", "current-context").strip()
+
+
+@pytest.fixture(scope="module")
+def variables(context: str) -> dict[str, str]:
+    """The environment of commands for the cluster."""
+    return {"KUBECONFIG": os.environ["KUBECONFIG"], "JAC_ORC_CONTEXT": context, "PATH": TOOLS}
+
+
+@pytest.fixture
+def namespace() -> Iterator[str]:
+    """One with nothing in it."""
+    with new_namespace("jac-orc-cli") as name:
+        yield name
+
+
+@pytest.fixture(scope="module")
+def system(context: str) -> Iterator[str]:
+    """The namespace of a whole system; its claim is bound to a volume that nobody uses."""
+    with new_namespace("jac-orc-cli") as name:
+        volume = {
+            "apiVersion": "v1", "kind": "PersistentVolume", "metadata": {"name": name},
+            "spec": {
+                "storageClassName": name, "capacity": {"storage": "50Gi"}, "accessModes": ["ReadWriteMany"],
+                "hostPath": {"path": "/tmp"},
+            },
+        }  # fmt: skip
+        documents = base(name)
+        for document in documents:
+            if document["kind"] == "PersistentVolumeClaim":
+                document["spec"] |= {"storageClassName": name, "volumeName": name}
+        try:
+            apply([volume, *documents])
+            for deployment in ("jac-orc-pod-manager", "jac-orc-gateway"):
+                kubectl("-n", name, "rollout", "status", f"deployment/{deployment}", "--timeout=180s")
+            yield name
+        finally:
+            kubectl("delete", "persistentvolume", name, "--ignore-not-found", "--wait=false")

@@ -71,3 +71,16 @@ class Running:
         """Ends it, if it runs."""
         self.process.kill()
         self.process.wait()
+
+
+def result(done: subprocess.CompletedProcess[str]) -> str:
+    """What a command that has succeeded has printed."""
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def refusal(done: subprocess.CompletedProcess[str], code: int = 1) -> str:
+    """What a command that has failed has told."""
+    assert done.returncode == code and done.stdout == "", done.stdout + done.stderr
+    assert "Traceback" not in done.stderr
+    return done.stderr

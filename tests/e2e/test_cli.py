@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from tests.e2e.commands import COMMAND, Running, environment, run
+from tests.e2e.commands import COMMAND, Running, environment, refusal, result, run
 from tests.e2e.local_system import LocalSystem
 from tests.e2e.system import System, wait_until
 
@@ -38,20 +38,6 @@ def name(system: System) -> Iterator[str]:
         system.remove("colorsys")
         if when == "before":
             yield "colorsys"
-
-
-def result(done: subprocess.CompletedProcess[str]) -> str:
-    """What a command that has succeeded has printed."""
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout
-
-
-def refusal(done: subprocess.CompletedProcess[str], code: int = 1) -> str:
-    """What a command that has failed has told."""
-    assert done.returncode == code, done.stdout + done.stderr
-    assert done.stdout == ""
-    assert "Traceback" not in done.stderr
-    return done.stderr
 
 
 def test_create_tells_what_it_does_what_came_of_it_and_what_to_try(system: System, orc: Orc, name: str) -> None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 
 import pytest
 
+from jac_orc.pod_manager.backends.fake import FakeBackend
 from tests.feature.module_servers import ModuleServer
+from tests.feature.pod_managers import PodManager, running_pod_manager
 
 Start = Callable[..., ModuleServer]
 
@@ -36,3 +38,14 @@ def plain(guest_python: str, tmp_path_factory: pytest.TempPathFactory) -> Iterat
     server = ModuleServer("orc_feature_plain", guest_python, tmp_path_factory.mktemp("plain")).serving()
     yield server
     assert server.stop() == 0
+
+
+@pytest.fixture
+def backend() -> FakeBackend:
+    return FakeBackend()
+
+
+@pytest.fixture
+async def manager(no_task_left: None, backend: FakeBackend) -> AsyncIterator[PodManager]:
+    async with running_pod_manager(backend) as running:
+        yield running

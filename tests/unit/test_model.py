@@ -165,7 +165,7 @@ def test_a_module_has_the_distribution_that_provides_it(module: str, requirement
     [("resources.cpu", {"resources": Resources(cpu=text)}) for text in ("0", "0m", "-1", "1.5.2", "1Gi", "a lot", "1 ")]
     + [
         ("resources.memory", {"resources": Resources(memory=text)})
-        for text in ("0", "0Mi", "512mb", "-1Gi", "1e9", " 1")
+        for text in ("0", "0Mi", "512mb", "-1Gi", "1e9", " 1", "512", "0.01Gi", "23.9Mi", "24M", "20000k")
     ]
     + [
         ("resources.gpu", {"resources": Resources(gpu=-1)}),
@@ -194,6 +194,7 @@ def test_what_no_cluster_takes_is_a_fault_everywhere(field: str, fields: dict[st
     [
         {"resources": Resources("500m", "512Mi", 1)},
         {"resources": Resources("2", "2G")},
+        {"resources": Resources("0.001", "24Mi")},
         {"resources": Resources("0.5", "1.5Gi")},
         {"secrets": ("keys", "team.keys-2")},
         {"image": "shop"},

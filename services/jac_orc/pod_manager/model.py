@@ -28,6 +28,8 @@ MAX_WORKERS = 128
 MAX_CONCURRENCY = 1000
 MAX_QUEUE = 100_000
 MAX_GPUS = 1024
+MIN_MEMORY = 24
+"""Mi of a pod. Nothing starts with less, and where a container runtime itself has too little nobody is told why."""
 MAX_IMAGE_CHARS = 500
 MAX_TIMEOUT = 86_400.0
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
@@ -36,7 +38,8 @@ _HASH = re.compile(r"sha(256|384|512):[0-9a-fA-F]{64,128}\Z")
 _PYTHON_VERSION = re.compile(r"3\.\d{1,2}(\.\d{1,2})?\Z")
 # Kubernetes' own forms, on every backend: what is fit for one machine shall be fit for a cluster.
 _CPU = re.compile(r"(\d{1,6}m|\d{1,4}(\.\d{1,3})?)\Z")
-_MEMORY = re.compile(r"\d{1,15}(\.\d{1,3})?(Ki|Mi|Gi|Ti|k|M|G|T)?\Z")
+_MEMORY = re.compile(r"(\d{1,15}(?:\.\d{1,3})?)(Ki|Mi|Gi|Ti|k|M|G|T|)\Z")
+_BYTES = {"": 1, "k": 1e3, "M": 1e6, "G": 1e9, "T": 1e12, "Ki": 2**10, "Mi": 2**20, "Gi": 2**30, "Ti": 2**40}
 _LABEL_NAME = re.compile(r"([a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?/)?[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?\Z")
 _LABEL_VALUE = re.compile(r"([A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?)?\Z")
 _OWN_LABELS = ("app.kubernetes.io/", "jac-orc.dev/")
@@ -297,12 +300,7 @@ def violations(spec: ModuleSpec) -> list[tuple[str, str]]:
             found.append(("labels", f"{name[:100]!r} is a label of the system's own"))
         elif not _LABEL_NAME.match(name) or not _LABEL_VALUE.match(value):
             found.append(("labels", f"{name[:100]}={value[:100]} is no label: at most 63 letters, digits and -_."))
-    if spec.resources.cpu and not _is_positive(spec.resources.cpu, _CPU):
-        found.append(("resources.cpu", f"{spec.resources.cpu[:50]!r} is no number of cores like 500m or 2"))
-    if spec.resources.memory and not _is_positive(spec.resources.memory, _MEMORY):
-        found.append(("resources.memory", f"{spec.resources.memory[:50]!r} is no number of bytes like 512Mi or 2Gi"))
-    if not 0 <= spec.resources.gpu <= MAX_GPUS:
-        found.append(("resources.gpu", f"must be from 0 to {MAX_GPUS}, not {spec.resources.gpu}"))
+    found += _resource_violations(spec.resources)
     if spec.autoscaling is not None:
         found += _autoscaling_violations(spec.autoscaling)
     if spec.image and (len(spec.image) > MAX_IMAGE_CHARS or not _IMAGE.match(spec.image)):
@@ -337,8 +335,21 @@ def _autoscaling_violations(autoscaling: Autoscaling) -> list[tuple[str, str]]:
     return found
 
 
-def _is_positive(text: str, form: re.Pattern[str]) -> bool:
-    return bool(form.match(text)) and any(digit in text for digit in "123456789")
+def _resource_violations(resources: Resources) -> list[tuple[str, str]]:
+    found = []
+    cpu, memory = resources.cpu, resources.memory
+    if cpu and not (_CPU.match(cpu) and cpu.strip("0.m")):
+        found.append(("resources.cpu", f"{cpu[:50]!r} is no number of cores like 500m or 2"))
+    quantity = _MEMORY.match(memory)
+    if memory and not quantity:
+        found.append(("resources.memory", f"{memory[:50]!r} is no number of bytes like 512Mi or 2Gi"))
+    elif quantity and float(quantity[1]) * _BYTES[quantity[2]] < MIN_MEMORY * 2**20:
+        found.append(
+            ("resources.memory", f"must be at least {MIN_MEMORY}Mi, as no pod starts with less, not {memory}")
+        )
+    if not 0 <= resources.gpu <= MAX_GPUS:
+        found.append(("resources.gpu", f"must be from 0 to {MAX_GPUS}, not {resources.gpu}"))
+    return found
 
 
 def requirement_fault(text: str) -> str:

@@ -44,6 +44,7 @@ def test_a_crash_is_told_and_the_next_call_works(
     told = failure(server.call, method, *args)
     assert (told.code, told.error.reason) == (grpc.StatusCode.UNAVAILABLE, "GUEST_DIED")
     assert told.error.metadata == metadata and next(iter(metadata.values())) in told.error.message
+    assert ("memory runs out" in told.error.message) == ("SIGKILL" in metadata.values())
     assert next_call(server) != before
 
 

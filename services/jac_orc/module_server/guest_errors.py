@@ -60,6 +60,8 @@ def of_exit(code: int) -> OrcError:
         except ValueError:
             name = str(-code)
         how, metadata = f"was killed by {name}", {"signal": name}
+        if name == "SIGKILL":
+            how += ", as it is where memory runs out, or where another call of it would not end"
     return error("GUEST_DIED", f"the process that runs the module {how}", metadata)
 
 

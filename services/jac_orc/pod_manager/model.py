@@ -344,9 +344,7 @@ def _resource_violations(resources: Resources) -> list[tuple[str, str]]:
     if memory and not quantity:
         found.append(("resources.memory", f"{memory[:50]!r} is no number of bytes like 512Mi or 2Gi"))
     elif quantity and float(quantity[1]) * _BYTES[quantity[2]] < MIN_MEMORY * 2**20:
-        found.append(
-            ("resources.memory", f"must be at least {MIN_MEMORY}Mi, as no pod starts with less, not {memory}")
-        )
+        found.append(("resources.memory", f"must be at least {MIN_MEMORY}Mi, as no pod starts with less, not {memory}"))
     if not 0 <= resources.gpu <= MAX_GPUS:
         found.append(("resources.gpu", f"must be from 0 to {MAX_GPUS}, not {resources.gpu}"))
     return found

@@ -55,7 +55,7 @@ def new_namespace(prefix: str) -> Iterator[str]:
     try:
         yield name
     finally:
-        kubectl("delete", "namespace", name, "--timeout=120s")
+        kubectl("delete", "namespace", name, "--ignore-not-found", "--timeout=120s")
 
 
 @contextmanager

@@ -54,6 +54,21 @@ def test_no_namespace(doctor: Callable[..., dict[str, Any]]) -> None:
     assert {check["state"] for check in found.values()} == {"skipped"}
 
 
+def test_a_namespace_that_is_being_deleted(doctor: Callable[..., dict[str, Any]], namespace: str) -> None:
+    metadata = {"name": "held", "namespace": namespace, "finalizers": ["jac-orc.dev/test"]}
+    apply([{"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata}])
+    kubectl("delete", "namespace", namespace, "--wait=false")
+    try:
+        found = doctor(namespace)
+        assert is_fault(found.pop("namespace"), "is being deleted", "wait --for=delete", "apply -k")
+        assert found.pop("API server")["state"] == "ok"
+        assert {check["state"] for check in found.values()} == {"skipped"}
+    finally:
+        kubectl(
+            "-n", namespace, "patch", "configmap", "held", "--type=merge", '--patch={"metadata":{"finalizers":null}}'
+        )
+
+
 def test_an_empty_namespace(doctor: Callable[..., dict[str, Any]], namespace: str) -> None:
     found = doctor(namespace)
     assert is_fault(found["pod manager"], "no Deployment jac-orc-pod-manager")

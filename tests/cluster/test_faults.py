@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import base64
+import io
 import os
 import signal
 import subprocess
 import time
+import zipfile
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Any
 
@@ -246,6 +250,21 @@ def test_both_pod_managers_are_killed(installation: Installation, bystander: Non
     finally:
         kubectl("-n", NAMESPACE, "scale", "deployment", "jac-orc-pod-manager", "--replicas=1")
         installation.settle("jac-orc-pod-manager")
+
+
+def test_a_pod_manager_that_is_stopped_ends_what_it_has_begun(installation: Installation, deployed: Deploy) -> None:
+    source = io.BytesIO()
+    with zipfile.ZipFile(source, "w") as archive:
+        archive.writestr("orc_slow_start.py", "import time\ntime.sleep(8)\nanswer = lambda: 42\n")
+    (pod,) = installation.pods("jac-orc-pod-manager")
+    with ThreadPoolExecutor() as pool:
+        encoded = base64.b64encode(source.getvalue()).decode()
+        module = pool.submit(deployed, "orc_slow_start", source={"zip": encoded})
+        wait_until(lambda: installation.module("orc_slow_start"))
+        kubectl("-n", NAMESPACE, "delete", "pod", pod, "--wait=false")
+        assert module.result(60)["status"]["ready_replicas"] == 1
+    installation.settle("jac-orc-pod-manager")
+    assert installation.call("orc_slow_start", "answer").json() == {"result": 42}
 
 
 def test_two_creations_at_once_by_two_pod_managers(installation: Installation) -> None:

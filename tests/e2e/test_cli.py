@@ -69,6 +69,8 @@ def test_create_does_not_change_a_module_unless_told_to(system: System, orc: Orc
     asked = ("--env", "A=1", "--timeout", "10", "--memory", "256Mi")
     result(orc("create", name, *asked))
     result(orc("create", name, *asked))
+    assert "differs in" not in orc("plan", name, *asked).stderr
+    assert "it differs in resources, env, workers, timeout" in orc("plan", name, "--workers", "2").stderr
     told = refusal(orc("create", name, "--workers", "2"))
     assert told.startswith("jac-orc create: colorsys is deployed with another spec; it differs in")
     assert "--update" in told and "jac-orc delete colorsys" in told
@@ -77,7 +79,8 @@ def test_create_does_not_change_a_module_unless_told_to(system: System, orc: Orc
     assert (spec["workers"], spec["timeout"], spec["env"]) == (2, "2.500s", {"A": "1"})
     assert (spec["resources"]["cpu"], spec["resources"]["memory"]) == ("500m", "256Mi")
     generation = system.module(name)["generation"]
-    assert "is ready" in result(orc("create", name, "--update"))
+    unchanged = orc("create", name, "--update")
+    assert "is ready" in result(unchanged) and "colorsys stays as it is" in unchanged.stderr
     assert system.module(name)["generation"] == generation
 
 
@@ -220,7 +223,7 @@ def test_logs(system: System, orc: Orc, deploy: Callable[..., Any]) -> None:
     shown = result(orc("logs", "orc_guest_crashing")).splitlines()
     line = next(line for line in shown if line.endswith("second"))
     (pod,) = system.module("orc_guest_crashing")["status"]["pods"]
-    assert re.fullmatch(rf"\d\d:\d\d:\d\d {pod['name']} \| second", line)
+    assert re.fullmatch(rf"\d\d:\d\d:\d\d {pod['name']} #\d+\.\d+ \| second", line)
     assert any(line.endswith(r"\x1b[31mred") for line in shown)
     last = result(orc("logs", "orc_guest_crashing", "--tail", "1", "-o", "json")).splitlines()
     (line,) = [line for line in map(json.loads, last) if line["pod"] == pod["name"]]
@@ -265,7 +268,7 @@ def test_no_pod_manager() -> None:
         url = f"http://127.0.0.1:{free.getsockname()[1]}"
         for arguments in (["list"], ["create", "math"], ["logs", "-f", "math"]):
             told = refusal(run(*arguments, "--url", url))
-            advice = "start one with jac-orc up, or name another with --url"
+            advice = "start one with jac-orc up, or name another with --url or --context"
             assert told == f"jac-orc {arguments[0]}: no pod manager answers at {url}: {advice}\n"
 
 

@@ -1,4 +1,4 @@
-"""How many of a module's pods are told to be there."""
+"""What is told of a module's pods and of their log lines."""
 
 from __future__ import annotations
 
@@ -17,3 +17,14 @@ def test_pods_that_are_ready(ready: int, wanted: int, told: str) -> None:
     assert show.ready_pods(module) == told
     if wanted:
         assert show.readiness(module, 2.1) == f"math is ready: {told} (2.1 s)"
+
+
+@pytest.mark.parametrize(
+    ("line", "told"),
+    [
+        (pb.ReadLogsResponse(pod="math-1", text="a"), "         math-1 | a"),
+        (pb.ReadLogsResponse(pod="math-1", text="a\nb", call_id="1.7"), "         math-1 #1.7 | a\n           b"),
+    ],
+)
+def test_a_log_line_names_the_call_that_wrote_it(line: pb.ReadLogsResponse, told: str) -> None:
+    assert show.log_line(line) == told

@@ -96,9 +96,13 @@ class _Examination:
         return [cluster_checks.version(name, version)]
 
     async def _look_at_namespace(self, name: str) -> list[Check]:
-        if await self._find(f"/api/v1/namespaces/{self._namespace}") is None:
+        found = await self._find(f"/api/v1/namespaces/{self._namespace}")
+        if found is None:
             fix = f"{self._cluster.install}; or name the --namespace where it is"
             return [fault(name, f"there is no namespace {self._namespace}", fix)]
+        if "deletionTimestamp" in found["metadata"]:
+            fix = f"{self._kubectl} wait --for=delete namespace/{self._namespace}, and then {self._cluster.install}"
+            return [fault(name, f"the namespace {self._namespace} is being deleted", fix)]
         return [ok(name, self._namespace)]
 
     async def _look_at_pod_manager(self, name: str) -> list[Check]:

@@ -7,6 +7,7 @@ import contextlib
 import json
 import os
 import shlex
+import sys
 from collections.abc import AsyncIterator
 
 from google.protobuf.duration_pb2 import Duration
@@ -106,9 +107,23 @@ async def create(remote: Remote, spec: pb.ModuleSpec, *, update: bool, wait: boo
     else:
         return created.module
     if not given(spec):  # an empty mask would be one of all fields
+        print(f"no option says what to change: {spec.module_name} stays as it is", file=sys.stderr)
         found = await remote.call(remote.modules.GetModule, pb.GetModuleRequest(module_name=spec.module_name))
         return found.module
     return await change(remote, spec, wait=wait)
+
+
+async def differing(remote: Remote, spec: pb.ModuleSpec) -> list[str]:
+    """The fields in which a complete spec differs from the deployed module's; none where it isn't deployed."""
+    try:
+        found = await remote.call(remote.modules.GetModule, pb.GetModuleRequest(module_name=spec.module_name))
+    except OrcError as failure:
+        if failure.reason != "MODULE_NOT_FOUND":
+            raise
+        return []
+    ignored = {"replicas"} if spec.HasField("autoscaling") and found.module.spec.HasField("autoscaling") else set()
+    names = [field.name for field in spec.DESCRIPTOR.fields if field.name not in ignored]
+    return [name for name in names if getattr(spec, name) != getattr(found.module.spec, name)]
 
 
 async def change(remote: Remote, spec: pb.ModuleSpec, *, wait: bool = True) -> pb.Module:

@@ -55,7 +55,9 @@ def create(
     module: ModuleOrSource = "",
     source: Source = None,
     spec: Spec,
-    update: Annotated[bool, typer.Option("--update", help="Change it where it is deployed otherwise.")] = False,
+    update: Annotated[
+        bool, typer.Option("--update", help="If it is deployed otherwise, change what options are given for.")
+    ] = False,
     no_wait: NoWait = False,
     output: Format = Output.TABLE,
     place: Place,

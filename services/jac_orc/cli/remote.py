@@ -30,7 +30,10 @@ _MAX_MESSAGE_BYTES = 64 * 1024 * 1024 + 64 * 1024
 
 # What to do next, by reason, and by whether it is about a module, of which {module} is the name.
 _ADVICE = {
-    ("MODULE_SPEC_DIFFERS", True): "change it with --update, or remove it first with: jac-orc delete {module}",
+    (
+        "MODULE_SPEC_DIFFERS",
+        True,
+    ): "--update changes what options are given for; or remove it first: jac-orc delete {module}",
     ("MODULE_NOT_FOUND", True): "this lists those that are: jac-orc list",
     ("MODULE_UNAVAILABLE", False): "this says why: jac-orc doctor",
 }
@@ -111,7 +114,7 @@ def told(failure: grpc.aio.AioRpcError, address: Address) -> OrcError | CallErro
         text = f"the pod manager can't be reached through the cluster's gateway: {details}"
         return Unreachable(f"{text}; this says why: jac-orc doctor {address.cluster.options}")
     if failure.code() is grpc.StatusCode.UNAVAILABLE:
-        text = f"no pod manager answers at {url}: start one with jac-orc up, or name another with --url"
+        text = f"no pod manager answers at {url}: start one with jac-orc up, or name another with --url or --context"
         return Unreachable(text if "Connection refused" in details else f"{text} ({details})")
     if failure.code() is grpc.StatusCode.UNIMPLEMENTED:
         return CallError(f"what answers at {url} is no pod manager, or an older one ({details})")

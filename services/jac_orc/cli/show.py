@@ -247,11 +247,12 @@ def ready_pods(module: pb.Module) -> str:
 
 
 def log_line(line: pb.ReadLogsResponse) -> str:
-    """A log line as `jac-orc up` shows it: local time, pod, text."""
+    """A log line: local time, pod, the call that wrote it, text."""
     moment = ""
     if line.HasField("time"):
         moment = line.time.ToDatetime(datetime.UTC).astimezone().strftime("%H:%M:%S")
-    return f"{moment or ' ' * 8} {line.pod} | {line.text}".replace("\n", "\n" + " " * 11)
+    origin = f"{line.pod} #{line.call_id}" if line.call_id else line.pod
+    return f"{moment or ' ' * 8} {origin} | {line.text}".replace("\n", "\n" + " " * 11)
 
 
 def _age(moment: Timestamp) -> str:

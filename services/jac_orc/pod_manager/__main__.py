@@ -131,7 +131,11 @@ async def serve(settings: Settings, allowed: policy.Policy) -> None:
     lifecycle.notify(settings.notify_fd, {"ready": True})
     logger.info("stopping: %s", await stop)
     await ahead
-    await asyncio.gather(manager.stop(), backend.stop())  # at once: a pod that ends now is not started again
+    if settings.backend == "local":
+        await asyncio.gather(manager.stop(), backend.stop())  # at once: a pod that ends now is not started again
+    else:
+        await manager.stop()
+        await backend.stop()  # which has told till now how far the creations are that are waited for
 
 
 def main() -> None:

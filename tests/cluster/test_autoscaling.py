@@ -90,8 +90,8 @@ def test_it_keeps_the_pods_within_its_bounds(module: Any, installation: Installa
 
 def test_it_doesnt_stay_without_pods(module: Any, installation: Installation) -> None:
     scale_by_kubectl(0)
+    wait_until(lambda: replicas() == AUTOSCALING["min_replicas"])
     wait_until(lambda: ready(installation) == AUTOSCALING["min_replicas"])
-    assert replicas() == AUTOSCALING["min_replicas"]
 
 
 def test_an_autoscaler_deleted_by_kubectl_is_made_anew(module: Any, installation: Installation) -> None:

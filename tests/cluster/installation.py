@@ -14,8 +14,7 @@ from typing import Any
 
 import httpx
 
-from tests.cluster import overlay
-from tests.cluster.kubectl import image, kubectl, kubectl_json
+from tests.cluster.kubectl import delete_namespace, image, kubectl, kubectl_json
 
 ROOT = Path(__file__).parents[2]
 NAMESPACE = "jac-orc"
@@ -169,5 +168,5 @@ def install() -> None:
 
 def uninstall() -> None:
     """Removes everything that `install` has made, and all modules."""
-    overlay.delete(NAMESPACE)
+    delete_namespace(NAMESPACE)
     kubectl("delete", "persistentvolume", "jac-orc-store", "--ignore-not-found", "--timeout=60s")

@@ -10,7 +10,7 @@ from typing import Any
 
 import yaml
 
-from tests.cluster.kubectl import image, kubectl
+from tests.cluster.kubectl import delete_namespace, image, kubectl
 
 _ROOT = Path(__file__).parents[2]
 _ENVOY = {"name": "docker.io/envoyproxy/envoy", "newTag": "v1.40-latest"}  # as in the overlay `local`
@@ -44,18 +44,11 @@ def render(folder: Path, overlay: str, namespace: str, settings: Mapping[str, st
 @contextmanager
 def installed(rendered: str, namespace: str) -> Iterator[None]:
     """The objects, in a namespace that is made anew and goes at the end; with every pod ready."""
-    delete(namespace)
+    delete_namespace(namespace)
     try:
         kubectl("apply", "--server-side", "-f", "-", stdin=rendered)
         for name in ("jac-orc-pod-manager", "jac-orc-gateway"):
             kubectl("-n", namespace, "rollout", "status", f"deployment/{name}", "--timeout=180s")
         yield
     finally:
-        delete(namespace)
-
-
-def delete(namespace: str) -> None:
-    """Deletes the namespace, if it is there, and lets its pods drain nothing: nobody calls them any more."""
-    kubectl("delete", "namespace", namespace, "--ignore-not-found", "--wait=false")
-    kubectl("-n", namespace, "delete", "pods", "--all", "--grace-period=1", "--wait=false")
-    kubectl("wait", "--for=delete", f"namespace/{namespace}", "--timeout=120s")
+        delete_namespace(namespace)

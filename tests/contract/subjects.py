@@ -125,7 +125,6 @@ class Kubernetes:
         """Deletes all modules, then stops."""
         await asyncio.gather(*(self.backend.delete(module.name) for module in self.backend.modules()))
         await self.backend.stop()
-        await asyncio.sleep(0.25)  # for the ends of watches' TLS connections, for which aiohttp doesn't wait
 
 
 @asynccontextmanager

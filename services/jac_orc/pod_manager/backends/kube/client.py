@@ -6,6 +6,7 @@ that a newer server adds are lost. What is used of it is its configuration, auth
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
@@ -23,6 +24,7 @@ LACKS_RIGHT = "the pod manager lacks a right, or an admission rule refuses it; `
 Document = dict[str, Any]
 
 _TIMEOUT = 10.0
+_TLS_END = 0.25
 _ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 _QUOTA = "exceeded quota"
 
@@ -68,6 +70,7 @@ class KubeClient:
     async def close(self) -> None:
         """Closes all connections."""
         await self.api.close()
+        await asyncio.sleep(_TLS_END)  # aiohttp doesn't wait for those of answers that were broken off
 
     async def get(self, path: str, **query: str) -> Document:
         """Reads an object or a list; raises NotFoundInClusterError."""

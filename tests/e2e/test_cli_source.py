@@ -191,7 +191,10 @@ class Dev:
         self.system, self.folder, self.running = system, folder, running
 
     def write(self, content: str) -> None:
-        (self.folder / NAME / "__init__.py").write_text(content)
+        """Saves the code whole: of one that is saved in place for ever again, half may be read."""
+        saved = self.folder.with_name("saved")
+        saved.write_text(content)
+        saved.replace(self.folder / NAME / "__init__.py")
 
     def price(self) -> float:
         price: float = self.system.call(NAME, "price", "tea")

@@ -79,6 +79,8 @@ async def test_changes_come_in_order_and_groups_are_kept(namespace: str) -> None
 
 async def test_a_version_that_is_too_old_means_listing_anew(namespace: str) -> None:
     path = f"/api/v1/namespaces/{namespace}/configmaps"
+    if "410" not in kubectl("get", "--raw", f"{path}?watch=true&resourceVersion=1&timeoutSeconds=1"):
+        pytest.skip("needs an API server that doesn't know its first changes any more, as after a restart")
     async with following(namespace, begin_with="1") as (client, follower, _):
         await client.create(path, config_map("two", "1"))
         await eventually(lambda: "two" in follower.objects, 30)

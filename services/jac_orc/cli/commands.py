@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import sys
 import time
 from collections.abc import AsyncIterator
@@ -14,6 +15,10 @@ from jac_orc.cli.failures import CallError, Unreachable, UsageError
 from jac_orc.cli.options import Spec
 from jac_orc.cli.remote import Remote
 from jac_orc.v1 import pod_manager_pb2 as pb
+
+_PATIENCE = 30.0
+"""Seconds for which streams that end at once are asked for again, as while a cluster's gateway is replaced."""
+_RETRY_SECONDS = 0.5
 
 
 @dataclass(frozen=True)
@@ -150,20 +155,24 @@ async def log_lines(remote: Remote, name: str, *, follow: bool, tail: int | None
     """A module's log lines. One that follows them goes on where the stream is cut off because it was long idle, or
     because the connection to a cluster was lost; lines that have come meanwhile come then."""
     seen: dict[str, int] = {}  # the times of the pods' last lines
+    alive = -math.inf  # when the stream was last known to be one
     while True:
         request = pb.ReadLogsRequest(module_name=name, follow=follow, tail=tail)
-        begin, is_cut, before, newest = time.monotonic(), False, dict(seen), max(seen.values(), default=0)
+        begin, before, newest = time.monotonic(), dict(seen), max(seen.values(), default=0)
         try:
             async for line in remote.stream(remote.modules.ReadLogs, request):
                 moment = line.time.ToNanoseconds()
                 if moment > before.get(line.pod, newest) or not moment:
-                    seen[line.pod], is_cut = moment, True
+                    seen[line.pod], alive = moment, time.monotonic()
                     yield line
         except CallError as failure:
             may_return = remote.address.cluster is not None or not isinstance(failure, Unreachable)
-            is_cut |= time.monotonic() - begin > 1
-            if not (follow and may_return and is_cut):
+            now = time.monotonic()
+            if now - begin > 1:
+                alive = now
+            if not (follow and may_return and now - alive < _PATIENCE):
                 raise
+            await asyncio.sleep(0 if alive > begin else _RETRY_SECONDS)
         if not follow:
             return
         tail = None if seen else 0

@@ -30,10 +30,7 @@ _MAX_MESSAGE_BYTES = 64 * 1024 * 1024 + 64 * 1024
 
 # What to do next, by reason, and by whether it is about a module, of which {module} is the name.
 _ADVICE = {
-    (
-        "MODULE_SPEC_DIFFERS",
-        True,
-    ): "--update changes what options are given for; or remove it first: jac-orc delete {module}",
+    ("MODULE_SPEC_DIFFERS", True): "--update changes what options are given for; or first jac-orc delete {module}",
     ("MODULE_NOT_FOUND", True): "this lists those that are: jac-orc list",
     ("MODULE_UNAVAILABLE", False): "this says why: jac-orc doctor",
 }

@@ -97,6 +97,15 @@ def test_a_full_queue_is_told_at_once(start_server: Start, tmp_path: Path) -> No
     assert server.call("pid"), "there is room again"
 
 
+def test_a_burst_of_more_calls_than_can_be_accepted_at_once(start_server: Start) -> None:
+    """Each is told why it is refused, which gRPC by itself doesn't do for those that it drops."""
+    server = start_server("orc_feature_plain", max_concurrency=2, queue=3).serving()
+    calls = [server.begin("add", 1, 2, timeout=60) for _ in range(5000)]
+    failures = [failure_of(failure) for call in calls if (failure := call.exception()) is not None]
+    assert {told.error.reason for told in failures} <= {"QUEUE_FULL"}
+    assert len(failures) < len(calls)
+
+
 def test_no_queue_at_all(start_server: Start, tmp_path: Path) -> None:
     gate = tmp_path / "gate"
     server = start_server("orc_feature_waits", max_concurrency=1, queue=0).serving()

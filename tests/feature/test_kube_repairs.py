@@ -41,7 +41,7 @@ async def backend(no_task_left: None, server: ApiServer) -> AsyncIterator[Kubern
         backend = KubernetesBackend(client, CLUSTER, None)
         await backend.start()
         await backend.apply(SPEC)
-        await until(lambda: replicas(server) == 2 and BUDGET in server.objects)
+        await until(lambda: server.objects[DEPLOYMENT]["metadata"]["annotations"][objects.APPLIED] == "1")
         yield backend
         await backend.stop()
 

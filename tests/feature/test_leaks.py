@@ -27,8 +27,9 @@ FEW_MB = 6 * 1024
 @pytest.fixture(scope="module")
 def server(guest_python: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ModuleServer]:
     running = ModuleServer(
-        "orc_feature_objects", guest_python, tmp_path_factory.mktemp("leaks"), max_concurrency=8, queue=20
-    ).serving()
+        "orc_feature_objects", guest_python, tmp_path_factory.mktemp("leaks"),
+        max_concurrency=8, queue=20, cancel_grace=3,  # on a busy machine, too, a guest that obeys is kept
+    ).serving()  # fmt: skip
     warm_up(running)
     yield running
     errors = [line["text"] for line in running.log() if line["level"] == "error"]

@@ -28,6 +28,7 @@ logger = logging.getLogger(__name__)
 LIVENESS = "liveness"
 """The health service's name for: the server answers at all, whatever it serves."""
 MAX_MESSAGE_BYTES = 64 * 1024 * 1024 + 64 * 1024
+_MAX_PENDING_REQUESTS = 10_000
 _STATUS_BY_NUMBER = {status.value[0]: status for status in grpc.StatusCode}
 
 Context = grpc.aio.ServicerContext[Any, Any]
@@ -38,6 +39,9 @@ SERVER_OPTIONS: Sequence[tuple[str, Any]] = (
     # Envoy sends what clients name: a long name shall reach us and get a clear answer.
     ("grpc.max_metadata_size", 64 * 1024),
     ("grpc.absolute_max_metadata_size", 96 * 1024),
+    # Of a burst that no loop can accept at once, gRPC drops calls from 1,000 on, as CANCELLED and without a reason.
+    ("grpc.server.max_pending_requests", _MAX_PENDING_REQUESTS),
+    ("grpc.server.max_pending_requests_hard_limit", _MAX_PENDING_REQUESTS),
     ("grpc.so_reuseport", 0),
     # It pings the peer at each burst of data to learn how much may be in flight: on one machine that is time lost.
     ("grpc.http2.bdp_probe", 0),

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from tests.cluster.installation import NAMESPACE, Installation, wait_until
+from tests.cluster.installation import NAMESPACE, URL, Installation, wait_until
 from tests.cluster.kubectl import kubectl, kubectl_json
 from tests.e2e.commands import run
 
@@ -135,6 +135,12 @@ def test_without_autoscaling_there_is_no_autoscaler(module: Any, installation: I
     assert changed(installation, replicas=1)["status"]["ready_replicas"] == replicas() == 1
     changed(installation, autoscaling=AUTOSCALING)
     assert bounds() == (2, 4)
+
+
+def test_a_command_ends_it(module: Any) -> None:
+    done = run("create", MODULE, "--update", "--max-replicas", "0", "--replicas", "1", JAC_ORC_URL=URL)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert (scaler(), replicas()) == (None, 1)
 
 
 def test_it_goes_with_its_module(module: Any, installation: Installation) -> None:

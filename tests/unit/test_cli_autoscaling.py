@@ -28,6 +28,14 @@ def test_options(options: dict[str, Any], expected: pb.Autoscaling) -> None:
     assert spec.autoscaling == expected and given(spec) == ["autoscaling"]
 
 
+def test_the_option_that_ends_it() -> None:
+    spec = deploying.spec(Spec(max_replicas=0, workers=2), "math")
+    assert given(spec) == ["workers", "autoscaling"]
+    assert deploying.cleared(spec) == pb.ModuleSpec(module_name="math", workers=2)
+    with pytest.raises(UsageError, match="--max-replicas"):
+        deploying.spec(Spec(max_replicas=0, min_replicas=1), "math")
+
+
 def test_no_option() -> None:
     assert given(deploying.spec(Spec(), "math")) == []
 

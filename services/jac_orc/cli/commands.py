@@ -61,7 +61,7 @@ async def plan(remote: Remote, wanted: Creation, *, as_json: bool) -> None:
     _, spec, source = _read(wanted)
     with show.Progress() as progress:
         await _upload(remote, spec, source, progress)
-    planned = await remote.call(remote.modules.PlanModule, pb.PlanModuleRequest(spec=spec))
+    planned = await remote.call(remote.modules.PlanModule, pb.PlanModuleRequest(spec=deploying.cleared(spec)))
     if differing := await deploying.differing(remote, planned.spec):
         text = f"{spec.module_name} is deployed with another spec; it differs in {', '.join(differing)}"
         print(f"{text}: jac-orc create needs --update, and changes what options are given for", file=sys.stderr)

@@ -65,10 +65,11 @@ def spec(options: Packages, name: str) -> pb.ModuleSpec:
 
 
 def _autoscaling(given: Spec) -> pb.Autoscaling | None:
-    if given.max_replicas is None:
+    """That which was given; an empty one is none, by which it is ended."""
+    if not given.max_replicas:
         if given.min_replicas is not None or given.target_cpu is not None:
             raise UsageError("--min-replicas and --target-cpu need --max-replicas, up to which a module is scaled")
-        return None
+        return None if given.max_replicas is None else pb.Autoscaling()
     target_cpu = _TARGET_CPU if given.target_cpu is None else given.target_cpu
     return pb.Autoscaling(min_replicas=given.min_replicas, max_replicas=given.max_replicas, target_cpu=target_cpu)
 
@@ -100,7 +101,8 @@ def given(spec: pb.ModuleSpec) -> list[str]:
 async def create(remote: Remote, spec: pb.ModuleSpec, *, update: bool, wait: bool) -> pb.Module:
     """Deploys the module; with `update` one that is deployed otherwise is changed in the fields that the spec sets."""
     try:
-        created = await remote.call(remote.modules.CreateModule, pb.CreateModuleRequest(spec=spec, wait=wait))
+        request = pb.CreateModuleRequest(spec=cleared(spec), wait=wait)
+        created = await remote.call(remote.modules.CreateModule, request)
     except OrcError as failure:
         if failure.reason != "MODULE_SPEC_DIFFERS" or not update:
             raise
@@ -128,8 +130,17 @@ async def differing(remote: Remote, spec: pb.ModuleSpec) -> list[str]:
 
 async def change(remote: Remote, spec: pb.ModuleSpec, *, wait: bool = True) -> pb.Module:
     """Changes the fields of the module that the spec sets."""
-    request = pb.UpdateModuleRequest(spec=spec, update_mask=FieldMask(paths=given(spec)), wait=wait)
+    request = pb.UpdateModuleRequest(spec=cleared(spec), update_mask=FieldMask(paths=given(spec)), wait=wait)
     return (await remote.call(remote.modules.UpdateModule, request)).module
+
+
+def cleared(spec: pb.ModuleSpec) -> pb.ModuleSpec:
+    """The spec without an autoscaling that says nothing: a module has none, or one that is whole."""
+    cleared = pb.ModuleSpec()
+    cleared.CopyFrom(spec)
+    if not spec.autoscaling.ByteSize():
+        cleared.ClearField("autoscaling")
+    return cleared
 
 
 @contextlib.asynccontextmanager

@@ -95,7 +95,8 @@ class Spec(Packages):
         int | None, typer.Option(help="In a cluster, the least number of pods.", min=1, show_default="1")
     ] = None
     max_replicas: Annotated[
-        int | None, typer.Option(help="And the largest: between them it follows the load.", min=1, show_default=False)
+        int | None,
+        typer.Option(help="And the largest: between them it follows the load. 0 ends that.", min=0, show_default=False),
     ] = None
     target_cpu: Annotated[
         int | None,

@@ -43,7 +43,7 @@ def deployed(installation: Installation) -> Iterator[Callable[..., Any]]:
     names = list[str]()
 
     def deploy(name: str, **spec: Any) -> Any:
-        installation.delete(name)
+        installation.discard(name)
         names.append(name)
         response = installation.create(name, **spec)
         assert response.status_code == 200, response.text
@@ -52,7 +52,7 @@ def deployed(installation: Installation) -> Iterator[Callable[..., Any]]:
 
     yield deploy
     for name in names:
-        installation.delete(name)
+        installation.discard(name)
 
 
 @pytest.fixture(scope="module")

@@ -61,8 +61,13 @@ def new_namespace(prefix: str) -> Iterator[str]:
 def delete_namespace(name: str) -> None:
     """Deletes the namespace, if it is there, and lets its pods drain nothing: nobody calls them any more."""
     kubectl("delete", "namespace", name, "--ignore-not-found", "--wait=false")
-    kubectl("-n", name, "delete", "pods", "--all", "--grace-period=1", "--wait=false")
+    end_pods(name)
     kubectl("wait", "--for=delete", f"namespace/{name}", "--timeout=120s")
+
+
+def end_pods(namespace: str, which: str = "--all") -> None:
+    """Deletes the pods, whose owner is going, without their grace; doesn't wait for that."""
+    kubectl("-n", namespace, "delete", "pods", which, "--grace-period=1", "--wait=false")
 
 
 @contextmanager

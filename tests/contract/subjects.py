@@ -20,10 +20,10 @@ from jac_orc.pod_manager.backends.kube.backend import KubernetesBackend
 from jac_orc.pod_manager.backends.local import LocalBackend
 from jac_orc.pod_manager.environments import Environments
 from jac_orc.pod_manager.locks import Locks
-from jac_orc.pod_manager.model import Module
+from jac_orc.pod_manager.model import Module, ModulePhase
 from jac_orc.pod_manager.policy import Policy
 from jac_orc.pod_manager.sources import Sources
-from tests.cluster.kubectl import kubectl
+from tests.cluster.kubectl import end_pods, kubectl
 from tests.support import eventually
 
 
@@ -122,8 +122,11 @@ class Kubernetes:
         """A pod tells by itself that it serves."""
 
     async def close(self) -> None:
-        """Deletes all modules, then stops."""
-        await asyncio.gather(*(self.backend.delete(module.name) for module in self.backend.modules()))
+        """Deletes all modules, whose pods need not drain, then stops."""
+        deleting = asyncio.gather(*(self.backend.delete(module.name) for module in self.backend.modules()))
+        await eventually(lambda: all(each.phase is ModulePhase.DELETING for each in self.backend.modules()), 60)
+        await asyncio.to_thread(end_pods, self._namespace)
+        await deleting
         await self.backend.stop()
 
 

@@ -49,20 +49,24 @@ def _kubectl() -> str:
 
 @contextmanager
 def new_namespace(prefix: str) -> Iterator[str]:
-    """A namespace that goes at the end, with everything in it."""
+    """A namespace that goes at the end, with everything in it; the cluster does that while tests go on."""
     name = f"{prefix}-{uuid.uuid4().hex[:6]}"
     kubectl("create", "namespace", name)
     try:
         yield name
     finally:
-        delete_namespace(name)
+        _begin_to_delete(name)
 
 
 def delete_namespace(name: str) -> None:
-    """Deletes the namespace, if it is there, and lets its pods drain nothing: nobody calls them any more."""
-    kubectl("delete", "namespace", name, "--ignore-not-found", "--wait=false")
-    end_pods(name)
+    """Deletes the namespace, if it is there."""
+    _begin_to_delete(name)
     kubectl("wait", "--for=delete", f"namespace/{name}", "--timeout=120s")
+
+
+def _begin_to_delete(namespace: str) -> None:
+    kubectl("delete", "namespace", namespace, "--ignore-not-found", "--wait=false")
+    end_pods(namespace)
 
 
 def end_pods(namespace: str, which: str = "--all") -> None:

@@ -22,7 +22,7 @@ from google.protobuf.struct_pb2 import Value
 
 from jac_orc.v1 import module_pb2, module_pb2_grpc, pod_manager_pb2, pod_manager_pb2_grpc
 from tests.cluster.installation import Installation, wait_until
-from tests.cluster.overlay import installed, render
+from tests.cluster.overlay import installed, make_certificate, render
 
 JSON = {"content-type": "application/json"}
 
@@ -63,23 +63,11 @@ def way(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
     rest = Installation(namespace, url, {"host": hosts["restHost"]})
     address = httpx.URL(url).netloc.decode()
     way = Way(overlay, address, rest, hosts["restHost"], hosts["grpcHost"], tls, folder / "tls.crt")
-    secrets = [make_certificate(folder, way.rest_host, way.grpc_host)] if tls else []
+    secrets = [make_certificate(folder, "jac-orc-tls", way.rest_host, way.grpc_host)] if tls else []
     with installed(render(folder, overlay, namespace, settings, secretGenerator=secrets), namespace):
         wait_until(lambda: leads_to_it(way), 90)
         yield way
     rest.http.close()
-
-
-def make_certificate(folder: Path, *hosts: str) -> dict[str, Any]:
-    """Makes one for these hosts; the kustomization's entry for the secret that the overlays' settings name."""
-    names = ",".join(f"DNS:{host}" for host in hosts)
-    command = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=orc.test"]
-    command += ["-addext", f"subjectAltName={names}", "-keyout", "tls.key", "-out", "tls.crt"]
-    subprocess.run(command, cwd=folder, check=True, capture_output=True, timeout=60)
-    return {
-        "name": "jac-orc-tls", "type": "kubernetes.io/tls", "files": ["tls.crt", "tls.key"],
-        "options": {"disableNameSuffixHash": True},
-    }  # fmt: skip
 
 
 def leads_to_it(way: Way) -> bool:

@@ -1,9 +1,13 @@
-"""The overlay `production`: two of each, under the restricted level, replaced without a failed call."""
+"""The overlay `production`: two of each, under the restricted level, replaced without a failed call, for who has an API
+key; with the component `tls` at the gateway itself, too."""
 
 from __future__ import annotations
 
 import json
+import ssl
 from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -11,11 +15,15 @@ import pytest
 
 from tests.cluster.installation import Installation, wait_until
 from tests.cluster.kubectl import forwarded, image, kubectl, kubectl_json, new_namespace
-from tests.cluster.overlay import installed, render
+from tests.cluster.overlay import installed, make_api_keys, make_certificate, render
+from tests.e2e.commands import run
+from tests.feature.front_files import api_keys
 
 NAMESPACE = "orc-production"
 DEPLOYMENTS = ("jac-orc-pod-manager", "jac-orc-gateway")
 BODY = {"method": "sqrt", "args": [16]}
+KEY = "k" * 32
+CLIENT = {"x-api-key": KEY}
 
 # A port-forward leads to one pod and ends with it; a node port leads to all.
 NODE_PORT = {
@@ -25,11 +33,26 @@ NODE_PORT = {
 
 
 @pytest.fixture(scope="module")
-def production(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installation]:
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the overlay is built."""
+    return tmp_path_factory.mktemp("production")
+
+
+@pytest.fixture
+def certificate(folder: Path) -> Path:
+    """What the gateway shows."""
+    return folder / "tls.crt"
+
+
+@pytest.fixture(scope="module")
+def production(folder: Path) -> Iterator[Installation]:
     """The overlay, installed anew and reached at a node's port, with a module."""
-    folder = tmp_path_factory.mktemp("production")
-    with installed(render(folder, "production", NAMESPACE, {}, patches=[NODE_PORT]), NAMESPACE):
-        system = Installation(NAMESPACE, node_address())
+    secrets = [make_api_keys(folder, alice=KEY), make_certificate(folder, "jac-orc-gateway-tls", "orc.test")]
+    more = {
+        "components": ["no-store", "kustomize/components/tls"], "secretGenerator": secrets, "patches": [NODE_PORT],
+    }  # fmt: skip
+    with installed(render(folder, "production", NAMESPACE, {}, **more), NAMESPACE):
+        system = Installation(NAMESPACE, node_address(), CLIENT)
         wait_until(system.responds)
         response = system.create("math", replicas=2)
         assert response.status_code == 200, response.text
@@ -62,8 +85,44 @@ def test_two_of_each_are_ready_under_the_restricted_level(production: Installati
 
 def test_a_call_through_a_port_forward(production: Installation) -> None:
     with forwarded(NAMESPACE, "service/jac-orc-gateway", "http") as address:
-        response = httpx.post(f"http://{address}/v1/modules/math:call", json=BODY, trust_env=False)
+        response = httpx.post(f"http://{address}/v1/modules/math:call", json=BODY, headers=CLIENT, trust_env=False)
     assert (response.status_code, response.json()) == (200, {"result": 4.0})
+
+
+def test_who_has_no_key(production: Installation, variables: dict[str, str]) -> None:
+    response = httpx.post(f"{production.http.base_url}/create_pod/colorsys", json={}, trust_env=False)
+    assert (response.status_code, response.json()["details"][0]["reason"]) == (401, "UNAUTHENTICATED")
+    assert production.module("colorsys") is None
+    place = variables | {"JAC_ORC_NAMESPACE": NAMESPACE}
+    refused = run("list", **place)
+    assert refused.returncode == 1 and "JAC_ORC_API_KEY" in refused.stderr, refused.stderr
+    listed = run("list", "-o", "json", **place, JAC_ORC_API_KEY=KEY)
+    assert [each["name"] for each in json.loads(listed.stdout)["modules"]] == ["math"], listed.stderr
+    examined = run("doctor", "-o", "json", **place)
+    found = {check["name"]: check for check in json.loads(examined.stdout)["checks"]}["answer"]
+    assert found["state"] == "fault" and "JAC_ORC_API_KEY" in found["fix"]
+
+
+def test_a_call_by_tls(production: Installation, certificate: Path) -> None:
+    """At the gateway itself."""
+    with forwarded(NAMESPACE, "service/jac-orc-gateway-tls", "https") as address:
+        context = ssl.create_default_context(cafile=certificate)
+        with httpx.Client(base_url=f"https://{address}", verify=context, trust_env=False) as client:
+            called = partial(client.post, "/v1/modules/math:call", json=BODY, extensions={"sni_hostname": "orc.test"})
+            assert called().status_code == 401
+            response = called(headers=CLIENT)
+    assert (response.status_code, response.json()) == (200, {"result": 4.0})
+
+
+def test_a_key_that_is_added(production: Installation) -> None:
+    """It holds once the kubelets have brought it, and no call fails meanwhile."""
+    other = "o" * 32
+    with production.load("math", "sqrt", 16, rate=20) as calls:
+        change = {"stringData": {"api-keys.yaml": api_keys(alice=KEY, bob=other)}}
+        kubectl("-n", NAMESPACE, "patch", "secret", "jac-orc-api-keys", "-p", json.dumps(change))
+        as_bob = partial(production.http.post, "/v1/modules/math:call", json=BODY, headers={"x-api-key": other})
+        wait_until(lambda: as_bob().status_code == 200, 150)
+    assert calls.failed == 0, calls
 
 
 @pytest.mark.timeout(600)

@@ -197,6 +197,7 @@ class Front:
         self.pods: list[Pod] = []
         self.snapshot = Snapshot()
         self.port, self.xds_port, self.status_port = free_port(), free_port(), free_port()
+        self.listeners = [listener("127.0.0.1", self.port)]
         self.http = httpx.Client(base_url=f"http://127.0.0.1:{self.port}", timeout=10, trust_env=False)
         self.channel = grpc.insecure_channel(f"localhost:{self.port}")
         self._xds_server: Any = None
@@ -207,7 +208,7 @@ class Front:
         for resource in (
             pod_manager_cluster("127.0.0.1", pod_manager.port),
             routes(),
-            listener("127.0.0.1", self.port),
+            *self.listeners,
         ):
             self.snapshot.set(resource)
         self.start_xds()

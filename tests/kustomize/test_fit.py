@@ -100,8 +100,27 @@ def test_policies_open_the_ports_that_are_listened_on() -> None:
     }
     read = settings(documents)
     assert opened["jac-orc-pod-manager"] == {read.port, read.xds_port}
-    assert opened["jac-orc-gateway"] == {read.front_port, port_of(documents, "envoy", "status")}
+    assert opened["jac-orc-gateway"] == {read.front_port, read.tls_port, port_of(documents, "envoy", "status")}
     assert opened["jac-orc-everyone"] == set()
+
+
+def test_the_gateway_has_the_files_that_the_pod_manager_names(tmp_path: Path) -> None:
+    documents = render_upon(tmp_path, "base", ["api-keys", "tls"])
+    read = settings(documents)
+    mounts = {each["mountPath"]: each["name"] for each in container(documents, "envoy")["volumeMounts"]}
+    pod = named(documents, "Deployment", "jac-orc-gateway")["spec"]["template"]["spec"]
+    volumes = {path: each for path, name in mounts.items() for each in pod["volumes"] if each["name"] == name}
+    keys, certificate = Path(read.api_keys), Path(read.certificate)
+    assert volumes[str(keys.parent)]["secret"] == {"secretName": "jac-orc-api-keys"}
+    files = named(documents, "ConfigMap", volumes[str(certificate.parent)]["configMap"]["name"])["data"]
+    (told,) = yaml.safe_load(files[certificate.name])["resources"]
+    folder = told["tls_certificate"].pop("watched_directory")["path"]
+    assert volumes[folder]["secret"] == {"secretName": "jac-orc-gateway-tls"}
+    assert {Path(file["filename"]) for file in told["tls_certificate"].values()} == {
+        Path(folder, "tls.crt"), Path(folder, "tls.key"),
+    }  # fmt: skip
+    (port,) = named(documents, "Service", "jac-orc-gateway-tls")["spec"]["ports"]
+    assert port_of(documents, "envoy", port["targetPort"]) == read.tls_port
 
 
 def test_local_is_reached_on_the_node() -> None:

@@ -35,7 +35,7 @@ def documents(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathF
     """The objects of each overlay, of `production` as it may be combined, and of the base with each component."""
     name: str = request.param
     if name.startswith("production upon "):
-        parts = ["high-availability", "monitoring", "network-policies", "quotas"]
+        parts = ["api-keys", "high-availability", "monitoring", "network-policies", "quotas"]
         return render_upon(tmp_path_factory.mktemp("upon"), f"overlays/{name.removeprefix('production upon ')}", parts)
     if name.startswith("base with "):
         return render_upon(tmp_path_factory.mktemp("with"), "base", [name.removeprefix("base with ")])
@@ -45,8 +45,8 @@ def documents(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathF
 def test_production_is_made_of_those_components() -> None:
     """Or `production upon …`, above, would test something else."""
     text = (ROOT / "kustomize/overlays/production/kustomization.yaml").read_text()
-    names = re.findall(r"components/([a-z-]+)", text)
-    assert names == ["high-availability", "monitoring", "network-policies", "quotas"]
+    names = re.findall(r"^  - \.\./\.\./components/([a-z-]+)$", text, re.MULTILINE)
+    assert names == ["api-keys", "high-availability", "monitoring", "network-policies", "quotas"]
 
 
 def test_names_keep_out_of_the_way_of_modules(documents: list[Document]) -> None:
@@ -106,7 +106,7 @@ def test_containers_may_do_no_more_than_they_need(documents: list[Document]) -> 
             assert (security["runAsUser"], security["runAsGroup"]) == (65532, 65532)
             assert "add" not in security["capabilities"]
         for volume in pod["volumes"]:
-            assert set(volume) - {"name"} <= {"configMap", "emptyDir", "persistentVolumeClaim"}
+            assert set(volume) - {"name"} <= {"configMap", "emptyDir", "persistentVolumeClaim", "secret"}
             assert "emptyDir" not in volume or "sizeLimit" in volume["emptyDir"]
 
 

@@ -53,7 +53,7 @@ async def answer(address: Address) -> tuple[int, str]:
 
     def ask() -> tuple[int, str]:
         proxies = urllib.request.ProxyHandler({} if address.is_local else None)
-        request = f"{address.url}/v1/modules?page_size=1"
+        request = urllib.request.Request(f"{address.url}/v1/modules?page_size=1", headers=address.headers)  # noqa: S310
         try:
             with urllib.request.build_opener(proxies).open(request, timeout=_SECONDS) as response:
                 return response.status, response.read(1000).decode("utf-8", "replace")

@@ -221,6 +221,9 @@ class _Examination:
         told = f"GET /v1/modules is answered with {status}"
         if status == 503:
             return [fault(name, f"{told}, {text.strip()}: Envoy has no configuration, or no pod manager", logs)]
+        if status == 401:
+            fix = f"set JAC_ORC_API_KEY to one of the Secret's: {self._kubectl} describe secret jac-orc-api-keys"
+            return [fault(name, f"{told}: it takes only who has an API key", fix)]
         if status >= 500:
             return [fault(name, f"{told}: {text.strip()}", f"{self._kubectl} logs deployment/{POD_MANAGER}")]
         return [ok(name, told)]

@@ -104,6 +104,8 @@ async def _pod_manager(address: Address, expected: bool) -> Check:
         if expected:
             return fault(name, f"none answers at {address.url}: {failure}", start)
         return skipped(name, "none runs yet; this starts one: jac-orc up")
+    if status == 401:
+        return fault(name, f"{address.url} takes only who has an API key", "set JAC_ORC_API_KEY to yours")
     if status != 200 or '"modules"' not in text:
         return fault(name, f"what answers at {address.url} is none: {status} {text.strip()[:100]}", start)
     return ok(name, f"answers at {address.url}")

@@ -7,7 +7,7 @@ import dataclasses
 import ipaddress
 import urllib.parse
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from jac_orc.cli.failures import UsageError
 from jac_orc.cli.forward import NAMESPACE, Cluster, forwarded
@@ -28,6 +28,8 @@ class Settings:
     """A cluster, as the kubeconfig names it."""
     jac_orc_namespace: str = NAMESPACE
     """Where in the cluster it is."""
+    jac_orc_api_key: str = ""
+    """The key to call with, where the front port takes only those that have one."""
     kubeconfig: str = ""
     """Kubernetes' own variable; set, `jac-orc doctor` looks at the cluster that it names."""
 
@@ -71,6 +73,8 @@ class Address:
     is_local: bool
     cluster: Cluster | None = None
     """The cluster to whose gateway it leads while the command runs; None: it is nobody's port-forward."""
+    api_key: str = field(default="", repr=False)
+    """Sent with each request; empty: none is."""
 
     @classmethod
     def of(cls, url: str) -> Address:
@@ -86,7 +90,15 @@ class Address:
         host = f"[{host}]" if ":" in host else host
         name = host if port is None else f"{host}:{port}"
         target = f"{host}:{port or (443 if is_secure else 80)}"
-        return cls(f"{parts.scheme}://{name}", target, is_secure, _is_loopback(host.strip("[]")))
+        api_key = config.load(Settings).jac_orc_api_key
+        if not (api_key.isascii() and api_key.isprintable()):
+            raise UsageError("JAC_ORC_API_KEY is no API key: one is printable ASCII")
+        return cls(f"{parts.scheme}://{name}", target, is_secure, _is_loopback(host.strip("[]")), api_key=api_key)
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """What each request has with it."""
+        return {"x-api-key": self.api_key} if self.api_key else {}
 
 
 def _is_loopback(host: str) -> bool:

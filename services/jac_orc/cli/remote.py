@@ -33,6 +33,7 @@ _ADVICE = {
     ("MODULE_SPEC_DIFFERS", True): "--update changes what options are given for; or first jac-orc delete {module}",
     ("MODULE_NOT_FOUND", True): "this lists those that are: jac-orc list",
     ("MODULE_UNAVAILABLE", False): "this says why: jac-orc doctor",
+    ("UNAUTHENTICATED", False): "with yours: JAC_ORC_API_KEY=… jac-orc …",
 }
 # What a server's own gRPC tells for the calls that are under way when it is stopped.
 _STOPPED = "Cancelling all calls"
@@ -49,6 +50,7 @@ class Remote:
         self.address = address
         self.options = options
         self._wait = address.cluster is not None
+        self._metadata = tuple(address.headers.items())
         arguments: list[tuple[str, int]] = [
             ("grpc.max_receive_message_length", _MAX_MESSAGE_BYTES),
             ("grpc.max_send_message_length", _MAX_MESSAGE_BYTES),
@@ -71,17 +73,17 @@ class Remote:
     async def call(self, method: grpc.aio.UnaryUnaryMultiCallable[Q, R], request: Q) -> R:
         """The answer to a request."""
         with self._told():
-            return await method(request, wait_for_ready=self._wait)
+            return await method(request, wait_for_ready=self._wait, metadata=self._metadata)
 
     async def send(self, method: grpc.aio.StreamUnaryMultiCallable[Q, R], requests: AsyncIterator[Q]) -> R:
         """The answer to a stream of requests."""
         with self._told():
-            return await method(requests, wait_for_ready=self._wait)
+            return await method(requests, wait_for_ready=self._wait, metadata=self._metadata)
 
     async def stream(self, method: grpc.aio.UnaryStreamMultiCallable[Q, R], request: Q) -> AsyncIterator[R]:
         """The stream of answers to a request."""
         with self._told():
-            call = method(request, wait_for_ready=self._wait)
+            call = method(request, wait_for_ready=self._wait, metadata=self._metadata)
             try:
                 async for response in call:
                     yield response

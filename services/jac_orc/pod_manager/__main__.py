@@ -71,7 +71,12 @@ class PodManager:
         settings = self._settings
         self._snapshot.set(resources.pod_manager_cluster(self._address, settings.port))
         self._snapshot.set(resources.routes(settings.allowed_hosts))
-        self._snapshot.set(resources.listener(settings.front_host, settings.front_port))
+        ports = {settings.front_port: ""} | ({settings.tls_port: settings.certificate} if settings.certificate else {})
+        for port, certificate in ports.items():
+            listener = resources.listener(
+                settings.front_host, port, api_keys=settings.api_keys, certificate=certificate
+            )
+            self._snapshot.set(listener)
         await self._server.start(f"{settings.host}:{settings.port}")
         try:
             self._xds.add_insecure_port(f"{settings.xds_host}:{settings.xds_port}")

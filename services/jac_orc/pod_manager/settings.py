@@ -27,6 +27,12 @@ class Settings:
     """The address on which Envoy shall listen."""
     front_port: int = 8080
     """The port on which Envoy shall listen: REST, gRPC and gRPC-Web."""
+    tls_port: int = 8443
+    """The port on which Envoy shall listen with TLS, if there is a `certificate`."""
+    certificate: str = ""
+    """The path, where Envoy runs, of a file with an SDS response that names its certificate `front`; empty: no TLS."""
+    api_keys: str = ""
+    """The path, where Envoy runs, of a file with an ECDS response, the filter `api_keys`; empty: anyone may call."""
     allowed_hosts: tuple[str, ...] = ("localhost", "127.0.0.1", "[::1]", "*.modules.local")
     """The values of `Host` that Envoy lets in; others may be a web page that had its name pointed here."""
     state_dir: Path = platformdirs.user_state_path("jac-orc")

@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 import base64
+from pathlib import PurePosixPath
 from typing import Any
 
 import envoy.extensions.filters.http.grpc_json_transcoder.v3.transcoder_pb2
 import envoy.extensions.filters.http.grpc_web.v3.grpc_web_pb2
 import envoy.extensions.filters.http.router.v3.router_pb2
 import envoy.extensions.filters.network.http_connection_manager.v3.http_connection_manager_pb2
-import envoy.extensions.http.early_header_mutation.header_mutation.v3.header_mutation_pb2  # noqa: F401
+import envoy.extensions.http.early_header_mutation.header_mutation.v3.header_mutation_pb2
+import envoy.extensions.transport_sockets.tls.v3.tls_pb2  # noqa: F401
 from envoy.config.listener.v3.listener_pb2 import Listener
 
 from .descriptors import SERVICES, descriptor_set
-from .messages import build, typed
+from .messages import TYPE_PREFIX, build, typed
 from .replies import MAX_BODY_BYTES, MAX_HEADERS_KIB, local_reply_config
 
 FRONT = "front"
 """The name of the listener and of its route configuration."""
+_FRONT_TLS = "front-tls"
+# As the files call what they have that Envoy follows.
+_CERTIFICATE, _API_KEYS = "front", "api_keys"
 POD_HEADER = "x-pod"
 """The header that names the pod that shall get the call, `127.0.0.1:50051`; another one does where it is gone."""
 ADMIN = "admin"
@@ -41,8 +46,14 @@ _NOT_PASSED = [
 ]
 
 
-def listener(host: str, port: int, descriptors: bytes | None = None) -> Listener:
-    """The listener on this address; `descriptors` replaces the transcoder's own set."""
+def listener(
+    host: str, port: int, descriptors: bytes | None = None, *, api_keys: str = "", certificate: str = ""
+) -> Listener:
+    """The listener on this address; `descriptors` replaces the transcoder's own set.
+
+    `api_keys` and `certificate` are paths where Envoy runs, of files that it follows: with the one it lets in only who
+    has an API key, with the other it speaks TLS. So keys never pass through here.
+    """
     manager = typed(
         "http",
         "envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager",
@@ -62,17 +73,20 @@ def listener(host: str, port: int, descriptors: bytes | None = None) -> Listener
         max_request_headers_kb=MAX_HEADERS_KIB,
         early_header_mutation_extensions=[_early_mutations()],
         local_reply_config=local_reply_config(),
-        http_filters=_http_filters(descriptor_set() if descriptors is None else descriptors),
+        http_filters=_http_filters(descriptor_set() if descriptors is None else descriptors, api_keys),
     )
+    chain: dict[str, Any] = {"filters": [manager]}
+    if certificate:
+        chain["transport_socket"] = _tls(certificate)
     return build(
         Listener,
         {
-            "name": FRONT,
+            "name": _FRONT_TLS if certificate else FRONT,
             "address": {"socket_address": {"address": host, "port_value": port}},
             # With it a second Envoy would share a taken port in silence.
             "enable_reuse_port": False,
             "per_connection_buffer_limit_bytes": 1024 * 1024,
-            "filter_chains": [{"filters": [manager]}],
+            "filter_chains": [chain],
         },
     )
 
@@ -132,9 +146,36 @@ def _extracted(attribute: str, pattern: str, rewritten: str = r"\\1") -> str:
     return f"%CEL({attribute}.matches('{pattern}') ? re.extract({attribute}, '{pattern}', '{rewritten}') : '')%"
 
 
-def _http_filters(descriptors: bytes) -> list[dict[str, Any]]:
+def _tls(certificate: str) -> dict[str, Any]:
+    source = {"path_config_source": {"path": certificate}, "resource_api_version": "V3"}
+    return typed(
+        "tls",
+        "envoy.extensions.transport_sockets.tls.v3.DownstreamTlsContext",
+        common_tls_context={
+            "alpn_protocols": ["h2", "http/1.1"],
+            "tls_params": {"tls_minimum_protocol_version": "TLSv1_2"},
+            "tls_certificate_sds_secret_configs": [{"name": _CERTIFICATE, "sds_config": source}],
+        },
+    )
+
+
+def _api_keys_filter(path: str) -> dict[str, Any]:
+    """Envoy goes on with the keys that it has where it can't read new ones."""
+    source = {"path": path, "watched_directory": {"path": str(PurePosixPath(path).parent)}}
+    return {
+        "name": _API_KEYS,
+        "config_discovery": {
+            "config_source": {"path_config_source": source, "resource_api_version": "V3"},
+            "type_urls": [f"{TYPE_PREFIX}{_HTTP}.api_key_auth.v3.ApiKeyAuth"],
+        },
+    }
+
+
+def _http_filters(descriptors: bytes, api_keys: str) -> list[dict[str, Any]]:
     return [
         typed("grpc_web", f"{_HTTP}.grpc_web.v3.GrpcWeb"),
+        # Behind gRPC-Web only, which has to pass the refusal on: strangers must not get to what deploys.
+        *([_api_keys_filter(api_keys)] if api_keys else ()),
         typed(
             TRANSCODER,
             f"{_HTTP}.grpc_json_transcoder.v3.GrpcJsonTranscoder",

@@ -194,6 +194,18 @@ def test_pods_that_do_not_run(doctor: Callable[..., dict[str, Any]], namespace: 
     assert is_fault(doctor(namespace)["gateway"], "jac-orc-gateway", "describe replicaset")
 
 
+def test_a_secret_that_is_not_there(doctor: Callable[..., dict[str, Any]], namespace: str) -> None:
+    """As with the component `api-keys`; the pods' states tell nothing of it."""
+    documents = base(namespace, "Deployment", "ServiceAccount", "ConfigMap")
+    for document in documents:
+        if document["metadata"]["name"] == "jac-orc-gateway" and document["kind"] == "Deployment":
+            volume = {"name": "api-keys", "secret": {"secretName": "jac-orc-api-keys"}}
+            document["spec"]["template"]["spec"]["volumes"].append(volume)
+    apply(documents)
+    wait_until(lambda: "jac-orc-api-keys" in doctor(namespace)["gateway"]["found"])
+    assert is_fault(doctor(namespace)["gateway"], 'secret "jac-orc-api-keys" not found', "describe replicaset,pod")
+
+
 def test_ways_in_that_lead_nowhere(doctor: Callable[..., dict[str, Any]], namespace: str) -> None:
     backend = {"service": {"name": "jac-orc-gateway", "port": {"name": "http"}}}
     rules = [{"http": {"paths": [{"path": "/", "pathType": "Prefix", "backend": backend}]}}]

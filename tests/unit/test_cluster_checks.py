@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +28,7 @@ def deployment(replicas: int = 1, ready: int = 0, *conditions: dict[str, Any]) -
 
 def pod(name: str = "p", since: str = SINCE, *conditions: dict[str, str], **status: Any) -> dict[str, Any]:
     return {
-        "metadata": {"name": name, "creationTimestamp": since},
+        "metadata": {"name": name, "uid": f"u-{name}", "creationTimestamp": since},
         "status": {"phase": "Pending", "conditions": list(conditions), **status},
     }
 
@@ -40,8 +41,8 @@ def waiting(reason: str, message: str = "", name: str = "c") -> dict[str, Any]:
     return {"name": name, "image": "i", "state": {"waiting": {"reason": reason, "message": message}}}
 
 
-def workload(found: dict[str, Any] | None, *pods: dict[str, Any]) -> Check:
-    return cluster_checks.workload("pod manager", "d", found, pods, NOW, CLUSTER)
+def workload(found: dict[str, Any] | None, *pods: dict[str, Any], events: Sequence[Any] = ()) -> Check:
+    return cluster_checks.workload("pod manager", "d", found, pods, events, NOW, CLUSTER)
 
 
 def is_fault(check: Check, *told: str) -> bool:
@@ -98,6 +99,13 @@ def test_workloads_that_are_not() -> None:
     )
     running = pod(containerStatuses=[{"name": "c", "state": {"running": {}}}])
     assert is_fault(workload(deployment(), running), "p runs, and isn't ready")
+    told = [("FailedMount", "no volume", "u-p"), ("FailedMount", 'secret "s" not found', "u-p")]
+    told += [("Unhealthy", "it isn't ready", "u-p"), ("FailedMount", "another pod's", "u-q")]
+    events = [
+        {"reason": why, "message": text, "lastTimestamp": f"2026-09-21T13:20:0{n}Z", "involvedObject": {"uid": uid}}
+        for n, (why, text, uid) in enumerate(told)
+    ]
+    assert is_fault(workload(deployment(), creating, events=events), 'p waits: secret "s" not found')
 
 
 def test_pods_that_cannot_become_ready() -> None:

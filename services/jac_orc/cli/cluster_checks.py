@@ -35,9 +35,15 @@ def version(name: str, document: Document) -> Check:
 
 
 def workload(
-    name: str, object_name: str, found: Document | None, pods: Sequence[Document], now: float, cluster: Cluster
+    name: str,
+    object_name: str,
+    found: Document | None,
+    pods: Sequence[Document],
+    events: Sequence[Document],
+    now: float,
+    cluster: Cluster,
 ) -> Check:
-    """A Deployment of ours, and why its pods aren't ready. `now` is seconds since the epoch."""
+    """A Deployment of ours, and why its pods aren't ready. `events` are warnings, `now` is seconds since the epoch."""
     if found is None:
         return fault(name, f"there is no Deployment {object_name}", cluster.install)
     wanted = found["spec"].get("replicas", 1)
@@ -58,7 +64,7 @@ def workload(
     describe = f"{cluster.kubectl} describe replicaset,pod --selector {selector(found)}"
     if failure := status.deployment_fault(found):
         return fault(name, failure.message, describe)
-    waits = next((f"; {pod['metadata']['name']} {_waits(pod)}" for pod in starting), "")
+    waits = next((f"; {pod['metadata']['name']} {_waits(pod, events)}" for pod in starting), "")
     return fault(name, f"{ready} of {wanted} pods ready{waits}", describe)
 
 
@@ -79,13 +85,22 @@ def _containers(pod: Document, key: str) -> Iterable[Document]:
     return pod["status"].get(key) or ()
 
 
-def _waits(pod: Document) -> str:
-    """What a pod that isn't ready does."""
+def _waits(pod: Document, events: Sequence[Document]) -> str:
+    """What a pod that isn't ready does; a volume that it has no Secret for is told by an event alone."""
+    of_pod = [each for each in events if each["involvedObject"].get("uid") == pod["metadata"]["uid"]]
+    if unmounted := _newest([each for each in of_pod if each.get("reason") == "FailedMount"]):
+        return f"waits: {unmounted}"
     statuses = [*_containers(pod, "initContainerStatuses"), *_containers(pod, "containerStatuses")]
     waiting = (each.get("state", {}).get("waiting") for each in statuses)
     reasons = [f"{each.get('reason', '')} {each.get('message', '')}".strip() for each in waiting if each]
     scheduled = _condition(pod, "PodScheduled").get("message", "")
     return f"waits: {scheduled or reasons[0]}" if scheduled or reasons else "runs, and isn't ready"
+
+
+def _newest(events: Sequence[Document]) -> str:
+    """What the newest says; empty where there is none."""
+    newest = max(events, key=lambda event: str(event.get("lastTimestamp") or event.get("eventTime")), default={})
+    return str(newest.get("message", ""))
 
 
 def selector(deployment: Document) -> str:
@@ -114,8 +129,7 @@ def store(
     elif wanted and wanted not in names and not claim["spec"].get("volumeName"):
         why = f"there is no storage class {wanted}"
     else:
-        newest = max(events, key=lambda event: str(event.get("lastTimestamp") or event.get("eventTime")), default={})
-        why = newest.get("message", f"its storage class is {wanted or '(none)'}")
+        why = _newest(events) or f"its storage class is {wanted or '(none)'}"
     fix = (
         "set storageClassName in kustomize/base/store/claim.yaml to a class whose volumes can be ReadWriteMany "
         f"(there are: {', '.join(names) or 'none'}), or on a cluster of one node add "

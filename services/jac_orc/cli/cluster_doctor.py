@@ -121,7 +121,11 @@ class _Examination:
     async def _workload(self, name: str, object_name: str, found: Document | None) -> Check:
         selector = cluster_checks.selector(found) if found else ""
         pods = await self._list(self._path("/api/v1", "pods"), labelSelector=selector) if found else []
-        return cluster_checks.workload(name, object_name, found, pods, time.time(), self._cluster)
+        events: list[Document] = []
+        with contextlib.suppress(OrcError):  # who may not look at them learns the rest
+            field = "involvedObject.kind=Pod,type=Warning"
+            events = await self._list(self._path("/api/v1", "events"), fieldSelector=field)
+        return cluster_checks.workload(name, object_name, found, pods, events, time.time(), self._cluster)
 
     async def _look_at_rights(self, name: str) -> list[Check]:
         """Asks the API server, or looks at the Role where whoever asks may not ask that."""

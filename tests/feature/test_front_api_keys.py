@@ -91,6 +91,17 @@ def test_by_grpc(front: Front) -> None:
     assert failure_of(caught.value).error.reason == "UNAUTHENTICATED"
 
 
+def test_by_grpc_web(front: Front) -> None:
+    message = module_pb2.CallRequest(method="f").SerializeToString()
+    body = b"\0" + len(message).to_bytes(4) + message
+    headers = {"content-type": "application/grpc-web+proto", "x-module": "numpy"}
+    path = "/jac_orc.v1.ModuleService/Call"
+    refused = front.http.post(path, content=body, headers=headers)
+    assert (refused.status_code, refused.headers["grpc-status"]) == (401, "16")
+    answered = front.http.post(path, content=body, headers=headers | {"x-api-key": ALICE})
+    assert b"numpy-1" in answered.content and b"grpc-status:0" in answered.content
+
+
 def test_keys_come_and_go(front: Front, keys: Mounted) -> None:
     def status(key: str) -> int:
         return call(front, {"x-api-key": key}).status_code
@@ -117,5 +128,7 @@ def test_the_commands(front: Front) -> None:
     listed = run("list", "--url", url, JAC_ORC_API_KEY=ALICE)
     assert listed.returncode == 0 and "no module is deployed" in listed.stderr
     assert run("list", "--url", url, JAC_ORC_API_KEY="ä").returncode == 2
+    made = run("create", "numpy", "--url", url, JAC_ORC_API_KEY=ALICE)
+    assert made.returncode == 0, made.stderr
     found = run("doctor", "--url", url, "-o", "json")
     assert any("takes only who has an API key" in check["found"] for check in json.loads(found.stdout)["checks"])

@@ -167,6 +167,7 @@ async def first_call(remote: Remote, name: str) -> str:
     """A call to try: of a function whose arguments can be made up, else the one that tells what there is."""
     cluster = remote.address.cluster
     curl = f"curl {remote.address.url if cluster is None else DEFAULT_URL}"
+    key = ' -H "x-api-key: $JAC_ORC_API_KEY"' if remote.address.api_key else ""
     if cluster is not None:  # the port that this command has goes with it
         curl = f"{cluster.by_hand} &\n  {curl}"
     with contextlib.suppress(OrcError, CallError, TimeoutError):
@@ -175,8 +176,8 @@ async def first_call(remote: Remote, name: str) -> str:
         for member in described.members:
             if arguments := _arguments(member):
                 body = shlex.quote(json.dumps(arguments))
-                return f"{curl}/modules/{name}/{member.name} -H 'Content-Type: application/json' -d {body}"
-    return f"{curl}/v1/modules/{name}:describe"
+                return f"{curl}/modules/{name}/{member.name}{key} -H 'Content-Type: application/json' -d {body}"
+    return f"{curl}/v1/modules/{name}:describe{key}"
 
 
 def _arguments(member: module_pb2.Member) -> dict[str, object] | None:

@@ -203,7 +203,7 @@ def test_a_secret_that_is_not_there(doctor: Callable[..., dict[str, Any]], names
             document["spec"]["template"]["spec"]["volumes"].append(volume)
     apply(documents)
     wait_until(lambda: "jac-orc-api-keys" in doctor(namespace)["gateway"]["found"])
-    assert is_fault(doctor(namespace)["gateway"], 'secret "jac-orc-api-keys" not found', "describe replicaset,pod")
+    assert is_fault(doctor(namespace)["gateway"], 'secret "jac-orc-api-keys" not found', "describe pod jac-orc-gateway")
 
 
 def test_ways_in_that_lead_nowhere(doctor: Callable[..., dict[str, Any]], namespace: str) -> None:

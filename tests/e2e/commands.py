@@ -12,7 +12,7 @@ from typing import Any
 
 from tests.e2e.system import wait_until
 
-_PLACES = ("JAC_ORC_URL", "POD_MANAGER_URL", "JAC_ORC_CONTEXT", "JAC_ORC_NAMESPACE", "KUBECONFIG")
+_PLACES = ("JAC_ORC_URL", "POD_MANAGER_URL", "JAC_ORC_CONTEXT", "JAC_ORC_NAMESPACE", "JAC_ORC_API_KEY", "KUBECONFIG")
 COMMAND = [sys.executable, "-c", "from jac_orc.cli.main import main; main()"]
 
 

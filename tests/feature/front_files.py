@@ -8,7 +8,7 @@ from typing import Any
 
 import yaml
 
-_COMPONENTS = Path(__file__).parents[2] / "kustomize" / "components"
+COMPONENTS = Path(__file__).parents[2] / "kustomize" / "components"
 
 
 class Mounted:
@@ -34,7 +34,7 @@ class Mounted:
 
 def api_keys(**keys: str) -> str:
     """The example of the component `api-keys` with the keys of these clients."""
-    document: Any = yaml.safe_load((_COMPONENTS / "api-keys" / "example.yaml").read_text())
+    document: Any = yaml.safe_load((COMPONENTS / "api-keys" / "example.yaml").read_text())
     config = document["resources"][0]["typed_config"]
     config["credentials"] = [{"client": client, "key": key} for client, key in keys.items()]
     return yaml.safe_dump(document)
@@ -42,6 +42,6 @@ def api_keys(**keys: str) -> str:
 
 def certificate(folder: Path) -> str:
     """The file of the component `tls`, for a certificate in that folder."""
-    text = (_COMPONENTS / "tls" / "certificate.yaml").read_text()
+    text = (COMPONENTS / "tls" / "certificate.yaml").read_text()
     assert "/etc/jac-orc/tls" in text
     return text.replace("/etc/jac-orc/tls", str(folder))

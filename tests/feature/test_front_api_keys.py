@@ -14,10 +14,11 @@ from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 from jac_orc.pod_manager.xds.resources import listener
 from jac_orc.v1 import module_pb2, module_pb2_grpc
 from tests.e2e.commands import run
-from tests.feature.front_files import Mounted, api_keys
+from tests.feature.front_files import COMPONENTS, Mounted, api_keys
 from tests.feature.module_servers import failure_of
 from tests.feature.xds_front import Front, eventually, failure
 
+EXAMPLE = COMPONENTS / "api-keys" / "example.yaml"
 ALICE, BOB = "a" * 32, "b" * 32
 
 
@@ -123,7 +124,7 @@ def test_the_commands(front: Front) -> None:
     url = f"http://127.0.0.1:{front.port}"
     refused = run("list", "--url", url)
     assert refused.returncode == 1
-    assert "an API key is needed" in refused.stderr and f"JAC_ORC_API_KEY=… jac-orc … --url {url}" in refused.stderr
+    assert "no API key, or an unknown one" in refused.stderr and "JAC_ORC_API_KEY" in refused.stderr
     assert run("list", "--url", url, JAC_ORC_API_KEY=BOB).returncode == 1
     listed = run("list", "--url", url, JAC_ORC_API_KEY=ALICE)
     assert listed.returncode == 0 and "no module is deployed" in listed.stderr
@@ -132,3 +133,20 @@ def test_the_commands(front: Front) -> None:
     assert made.returncode == 0, made.stderr
     found = run("doctor", "--url", url, "-o", "json")
     assert any("takes only who has an API key" in check["found"] for check in json.loads(found.stdout)["checks"])
+
+
+@pytest.mark.parametrize("content", ["", "resources: []", "[", EXAMPLE.read_text()], ids=["", "none", "odd", "example"])
+def test_a_file_without_keys_lets_nobody_in(tmp_path: Path, content: str) -> None:
+    keys = Mounted(tmp_path / "keys")
+    keys.put(keys_yaml=content)
+    front = Front(tmp_path)
+    front.listeners = [listener("127.0.0.1", front.port, api_keys=str(keys.folder / "keys.yaml"))]
+    try:
+        front.start()
+        for key in ("", "KEY", ALICE):
+            assert call(front, {"x-api-key": key}).status_code in (401, 500)
+        assert not front.pod_manager.echo.calls
+        keys.put(keys_yaml=api_keys(alice=ALICE))
+        eventually(lambda: call(front, {"x-api-key": ALICE}).status_code == 200)
+    finally:
+        front.close()

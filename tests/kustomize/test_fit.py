@@ -111,14 +111,16 @@ def test_the_gateway_has_the_files_that_the_pod_manager_names(tmp_path: Path) ->
     pod = named(documents, "Deployment", "jac-orc-gateway")["spec"]["template"]["spec"]
     volumes = {path: each for path, name in mounts.items() for each in pod["volumes"] if each["name"] == name}
     keys, certificate = Path(read.api_keys), Path(read.certificate)
-    assert volumes[str(keys.parent)]["secret"] == {"secretName": "jac-orc-api-keys"}
+    items = [{"key": keys.name, "path": keys.name}]
+    assert volumes[str(keys.parent)]["secret"] == {"secretName": "jac-orc-api-keys", "items": items}
     files = named(documents, "ConfigMap", volumes[str(certificate.parent)]["configMap"]["name"])["data"]
     (told,) = yaml.safe_load(files[certificate.name])["resources"]
     folder = told["tls_certificate"].pop("watched_directory")["path"]
-    assert volumes[folder]["secret"] == {"secretName": "jac-orc-gateway-tls"}
-    assert {Path(file["filename"]) for file in told["tls_certificate"].values()} == {
-        Path(folder, "tls.crt"), Path(folder, "tls.key"),
-    }  # fmt: skip
+    secret = volumes[folder]["secret"]
+    assert secret["secretName"] == "jac-orc-gateway-tls"
+    assert {file["filename"] for file in told["tls_certificate"].values()} == {
+        f"{folder}/{each['path']}" for each in secret["items"]
+    }
     (port,) = named(documents, "Service", "jac-orc-gateway-tls")["spec"]["ports"]
     assert port_of(documents, "envoy", port["targetPort"]) == read.tls_port
 

@@ -172,6 +172,7 @@ def test_a_module_has_the_distribution_that_provides_it(module: str, requirement
         ("resources.gpu", {"resources": Resources(gpu=5000)}),
         ("secrets", {"secrets": ("Keys",)}),
         ("secrets", {"secrets": ("../keys",)}),
+        ("secrets", {"secrets": ("keys", "jac-orc-api-keys")}),
         ("image", {"image": "Shop"}),
         ("image", {"image": "shop:"}),
         ("image", {"image": "a b"}),

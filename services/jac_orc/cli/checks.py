@@ -48,6 +48,13 @@ def skipped(name: str, why: str) -> Check:
     return Check(name, State.SKIPPED, why)
 
 
+class _NoRedirect(urllib.request.HTTPRedirectHandler):
+    """No pod manager sends its callers elsewhere, and a key is for nobody else."""
+
+    def redirect_request(self, *_: object) -> None:
+        return None
+
+
 async def answer(address: Address) -> tuple[int, str]:
     """The status and the beginning of what a list of modules is answered with; raises OSError where nothing answers."""
 
@@ -55,7 +62,7 @@ async def answer(address: Address) -> tuple[int, str]:
         proxies = urllib.request.ProxyHandler({} if address.is_local else None)
         request = urllib.request.Request(f"{address.url}/v1/modules?page_size=1", headers=address.headers)  # noqa: S310
         try:
-            with urllib.request.build_opener(proxies).open(request, timeout=_SECONDS) as response:
+            with urllib.request.build_opener(proxies, _NoRedirect).open(request, timeout=_SECONDS) as response:
                 return response.status, response.read(1000).decode("utf-8", "replace")
         except urllib.error.HTTPError as failure:
             with failure:

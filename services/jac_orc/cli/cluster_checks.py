@@ -21,6 +21,9 @@ NEEDS = (
 )
 
 
+_BEFORE_ANY_RUNS = ("ContainerCreating", "PodInitializing")
+
+
 def version(name: str, document: Document) -> Check:
     """The API server's version."""
     numbers = re.match(r"v?(\d+)\.(\d+)", str(document.get("gitVersion", "")))
@@ -58,13 +61,16 @@ def workload(
         if failure := next(filter(None, faults), None):
             text = f"the pod {pod['metadata']['name']}: {failure.message}"
             return fault(name, text, _pod_fix(failure.reason, pod, cluster))
+        if unmounted := _unmounted(pod, events):
+            text = f"the pod {pod['metadata']['name']} waits: {unmounted}"
+            return fault(name, text, _pod_fix("", pod, cluster))
     ready = found.get("status", {}).get("readyReplicas", 0)
     if ready >= wanted:
         return ok(name, f"{ready} of {wanted} pods ready")
     describe = f"{cluster.kubectl} describe replicaset,pod --selector {selector(found)}"
     if failure := status.deployment_fault(found):
         return fault(name, failure.message, describe)
-    waits = next((f"; {pod['metadata']['name']} {_waits(pod, events)}" for pod in starting), "")
+    waits = next((f"; {pod['metadata']['name']} {_waits(pod)}" for pod in starting), "")
     return fault(name, f"{ready} of {wanted} pods ready{waits}", describe)
 
 
@@ -85,14 +91,22 @@ def _containers(pod: Document, key: str) -> Iterable[Document]:
     return pod["status"].get(key) or ()
 
 
-def _waits(pod: Document, events: Sequence[Document]) -> str:
-    """What a pod that isn't ready does; a volume that it has no Secret for is told by an event alone."""
+def _unmounted(pod: Document, events: Sequence[Document]) -> str:
+    """Which volume a pod waits for, none of whose containers has run, as where a Secret is missing: events tell."""
     of_pod = [each for each in events if each["involvedObject"].get("uid") == pod["metadata"]["uid"]]
-    if unmounted := _newest([each for each in of_pod if each.get("reason") == "FailedMount"]):
-        return f"waits: {unmounted}"
+    is_before = all(each and each.get("reason") in _BEFORE_ANY_RUNS for each in _waiting(pod))
+    return _newest([each for each in of_pod if each.get("reason") == "FailedMount"]) if is_before else ""
+
+
+def _waiting(pod: Document) -> list[Document | None]:
+    """What each container waits for; None: it doesn't."""
     statuses = [*_containers(pod, "initContainerStatuses"), *_containers(pod, "containerStatuses")]
-    waiting = (each.get("state", {}).get("waiting") for each in statuses)
-    reasons = [f"{each.get('reason', '')} {each.get('message', '')}".strip() for each in waiting if each]
+    return [each.get("state", {}).get("waiting") for each in statuses]
+
+
+def _waits(pod: Document) -> str:
+    """What a pod that isn't ready does."""
+    reasons = [f"{each.get('reason', '')} {each.get('message', '')}".strip() for each in _waiting(pod) if each]
     scheduled = _condition(pod, "PodScheduled").get("message", "")
     return f"waits: {scheduled or reasons[0]}" if scheduled or reasons else "runs, and isn't ready"
 
@@ -173,7 +187,7 @@ def services(name: str, found: Mapping[str, Document | None], cluster: Cluster) 
 def open_service(found: Document, cluster: Cluster) -> list[Check]:
     """The gateway's Service, where it is a way in by itself."""
     name, kind = f"Service {found['metadata']['name']}", found["spec"].get("type")
-    ports = [each for each in found["spec"].get("ports") or () if each.get("name") == "http"]
+    ports = [each for each in found["spec"].get("ports") or () if each.get("name") in ("http", "https")]
     if kind == "NodePort":
         numbers = ", ".join(str(each.get("nodePort")) for each in ports)
         return [ok(name, f"port {numbers} of each node")]

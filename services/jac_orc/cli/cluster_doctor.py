@@ -207,8 +207,9 @@ class _Examination:
         for kind in ("HTTPRoute", "GRPCRoute"):
             routes = await self._list(self._path(_GATEWAY_API, f"{kind.lower()}s"))
             checks += [cluster_checks.route(kind, each, self._cluster) for each in routes]
-        if self._front is not None:
-            checks += cluster_checks.open_service(self._front, self._cluster)
+        secure = await self._find(self._path("/api/v1", f"services/{GATEWAY}-tls"))
+        for service in filter(None, (self._front, secure)):
+            checks += cluster_checks.open_service(service, self._cluster)
         text = "no Ingress, Gateway or Service leads here from outside; this makes a way for you:"
         return checks or [skipped(name, f"{text} {self._cluster.by_hand}")]
 
@@ -226,10 +227,11 @@ class _Examination:
         if status == 503:
             return [fault(name, f"{told}, {text.strip()}: Envoy has no configuration, or no pod manager", logs)]
         if status == 401:
-            fix = f"set JAC_ORC_API_KEY to one of the Secret's: {self._kubectl} describe secret jac-orc-api-keys"
-            return [fault(name, f"{told}: it takes only who has an API key", fix)]
+            secret = f"{self._kubectl} get secret jac-orc-api-keys -o jsonpath='{{.data.api-keys\\.yaml}}' | base64 -d"
+            fix = f"set JAC_ORC_API_KEY to one of the keys that this shows: {secret}"
+            return [fault(name, f"{told}: it takes only who has an API key that it knows", fix)]
         if status >= 500:
-            return [fault(name, f"{told}: {text.strip()}", f"{self._kubectl} logs deployment/{POD_MANAGER}")]
+            return [fault(name, f"{told}: {text.strip()}", f"{self._kubectl} logs deployment/{POD_MANAGER}, or {logs}")]
         return [ok(name, told)]
 
     def _setting(self, variable: str) -> str:

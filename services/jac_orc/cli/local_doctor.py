@@ -18,6 +18,7 @@ from jac_orc.cli.place import Address
 
 _LEAST_PYTHON = (3, 11)
 _PORTS = {"--port": 8080, "--pod-manager-port": 50050, "--xds-port": 18000}
+_API_KEY = "set JAC_ORC_API_KEY to yours"
 _INSTALL = "pip install 'jac-cloud-orc[local]'"
 _SECONDS = 10.0
 
@@ -34,7 +35,7 @@ async def examine(url: str, *, expected: bool) -> list[Check]:
         await _program("Envoy", envoy.binary()),
         _directory("state", platformdirs.user_state_path("jac-orc"), "--state-dir"),
         _directory("cache", platformdirs.user_cache_path("jac-orc"), "--cache-dir"),
-        _ports(is_up=answers.state is State.OK),
+        _ports(is_up=answers.state is State.OK or answers.fix == _API_KEY),
         answers,
     ]
 
@@ -105,7 +106,7 @@ async def _pod_manager(address: Address, expected: bool) -> Check:
             return fault(name, f"none answers at {address.url}: {failure}", start)
         return skipped(name, "none runs yet; this starts one: jac-orc up")
     if status == 401:
-        return fault(name, f"{address.url} takes only who has an API key", "set JAC_ORC_API_KEY to yours")
+        return fault(name, f"{address.url} takes only who has an API key", _API_KEY)
     if status != 200 or '"modules"' not in text:
         return fault(name, f"what answers at {address.url} is none: {status} {text.strip()[:100]}", start)
     return ok(name, f"answers at {address.url}")

@@ -33,7 +33,7 @@ _ADVICE = {
     ("MODULE_SPEC_DIFFERS", True): "--update changes what options are given for; or first jac-orc delete {module}",
     ("MODULE_NOT_FOUND", True): "this lists those that are: jac-orc list",
     ("MODULE_UNAVAILABLE", False): "this says why: jac-orc doctor",
-    ("UNAUTHENTICATED", False): "with yours: JAC_ORC_API_KEY=… jac-orc …",
+    ("UNAUTHENTICATED", False): "set JAC_ORC_API_KEY to one that is known there, and try again: jac-orc …",
 }
 # What a server's own gRPC tells for the calls that are under way when it is stopped.
 _STOPPED = "Cancelling all calls"
@@ -51,6 +51,8 @@ class Remote:
         self.options = options
         self._wait = address.cluster is not None
         self._metadata = tuple(address.headers.items())
+        if address.api_key and not (address.is_secure or address.is_local):
+            print(f"the API key goes unencrypted to {address.url}: https:// is safe", file=sys.stderr)
         arguments: list[tuple[str, int]] = [
             ("grpc.max_receive_message_length", _MAX_MESSAGE_BYTES),
             ("grpc.max_send_message_length", _MAX_MESSAGE_BYTES),

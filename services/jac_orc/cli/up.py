@@ -11,6 +11,7 @@ import asyncio
 import contextlib
 import datetime
 import fcntl
+import http
 import os
 import random
 import signal
@@ -246,6 +247,9 @@ class System:
             try:
                 with urllib.request.urlopen(f"http://127.0.0.1:{self._port}/v1/modules?page_size=1", timeout=2):
                     return True
+            except urllib.error.HTTPError as failure:
+                with failure:
+                    return failure.code == http.HTTPStatus.UNAUTHORIZED
             except (OSError, urllib.error.URLError):
                 return False
 

@@ -47,6 +47,7 @@ _OWN_LABELS = ("app.kubernetes.io/", "jac-orc.dev/")
 _IMAGE = re.compile(
     r"([a-zA-Z0-9.-]+(:\d+)?/)?[a-z0-9]+([._/-]+[a-z0-9]+)*(:[A-Za-z0-9_][A-Za-z0-9_.-]{0,127})?(@sha256:[0-9a-f]{64})?\Z"
 )
+_OWN_SECRETS = "jac-orc-"
 _SECRET = re.compile(r"[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?\Z")
 
 
@@ -311,6 +312,8 @@ def violations(spec: ModuleSpec) -> list[tuple[str, str]]:
         ]
         found += [(name, "is what the image has in it already; give one or the other") for name in installed]
     found += [("secrets", f"{each[:100]!r} is no name of a secret") for each in spec.secrets if not _SECRET.match(each)]
+    own = [each for each in spec.secrets if each.startswith(_OWN_SECRETS)]
+    found += [("secrets", f"{each[:100]!r} is one of the system's own; give yours another name") for each in own]
     if spec.source is not None and is_standard_library(spec.module_name):
         package = spec.module_name.partition(".")[0]
         found.append(("source", f"{package} is a module of the standard library; give your own another name"))

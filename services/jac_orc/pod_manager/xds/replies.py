@@ -74,7 +74,7 @@ REPLIES = (
     Reply("MALFORMED_REQUEST", "a QUERY needs a content type", cause="query_missing_content_type"),
     Reply("MALFORMED_REQUEST", "the request is malformed", _BODY, status=400),
     Reply("MALFORMED_REQUEST", "no other protocol is spoken here", cause="upgrade_failed", rest_status=400),
-    Reply("UNAUTHENTICATED", "an API key is needed: `x-api-key: KEY`, or `authorization: Bearer KEY`", status=401),
+    Reply("UNAUTHENTICATED", "no API key, or an unknown one, in `x-api-key` or `authorization: Bearer`", status=401),
     Reply("HOST_NOT_ALLOWED", "the host or the origin is not let in", _BODY, status=403),
     Reply("ROUTE_NOT_FOUND", "no such route", "no such route: %REQ(:METHOD)% %REQ(:PATH):200%", status=404),
     Reply("DEADLINE_EXCEEDED", "the request came too slowly, or nothing moved for too long", status=408),

@@ -91,6 +91,8 @@ def system(context: str) -> Iterator[str]:
                 document["spec"] |= {"storageClassName": name, "volumeName": name}
         try:
             apply([volume, *documents])
+            bound = "--for=jsonpath={.status.phase}=Bound"
+            kubectl("-n", name, "wait", bound, "persistentvolumeclaim/jac-orc-store", "--timeout=60s")
             for deployment in ("jac-orc-pod-manager", "jac-orc-gateway"):
                 kubectl("-n", name, "rollout", "status", f"deployment/{deployment}", "--timeout=180s")
             yield name

@@ -199,8 +199,9 @@ def test_a_secret_that_is_not_there(doctor: Callable[..., dict[str, Any]], names
     documents = base(namespace, "Deployment", "ServiceAccount", "ConfigMap")
     for document in documents:
         if document["metadata"]["name"] == "jac-orc-gateway" and document["kind"] == "Deployment":
-            volume = {"name": "api-keys", "secret": {"secretName": "jac-orc-api-keys"}}
-            document["spec"]["template"]["spec"]["volumes"].append(volume)
+            pod = document["spec"]["template"]["spec"]
+            pod["volumes"].append({"name": "api-keys", "secret": {"secretName": "jac-orc-api-keys"}})
+            pod["initContainers"][0]["volumeMounts"].append({"name": "api-keys", "mountPath": "/keys"})
     apply(documents)
     wait_until(lambda: "jac-orc-api-keys" in doctor(namespace)["gateway"]["found"])
     assert is_fault(doctor(namespace)["gateway"], 'secret "jac-orc-api-keys" not found', "describe pod jac-orc-gateway")

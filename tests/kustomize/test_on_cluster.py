@@ -14,7 +14,11 @@ from tests.kustomize.rendering import OVERLAYS, of_kind, render_upon
 @pytest.mark.cluster
 @pytest.mark.parametrize(
     ("base", "components"),
-    [*((f"overlays/{overlay}", []) for overlay in OVERLAYS), ("base", ["high-availability", "autoscaling"])],
+    [
+        *((f"overlays/{overlay}", []) for overlay in OVERLAYS),
+        ("base", ["high-availability", "autoscaling"]),
+        ("overlays/gateway-api", ["api-keys", "tls"]),
+    ],
 )
 def test_the_api_server_takes_it(base: str, components: list[str], tmp_path: Path) -> None:
     served = kubectl("api-versions").split()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import subprocess
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,7 +11,7 @@ from typing import Any
 import yaml
 
 from tests.cluster.kubectl import delete_namespace, image, kubectl
-from tests.feature.front_files import api_keys
+from tests.feature.front_files import api_keys, make_certificate
 
 _ROOT = Path(__file__).parents[2]
 _OWN_NAME = {"options": {"disableNameSuffixHash": True}}
@@ -44,16 +43,13 @@ def render(folder: Path, overlay: str, namespace: str, settings: Mapping[str, st
     return kubectl("kustomize", str(folder))
 
 
-def make_certificate(folder: Path, secret: str, *hosts: str) -> dict[str, Any]:
-    """Makes one for these hosts, signed by itself; the kustomization's entry for the Secret with it."""
-    names = ",".join(f"DNS:{host}" for host in hosts)
-    command = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=orc.test"]
-    command += ["-addext", f"subjectAltName={names}", "-keyout", "tls.key", "-out", "tls.crt"]
-    subprocess.run(command, cwd=folder, check=True, capture_output=True, timeout=60)
-    return {"name": secret, "type": "kubernetes.io/tls", "files": ["tls.crt", "tls.key"], **_OWN_NAME}
+def certificate_secret(folder: Path, name: str, *hosts: str) -> dict[str, Any]:
+    """Makes a certificate for these hosts; the kustomization's entry for the Secret with it."""
+    make_certificate(folder, *hosts)
+    return {"name": name, "type": "kubernetes.io/tls", "files": ["tls.crt", "tls.key"], **_OWN_NAME}
 
 
-def make_api_keys(folder: Path, **keys: str) -> dict[str, Any]:
+def api_keys_secret(folder: Path, **keys: str) -> dict[str, Any]:
     """Writes the keys of these clients; the kustomization's entry for the Secret with them."""
     (folder / "api-keys.yaml").write_text(api_keys(**keys))
     return {"name": "jac-orc-api-keys", "files": ["api-keys.yaml"], **_OWN_NAME}

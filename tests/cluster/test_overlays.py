@@ -22,7 +22,7 @@ from google.protobuf.struct_pb2 import Value
 
 from jac_orc.v1 import module_pb2, module_pb2_grpc, pod_manager_pb2, pod_manager_pb2_grpc
 from tests.cluster.installation import Installation, wait_until
-from tests.cluster.overlay import installed, make_certificate, render
+from tests.cluster.overlay import certificate_secret, installed, render
 
 JSON = {"content-type": "application/json"}
 
@@ -63,7 +63,7 @@ def way(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
     rest = Installation(namespace, url, {"host": hosts["restHost"]})
     address = httpx.URL(url).netloc.decode()
     way = Way(overlay, address, rest, hosts["restHost"], hosts["grpcHost"], tls, folder / "tls.crt")
-    secrets = [make_certificate(folder, "jac-orc-tls", way.rest_host, way.grpc_host)] if tls else []
+    secrets = [certificate_secret(folder, "jac-orc-tls", way.rest_host, way.grpc_host)] if tls else []
     with installed(render(folder, overlay, namespace, settings, secretGenerator=secrets), namespace):
         wait_until(lambda: leads_to_it(way), 90)
         yield way

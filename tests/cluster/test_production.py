@@ -15,7 +15,7 @@ import pytest
 
 from tests.cluster.installation import Installation, wait_until
 from tests.cluster.kubectl import forwarded, image, kubectl, kubectl_json, new_namespace
-from tests.cluster.overlay import installed, make_api_keys, make_certificate, render
+from tests.cluster.overlay import api_keys_secret, certificate_secret, installed, render
 from tests.e2e.commands import run
 from tests.feature.front_files import api_keys
 
@@ -47,7 +47,7 @@ def certificate(folder: Path) -> Path:
 @pytest.fixture(scope="module")
 def production(folder: Path) -> Iterator[Installation]:
     """The overlay, installed anew and reached at a node's port, with a module."""
-    secrets = [make_api_keys(folder, alice=KEY), make_certificate(folder, "jac-orc-gateway-tls", "orc.test")]
+    secrets = [api_keys_secret(folder, alice=KEY), certificate_secret(folder, "jac-orc-gateway-tls", "orc.test")]
     more = {
         "components": ["no-store", "kustomize/components/tls"], "secretGenerator": secrets, "patches": [NODE_PORT],
     }  # fmt: skip

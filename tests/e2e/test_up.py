@@ -15,6 +15,7 @@ import pytest
 
 from tests.e2e.local_system import LocalSystem, listening
 from tests.e2e.system import wait_until
+from tests.feature.front_files import api_keys
 
 pytestmark = pytest.mark.one_machine("`jac-orc up` is the system of one machine")
 
@@ -157,3 +158,12 @@ def test_a_cache_directory_that_cannot_be_made(new_system: Callable[..., LocalSy
 def test_a_log_level_that_is_none(new_system: Callable[..., LocalSystem]) -> None:
     process = new_system().launch("--log-level", "bogus")
     assert process.wait(30) == 2
+
+
+def test_api_keys(new_system: Callable[..., LocalSystem], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """With them it is told to be ready although it answers nobody who has none."""
+    (tmp_path / "keys.yaml").write_text(api_keys(alice="a" * 32))
+    monkeypatch.setenv("POD_MANAGER_API_KEYS", str(tmp_path / "keys.yaml"))
+    system = new_system().start()
+    assert system.http.get("/v1/modules").status_code == 401
+    assert system.http.get("/v1/modules", headers={"x-api-key": "a" * 32}).status_code == 200

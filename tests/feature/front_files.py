@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import shutil
+import subprocess
 import uuid
 from pathlib import Path
 from typing import Any
 
+import pytest
 import yaml
 
 COMPONENTS = Path(__file__).parents[2] / "kustomize" / "components"
@@ -38,6 +41,16 @@ def api_keys(**keys: str) -> str:
     config = document["resources"][0]["typed_config"]
     config["credentials"] = [{"client": client, "key": key} for client, key in keys.items()]
     return yaml.safe_dump(document)
+
+
+def make_certificate(folder: Path, *hosts: str) -> None:
+    """Writes `tls.crt`, for these hosts and signed by itself, and `tls.key`."""
+    if shutil.which("openssl") is None:
+        pytest.skip("needs openssl: apt install openssl")
+    names = ",".join(f"DNS:{host}" for host in hosts)
+    command = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=orc.test"]
+    command += ["-addext", f"subjectAltName={names}", "-keyout", "tls.key", "-out", "tls.crt"]
+    subprocess.run(command, cwd=folder, check=True, capture_output=True, timeout=60)
 
 
 def certificate(folder: Path) -> str:

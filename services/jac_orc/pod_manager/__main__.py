@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import sys
+from functools import partial
 from pathlib import Path
 
 import grpc
@@ -71,12 +72,10 @@ class PodManager:
         settings = self._settings
         self._snapshot.set(resources.pod_manager_cluster(self._address, settings.port))
         self._snapshot.set(resources.routes(settings.allowed_hosts))
-        ports = {settings.front_port: ""} | ({settings.tls_port: settings.certificate} if settings.certificate else {})
-        for port, certificate in ports.items():
-            listener = resources.listener(
-                settings.front_host, port, api_keys=settings.api_keys, certificate=certificate
-            )
-            self._snapshot.set(listener)
+        listener = partial(resources.listener, settings.front_host, api_keys=settings.api_keys)
+        self._snapshot.set(listener(settings.front_port))
+        if settings.certificate:
+            self._snapshot.set(listener(settings.tls_port, certificate=settings.certificate))
         await self._server.start(f"{settings.host}:{settings.port}")
         try:
             self._xds.add_insecure_port(f"{settings.xds_host}:{settings.xds_port}")

@@ -206,36 +206,46 @@ class Calls:
 
     # --- a call's life ---
 
-    def _run(self, incoming: Frame, me: object = None) -> None:
-        """Answers a call, and then those that have waited for its result."""
-        ready = self._answer(incoming, me)
+    def _run(self, incoming: Frame, me: object = None, resumed: bool = False) -> None:
+        """Answer a call, then those that waited for its result; `resumed`: the call waited itself."""
+        ready = self._answer(incoming, me, resumed)
         while ready:
             incoming, *others = ready
             for other in others:
-                threading.Thread(target=self._run, args=(other,), daemon=True, name="calls").start()
+                threading.Thread(target=self._run, args=(other, None, True), daemon=True, name="calls").start()
             self._started += 1
-            ready = self._answer(incoming, me)
+            ready = self._answer(incoming, me, resumed=True)
 
-    def _answer(self, incoming: Frame, me: object) -> list[Frame]:
-        """Runs a call and sends its answer; gives the calls that can run now."""
+    def _answer(self, incoming: Frame, me: object, resumed: bool) -> list[Frame]:
+        """Run a call and send its answer; return the calls that can run now."""
         _, style, session, number, body = incoming
         call = Call(self, number)
         token = current.set(number)
+        answer, missing = b"", None
         try:
-            with self._lock:
-                self._running[number] = call
-                self._waiting.pop(number, None)
             try:
-                answer = self._requests.perform(call, style, session, body)
-            finally:
                 with self._lock:
-                    del self._running[number]
+                    if resumed and number not in self._waiting:
+                        return []  # cancelled, and answered, while it waited
+                    self._waiting.pop(number, None)
+                    self._running[number] = call
+                answer = self._requests.perform(call, style, session, body)
+            except Unfinished as failure:
+                missing = failure.promise
+            finally:
+                # In one step, so that a CANCEL always finds the call either running or waiting.
+                with self._lock:
+                    self._running.pop(number, None)
                     interrupted = call.running is _CANCELLED
+                    if missing is not None and not interrupted:
+                        self._waiting[number] = call.promise
                 if interrupted:
                     _meet_interrupt()
+            if missing is not None:
+                if interrupted:
+                    raise Cancelled
+                return self._wait(incoming, missing)
             data = HEAD.pack(wire.ANSWER, 0, 0, number, len(answer)) + answer
-        except Unfinished as failure:
-            return self._wait(incoming, failure.promise, call.promise)
         except BaseException as failure:
             data = frame(wire.ERROR, number=number, body=json.dumps(error_of(failure)).encode())
             if call.promise is not None:
@@ -252,13 +262,12 @@ class Calls:
         finally:
             call.promise = None  # whose failure's traceback leads back here: a circle, that keeps what is in it alive
 
-    def _wait(self, incoming: Frame, promise: Promise, own: Promise | None) -> list[Frame]:
-        """Has a call wait for the result that it needs."""
+    def _wait(self, incoming: Frame, promise: Promise) -> list[Frame]:
+        """Queue a waiting call behind the result that it needs; return it if the result has just come."""
         with self._lock:
             if promise.waiting is None:
                 return [incoming]
             promise.waiting.append(incoming)
-            self._waiting[incoming[3]] = own
         return []
 
     def _settle(self, promise: Promise) -> list[Frame]:
@@ -285,7 +294,7 @@ class Calls:
         if promise is not None:
             promise.failure = Cancelled()
             for incoming in self._settle(promise):
-                self._run(incoming)
+                self._run(incoming, resumed=True)
 
     def wait_for(self, call: Call, awaitable: Any) -> Any:
         running: Coroutine = self._loop.coroutine(awaitable)

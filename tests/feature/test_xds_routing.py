@@ -16,8 +16,12 @@ import grpc
 import httpx
 import pytest
 
+from jac_orc.pod_manager.backends.fake import FakeBackend
+from jac_orc.pod_manager.model import ModuleSpec
+from jac_orc.pod_manager.publisher import Publisher
 from jac_orc.v1 import module_pb2, module_pb2_grpc, pod_manager_pb2, pod_manager_pb2_grpc
-from tests.feature.xds_front import JSON, Front, failure, running_front
+from tests.feature.conftest import Start
+from tests.feature.xds_front import JSON, Front, eventually, failure, running_front
 
 ROUTE = (404, 5, "ROUTE_NOT_FOUND")
 
@@ -236,3 +240,18 @@ def test_an_empty_first_message_brings_the_headers_of_a_stream(front: Front) -> 
             assert b"".join(answer.iter_raw()) == b'{"second":1}\n{"third":1}\n'
     finally:
         go_on.clear()
+
+
+def test_a_pod_with_an_ipv6_address_is_called(front: Front, start_server: Start) -> None:
+    pod = start_server("orc_feature_objects", host="::1").serving()
+    backend = FakeBackend(f"[::1]:{pod.port}")
+    front.loop.run(backend.apply(ModuleSpec("orc_feature_objects")))
+    front.loop.call(Publisher(backend, front.snapshot, ("127.0.0.1", front.pod_manager.port)).publish_all)
+    url = "/modules/orc_feature_objects/Counter"
+    eventually(lambda: "server" not in front.http.post(url, json={}).json())
+    created = front.http.post(url, json={"start": 5}).json()["result"]
+    assert f"-__1-{pod.port}-" in created["obj_id"]
+    body = {"obj_id": created["obj_id"], "method": "add", "args": [2]}
+    assert front.http.post("/v1/modules/orc_feature_objects:call", json=body).json() == {"result": 7}
+    assert front.http.delete(f"/v1/objects/{created['obj_id']}").status_code == 200
+    front.drop("orc_feature_objects")

@@ -129,5 +129,3 @@ def test_a_call_cancelled_between_its_release_and_its_next_run_is_not_run() -> N
     calls._cancel(CONSUMER)
     calls._run(ready[0], resumed=True)
     assert sent.answers == [(CONSUMER, GIVEN_UP)] and requests.performed == [CONSUMER]
-
-

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import uvloop
 
-from jac_orc.core import config, lifecycle, logs
+from jac_orc.core import addresses, config, lifecycle, logs
 from jac_orc.core.server import Server
 from jac_orc.core.tasks import Tasks
 from jac_orc.errors import OrcError
@@ -72,7 +72,7 @@ async def serve(settings: Settings, idle: IdleGuest | None = None) -> int:
     calls = Calls(settings, on_serving, gone.set)
     peers = Peers(settings.module_name, settings.pod_manager_url)
     server.register(SERVICE, ModuleServicer(calls, peers, settings.timeout), raw=True)
-    port = await server.start(f"{settings.host}:{settings.port}")
+    port = await server.start(addresses.join(settings.host, settings.port))
     logger.info("listening on %s:%d, importing %s", settings.host, port, settings.module_name)
     lifecycle.notify(settings.notify_fd, {"importing": settings.module_name}, last=False)
 

@@ -14,6 +14,7 @@ from typing import Any
 import grpc
 from google.rpc import status_pb2
 
+from jac_orc.core import addresses
 from jac_orc.core.server import SERVER_OPTIONS
 from jac_orc.errors import OrcError, error, from_status
 from jac_orc.v1 import pod_manager_pb2, pod_manager_pb2_grpc
@@ -123,10 +124,10 @@ class Peers:
 
 async def _has_no_server(address: str) -> bool:
     """Whether the pod is there and its server has ended, which may be started anew: one that runs listens."""
-    host, _, port = address.rpartition(":")
+    host, port = addresses.split(address)
     try:
         async with asyncio.timeout(_CONNECT_TIMEOUT):
-            _, writer = await asyncio.open_connection(host.strip("[]"), int(port))
+            _, writer = await asyncio.open_connection(host, port)
     except ConnectionRefusedError:
         return True
     except OSError:  # a timeout, too
@@ -150,4 +151,4 @@ def address_in(obj_id: str) -> str:
     if len(parts) < 5 or not parts[2].isdecimal():
         return ""
     host = parts[1].replace("_", ":")
-    return f"[{host}]:{parts[2]}" if ":" in host else f"{host}:{parts[2]}"
+    return addresses.join(host, parts[2])

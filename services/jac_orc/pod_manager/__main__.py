@@ -11,7 +11,7 @@ from pathlib import Path
 import grpc
 import uvloop
 
-from jac_orc.core import config, files, lifecycle, logs
+from jac_orc.core import addresses, config, files, lifecycle, logs
 from jac_orc.core.server import Server
 from jac_orc.core.tasks import Tasks
 from jac_orc.errors import OrcError
@@ -76,11 +76,12 @@ class PodManager:
         self._snapshot.set(listener(settings.front_port))
         if settings.certificate:
             self._snapshot.set(listener(settings.tls_port, certificate=settings.certificate))
-        await self._server.start(f"{settings.host}:{settings.port}")
+        await self._server.start(addresses.join(settings.host, settings.port))
+        xds_address = addresses.join(settings.xds_host, settings.xds_port)
         try:
-            self._xds.add_insecure_port(f"{settings.xds_host}:{settings.xds_port}")
+            self._xds.add_insecure_port(xds_address)
         except RuntimeError as failure:
-            raise OSError(f"can't listen on {settings.xds_host}:{settings.xds_port}: {failure}") from failure
+            raise OSError(f"can't listen on {xds_address}: {failure}") from failure
         await self._modules.start()
         self._publisher.publish_all()
         self._tasks.start(self._publisher.follow())
@@ -120,7 +121,7 @@ async def serve(settings: Settings, allowed: policy.Policy) -> None:
     else:
         backend = LocalBackend(
             settings.state_dir, environments, sources, settings.run_id, settings.lifeline_fd, allowed.refused,
-            f"{settings.host}:{settings.port}", settings.spares,
+            addresses.join(settings.host, settings.port), settings.spares,
         )  # fmt: skip
     manager = PodManager(settings, address, allowed, backend, sources)
     await backend.start()

@@ -6,6 +6,7 @@ call until a pod is ready: so a crash of the only pod costs a wait and not an er
 
 from __future__ import annotations
 
+from jac_orc.core import addresses
 from jac_orc.pod_manager.backends.base import Backend
 from jac_orc.pod_manager.model import Module, ModulePhase, PodPhase
 from jac_orc.pod_manager.xds.resources import Endpoint
@@ -40,8 +41,7 @@ class Publisher:
         if not module.ready:
             return [self._activator]
         return [
-            Endpoint(host, int(port), draining=pod.phase is PodPhase.DRAINING)
+            Endpoint(*addresses.split(pod.address), draining=pod.phase is PodPhase.DRAINING)
             for pod in module.pods
             if pod.phase in (PodPhase.READY, PodPhase.DRAINING) and pod.address
-            for host, _, port in [pod.address.rpartition(":")]
         ]

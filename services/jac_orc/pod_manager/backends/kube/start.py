@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from jac_orc.core import addresses
 from jac_orc.core.config import ConfigurationError
 from jac_orc.pod_manager.backends.kube.backend import KubernetesBackend
 from jac_orc.pod_manager.backends.kube.client import KubeClient, NotFoundInClusterError
@@ -23,7 +24,7 @@ async def kubernetes_backend(
     client, namespace = await KubeClient.connect()
     namespace = settings.namespace or namespace
     image, pull_policy, pull_secrets = settings.image, "IfNotPresent", tuple[str, ...]()
-    address, url = settings.host, f"{settings.host}:{settings.port}"
+    address, url = settings.host, addresses.join(settings.host, settings.port)
     try:
         if not image:
             pod = await client.get(f"/api/v1/namespaces/{namespace}/pods/{settings.pod_name or 'POD_MANAGER_POD_NAME'}")

@@ -11,7 +11,7 @@ from typing import Any
 from google.protobuf import json_format
 from google.rpc import status_pb2
 
-from jac_orc.core import logs
+from jac_orc.core import addresses, logs
 from jac_orc.errors import OrcError, error, from_status
 from jac_orc.pod_manager.backends.kube import objects
 from jac_orc.pod_manager.backends.kube.objects import Record
@@ -123,7 +123,7 @@ def _pod(pod: Document, endpoint: Mapping[str, Any], record: Record) -> Pod:
     # While it can't be called, nobody shall: a pod that ends keeps its address as long as it serves.
     serves = conditions.get("ready") or conditions.get("serving")
     host = (endpoint.get("addresses") or [status.get("podIP", "")])[0] if serves else ""
-    address = f"[{host}]:{GRPC_PORT}" if ":" in host else f"{host}:{GRPC_PORT}" if host else ""
+    address = addresses.join(host, GRPC_PORT) if host else ""
     generation = record.revisions.get(metadata["labels"].get(objects.REVISION_LABEL, ""), 0)
     return Pod(metadata["name"], phase, address, container.get("restartCount", 0), generation)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import datetime
 import io
 import os
 import zipfile
@@ -58,9 +59,19 @@ def volumes() -> dict[str, str]:
     return {name: found[name] for name in (NAMESPACE, SECOND) if name in found}
 
 
+def ready_since(component: str) -> datetime.datetime:
+    """When the pod of the second install became ready."""
+    (pod,) = kubectl_json("-n", SECOND, "get", "pods", "-l", f"app.kubernetes.io/name={component}")["items"]
+    (condition,) = (each for each in pod["status"]["conditions"] if each["type"] == "Ready")
+    return datetime.datetime.fromisoformat(condition["lastTransitionTime"])
+
+
 def test_the_second_of_two_installs_is_deleted(
     installation: Installation, deployed: Callable[..., Any], second: Installation, tmp_path: Path
 ) -> None:
+    assert second.http.get("/v1/modules").status_code == 200  # at once, as kustomize/README.md has it
+    waited = ready_since("jac-orc-gateway") - ready_since("jac-orc-pod-manager")
+    assert waited.total_seconds() <= 3
     deployed("orc_answer", source=source(1))
     response = second.create("orc_answer", source=source(2))
     assert response.status_code == 200, response.text

@@ -106,6 +106,12 @@ kind: ResourceQuota
 metadata: {name: orc-test}
 spec: {hard: {pods: "1"}}
 """
+PROBE = """
+apiVersion: v1
+kind: Pod
+metadata: {name: orc-test}
+spec: {containers: [{name: one, image: none, resources: {limits: {memory: 2Gi}}}]}
+"""
 LIMITS = """
 apiVersion: v1
 kind: LimitRange
@@ -124,9 +130,8 @@ def test_a_build_that_is_refused_its_pod(
 ) -> None:
     code = f"answer = lambda: {time.time()}"  # which no environment was built for yet
     with applied(rule):
-        if rule is QUOTA:
-            quota = ("-n", NAMESPACE, "get", "resourcequota", "orc-test")
-            wait_until(lambda: "used" in kubectl_json(*quota)["status"])
+        probe = ("-n", NAMESPACE, "create", "--dry-run=server", "-f", "-")
+        wait_until(lambda: why in kubectl(*probe, stdin=PROBE, check=False))  # API servers learn of rules with a delay
         begin = time.monotonic()
         response = installation.create("orc_built", source=source(code))
         assert reason(response) == told

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
+import shutil
+import signal
 from pathlib import Path
 
 import pytest
@@ -40,3 +43,22 @@ async def test_a_change_while_an_environment_is_built_is_not_deployed_with_it(
     assert module is not None
     assert (module.error, module.generation) == (None, 2)
     await local.close()
+
+
+async def test_a_pod_whose_state_cant_be_written_serves_and_is_written_later(
+    tmp_path: Path, environments: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    local = Local(tmp_path / "state", environments)
+    await local.backend.start()
+    await local.backend.apply(ModuleSpec("math"))
+    await eventually(lambda: [m.settled for m in local.backend.modules()] == [True])
+    crashing = next(iter(local.processes().values()))
+    shutil.rmtree(local.state / "pods")  # as on a full disk, no file can be made there
+    os.kill(crashing, signal.SIGKILL)
+    await eventually(lambda: [m.ready and m.pods[0].restarts for m in local.backend.modules()] == [1])
+    assert "can't be written" in caplog.text
+    (local.state / "pods").mkdir()
+    await eventually(lambda: local.processes() and 0 not in local.processes().values())
+    assert crashing not in local.processes().values()
+    await local.close()
+    assert not local.processes()

@@ -21,11 +21,15 @@ class ApiServer:
         self.objects: dict[str, Document] = {}
         self.changes: list[str] = []
         """The requests that were to change an object, each by its method and path."""
+        self.away = False
+        """Whether each request is answered by 503."""
         self._versions = 0
         self._watches: list[tuple[str, asyncio.Queue[Document | None]]] = []
 
     async def answer(self, request: web.Request) -> web.StreamResponse:
         path = request.path
+        if self.away:
+            return web.json_response({"message": "away"}, status=503)
         if request.method != "GET":
             self.changes.append(f"{request.method} {path}")
             return self._changed(request.method, path, await request.json(), request.content_type)
@@ -58,14 +62,27 @@ class ApiServer:
     async def _watch(self, request: web.Request) -> web.StreamResponse:
         events: asyncio.Queue[Document | None] = asyncio.Queue()
         for name, document in self.objects.items():
-            if int(document["metadata"]["resourceVersion"]) > int(request.query["resourceVersion"]):
-                events.put_nowait({"type": "ADDED", "object": document, "name": name})
+            is_newer = int(document["metadata"]["resourceVersion"]) > int(request.query["resourceVersion"])
+            if is_newer and name.rpartition("/")[0] == request.path:
+                events.put_nowait({"type": "ADDED", "object": document})
         self._watches.append((request.path, events))
         response = web.StreamResponse()
         await response.prepare(request)
         while (event := await events.get()) is not None:
             await response.write(json.dumps(event).encode() + b"\n")
         return response
+
+    def say_garbage(self, path: str) -> None:
+        """Send an event that is none to all that watch the path."""
+        for watched, events in self._watches:
+            if watched == path:
+                events.put_nowait({"type": "MODIFIED", "object": {"kind": "Odd"}})
+
+    def end_watches(self) -> None:
+        """End all watches."""
+        watches, self._watches = self._watches, []
+        for _, events in watches:
+            events.put_nowait(None)
 
     def _tell(self, kind: str, path: str, document: Document) -> None:
         for watched, events in self._watches:
@@ -108,8 +125,7 @@ class ApiServer:
         client = KubeClient(Configuration(host=f"http://127.0.0.1:{runner.addresses[0][1]}"))
         yield client
         await client.close()
-        for _, events in self._watches:
-            events.put_nowait(None)
+        self.end_watches()
         await runner.cleanup()
 
 

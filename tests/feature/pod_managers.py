@@ -16,6 +16,7 @@ from google.api import httpbody_pb2
 from jac_orc.core.server import Server
 from jac_orc.pod_manager.activator import Activator
 from jac_orc.pod_manager.backends.base import Backend
+from jac_orc.pod_manager.held_calls import HeldLimits
 from jac_orc.pod_manager.modules import Modules
 from jac_orc.pod_manager.policy import Policy
 from jac_orc.pod_manager.rest import RestServicer
@@ -32,8 +33,9 @@ REST = rest_pb2.DESCRIPTOR.services_by_name["PodManagerRestService"]
 class PodManager:
     """Stubs of a running pod manager, and its modules."""
 
-    def __init__(self, channel: grpc.aio.Channel, modules: Modules) -> None:
+    def __init__(self, channel: grpc.aio.Channel, modules: Modules, activator: Activator) -> None:
         self.channel = channel
+        self.activator = activator
         self.modules = modules
         self.native: Any = pod_manager_pb2_grpc.PodManagerServiceStub(channel)
         self.rest_stub: Any = rest_pb2_grpc.PodManagerRestServiceStub(channel)
@@ -52,9 +54,11 @@ class PodManager:
 
 
 @asynccontextmanager
-async def running_pod_manager(backend: Backend, *, auto_deploy: bool = True) -> AsyncIterator[PodManager]:
+async def running_pod_manager(
+    backend: Backend, *, auto_deploy: bool = True, limits: HeldLimits | None = None
+) -> AsyncIterator[PodManager]:
     modules = Modules(backend, Policy(), auto_deploy=auto_deploy)
-    activator = Activator(MODULE_SERVICE, modules)
+    activator = Activator(MODULE_SERVICE, modules, limits)
     server = Server()
     directory = tempfile.TemporaryDirectory()
     native = PodManagerServicer(modules, Sources(Path(directory.name)))
@@ -66,7 +70,7 @@ async def running_pod_manager(backend: Backend, *, auto_deploy: bool = True) -> 
     following = asyncio.create_task(activator.follow())
     try:
         async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
-            yield PodManager(channel, modules)
+            yield PodManager(channel, modules, activator)
     finally:
         following.cancel()
         await asyncio.gather(following, return_exceptions=True)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+import dataclasses
+from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Any
 
 import grpc
@@ -13,10 +14,12 @@ from google.protobuf import struct_pb2
 from jac_orc.core.server import Server
 from jac_orc.errors import error
 from jac_orc.pod_manager.backends.fake import FakeBackend
-from jac_orc.pod_manager.model import Module, ModuleSpec
+from jac_orc.pod_manager.held_calls import HeldLimits
+from jac_orc.pod_manager.model import Module, ModuleSpec, PodPhase
+from jac_orc.pod_manager.model import Pod as PodState
 from jac_orc.v1 import module_pb2
 from tests.feature.module_servers import http_body, value
-from tests.feature.pod_managers import MODULE_SERVICE, failure, running_pod_manager
+from tests.feature.pod_managers import MODULE_SERVICE, PodManager, failure, running_pod_manager
 
 Code = grpc.StatusCode
 
@@ -207,3 +210,155 @@ async def test_a_pod_that_is_gone_is_told_with_a_reason(no_task_left: None) -> N
     async with running_pod_manager(FakeBackend("127.0.0.1:1")) as manager:
         told = await failure(manager.module.Call(call(module="math"), timeout=5))
         assert (told.code, told.error.reason) == (Code.UNAVAILABLE, "MODULE_UNAVAILABLE")
+
+
+async def until(condition: Callable[[], object]) -> None:
+    async with asyncio.timeout(10):
+        while not condition():
+            await asyncio.sleep(0.01)
+
+
+class SlowBackend(FakeBackend):
+    """Modules whose pods become ready when the test says so."""
+
+    async def apply(self, spec: ModuleSpec) -> Module:
+        await self.begin(spec.module_name)
+        return self._modules[spec.module_name]
+
+    async def begin(self, *names: str, replicas: int = 1) -> None:
+        """Deploy modules whose pods are not ready."""
+        for name in names:
+            self._modules[name] = await super().apply(ModuleSpec(name, replicas=replicas))
+            pods = tuple(dataclasses.replace(pod, phase=PodPhase.STARTING) for pod in self._modules[name].pods)
+            self._set(dataclasses.replace(self._modules[name], pods=pods))
+
+    def finish(self, name: str, addresses: Sequence[str] = ()) -> None:
+        """Have the pods ready, at these addresses."""
+        module = self._modules[name]
+        places = addresses or [pod.address for pod in module.pods]
+        pods = (PodState(f"{name}-{n}", PodPhase.READY, place, 0, 1) for n, place in enumerate(places))
+        self._set(dataclasses.replace(module, pods=tuple(pods)))
+
+
+async def held(manager: PodManager, count: int) -> None:
+    """Wait until so many calls are held."""
+    await until(lambda: manager.activator.held.calls == count)
+
+
+async def test_more_calls_than_may_be_held_are_refused_at_once(address: str, pod: Pod) -> None:
+    backend = SlowBackend(address)
+    limits = HeldLimits(module_calls=3, calls=4)
+    async with running_pod_manager(backend, limits=limits) as manager:
+        await backend.begin("math", "json", "string")
+        waiting = [manager.module.Call(call(module="math")) for _ in range(3)]
+        await held(manager, 3)
+        told = await failure(manager.module.Call(call(module="math"), timeout=5))
+        assert (told.code, told.error.reason) == (Code.RESOURCE_EXHAUSTED, "QUEUE_FULL")
+        waiting.append(manager.module.Call(call(module="json")))
+        await held(manager, 4)
+        told = await failure(manager.module.Call(call(module="string"), timeout=5))
+        assert told.error.reason == "QUEUE_FULL" and "more than 4 calls" in told.error.message
+        for name in ("math", "json"):
+            backend.finish(name)
+        await asyncio.gather(*waiting)
+        assert pod.calls == 4 and manager.activator.held.calls == 0
+        assert await manager.module.Call(call(module="math"))
+
+
+async def test_the_bytes_of_held_calls_are_bounded(address: str) -> None:
+    backend = SlowBackend(address)
+    limits = HeldLimits(module_bytes=100_000, bytes=150_000)
+    async with running_pod_manager(backend, limits=limits) as manager:
+        await backend.begin("math", "json")
+        waiting = [manager.module.Call(call("f", "x" * 70_000, module=name)) for name in ("math", "json")]
+        await held(manager, 2)
+        for name, words in (("math", "of math"), ("json", "of json")):
+            told = await failure(manager.module.Call(call("f", "x" * 40_000, module=name), timeout=5))
+            assert told.error.reason == "QUEUE_FULL" and f"bytes of calls {words}" in told.error.message
+        told = await failure(manager.module.Call(call("f", "x" * 20_000, module="json"), timeout=5))
+        assert "more than 150000 bytes of calls wait" in told.error.message
+        backend.finish("math")
+        await waiting[0]
+        assert manager.activator.held.bytes < 71_000
+        backend.finish("json")
+        await waiting[1]
+
+
+@pytest.mark.parametrize("deployed", [True, False])
+async def test_an_abandoned_wait_leaves_nothing_behind(address: str, deployed: bool) -> None:
+    backend = SlowBackend(address)
+    async with running_pod_manager(backend) as manager:
+        if deployed:
+            await backend.begin("math")
+        before = len(asyncio.all_tasks())
+        for give_up in (lambda call: call.cancel(), lambda call: None):
+            calls = [manager.module.Call(call(module="math"), timeout=1) for _ in range(20)]
+            await held(manager, 20)
+            for each in calls:
+                give_up(each)
+            await asyncio.gather(*calls, return_exceptions=True)
+            await held(manager, 0)
+        creating = 0 if deployed else 1  # which goes on for the next caller
+        await until(lambda: len(asyncio.all_tasks()) <= before + creating)
+
+
+async def test_held_calls_are_spread_over_all_ready_pods(no_task_left: None) -> None:
+    pods, servers, addresses = [Pod() for _ in range(3)], [], []
+    for each in pods:
+        server = Server()
+        server.register(MODULE_SERVICE, each)
+        addresses.append(f"127.0.0.1:{await server.start('127.0.0.1:0')}")
+        servers.append(server)
+    backend = SlowBackend("")
+    async with running_pod_manager(backend) as manager:
+        await backend.begin("math", replicas=3)
+        calls = [manager.module.Call(call("wait", module="math")) for _ in range(12)]
+        await held(manager, 12)
+        backend.finish("math", addresses)
+        await until(lambda: sum(each.calls for each in pods) == 12)
+        assert [each.calls for each in pods] == [4, 4, 4]
+        for each in calls:
+            each.cancel()
+        await asyncio.gather(*calls, return_exceptions=True)
+    for server in servers:
+        await server.grpc.stop(0)
+
+
+async def test_a_call_that_cant_have_run_is_sent_to_another_pod(address: str, pod: Pod) -> None:
+    backend = SlowBackend("")
+    async with running_pod_manager(backend) as manager:
+        await backend.begin("math", replicas=2)
+        calls = [manager.module.Call(call("f", n, module="math"), timeout=5) for n in range(10)]
+        await held(manager, 10)
+        backend.finish("math", ["127.0.0.1:1", address])
+        await asyncio.gather(*calls)
+        assert pod.calls == 10
+
+
+async def test_a_call_that_may_have_run_is_not_sent_again(no_task_left: None) -> None:
+    pod, other, servers = Pod(), Pod(), [Server(), Server()]
+    addresses = []
+    for server, each in zip(servers, (pod, other), strict=True):
+        server.register(MODULE_SERVICE, each)
+        addresses.append(f"127.0.0.1:{await server.start('127.0.0.1:0')}")
+    backend = SlowBackend("")
+    async with running_pod_manager(backend) as manager:
+        await backend.begin("math", replicas=2)
+        backend.finish("math", addresses)
+        under_way = manager.module.Call(call("wait", module="math"))
+        await until(lambda: pod.calls == 1)
+        await servers[0].grpc.stop(0)
+        told = await failure(under_way)
+        assert (told.code, told.error.reason, pod.calls, other.calls) == (
+            Code.UNAVAILABLE, "MODULE_UNAVAILABLE", 1, 0,
+        )  # fmt: skip
+    await servers[1].grpc.stop(0)
+
+
+async def test_connections_to_pods_that_are_gone_are_closed(address: str) -> None:
+    backend = FakeBackend(address)
+    async with running_pod_manager(backend) as manager:
+        await manager.module.Call(call(module="math"))
+        assert manager.activator.connections == {"math": [address]}
+        await backend.delete("math")
+        await until(lambda: manager.activator.connections == {})

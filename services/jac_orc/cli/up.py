@@ -11,6 +11,7 @@ import asyncio
 import contextlib
 import datetime
 import fcntl
+import functools
 import http
 import os
 import random
@@ -32,6 +33,7 @@ from jac_orc.cli import envoy
 from jac_orc.cli.supervisor import Child, describe
 from jac_orc.core import config, logs
 from jac_orc.core.log_files import LogFile
+from jac_orc.core.tasks import Tasks
 from jac_orc.pod_manager import policy
 
 _FREE_PORTS = range(20000, 32000)
@@ -188,27 +190,25 @@ class System:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             loop.add_signal_handler(number, self._on_signal, stop)
-        tasks: list[asyncio.Task[object]] = [asyncio.create_task(self._follower.follow())]
+        printing, tasks = Tasks(), Tasks()
+        printing.supervise("printing the logs", self._follower.follow)
         exit_code = 0
         try:
-            starting = asyncio.create_task(self._start())
-            stopping = asyncio.create_task(stop.wait())
-            tasks += [starting, stopping]
+            starting, stopping = tasks.start(self._start()), tasks.start(stop.wait())
             await asyncio.wait([starting, stopping], return_when=asyncio.FIRST_COMPLETED)
             if starting.done():
                 starting.result()
-                tasks += [asyncio.create_task(child.keep(say)) for child in (self._pod_manager, self._envoy)]
+                for child in (self._pod_manager, self._envoy):
+                    tasks.supervise(f"keeping {child.name} running", functools.partial(child.keep, say))
                 self._say_ready(time.monotonic() - begin)
                 await stopping
         except StartError as failure:
             say(str(failure))
             exit_code = 1
         finally:
-            for task in tasks[1:]:
-                task.cancel()
-            await asyncio.gather(*tasks[1:], return_exceptions=True)
+            await tasks.cancel()
             await self._stop()
-            tasks[0].cancel()
+            await printing.cancel()
         return exit_code
 
     def _on_signal(self, stop: asyncio.Event) -> None:

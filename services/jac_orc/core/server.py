@@ -10,7 +10,7 @@ import contextlib
 import inspect
 import logging
 import uuid
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Collection, Sequence
 from functools import partial
 from typing import Any
 
@@ -89,10 +89,11 @@ class Server:
         await self.grpc.start()
         return port
 
-    async def set_serving(self, serving: bool) -> None:
-        """Sets the health of the server as a whole and of each service."""
-        status = health_pb2.HealthCheckResponse.SERVING if serving else health_pb2.HealthCheckResponse.NOT_SERVING
+    async def set_serving(self, serving: bool, *, impaired: Collection[str] = ()) -> None:
+        """Set the health of the server as a whole and of each service; impaired services are NOT_SERVING anyway."""
         for service in ["", *self._services]:
+            serves = serving and service not in impaired
+            status = health_pb2.HealthCheckResponse.SERVING if serves else health_pb2.HealthCheckResponse.NOT_SERVING
             await self.health.set(service, status)
 
     def _add_reflection(self) -> None:

@@ -13,6 +13,7 @@ import logging
 import os
 from collections import deque
 from collections.abc import AsyncGenerator, Callable
+from dataclasses import dataclass
 from functools import partial
 
 from jac_orc.core.tasks import Tasks
@@ -60,9 +61,9 @@ class Calls:
         self._place = place
         self._idle = idle
         for _ in range(self._settings.workers):
-            guest = await self._new_guest()
-            self._add(guest)
-            self._tasks.start(self._keep(guest))
+            slot = _Slot(await self._new_guest())
+            self._add(slot.guest)
+            self._tasks.supervise("keeping a guest", partial(self._keep, slot))
 
     async def stop(self) -> None:
         """Ends the guests."""
@@ -141,7 +142,7 @@ class Calls:
     def _check_hope(self) -> None:
         """Raises OrcError where there is no guest and the last attempt to start one has failed."""
         if self._failure is not None and not any(guest.alive for guest in self._guests):
-            raise error("MODULE_UNAVAILABLE", f"the module can't be started again: {self._failure.message}")
+            raise error("MODULE_UNAVAILABLE", self._failure.message)
 
     def _choose(self, wanted: Guest | None = None) -> Guest | None:
         """The wanted guest, or the one with the fewest calls; None where none lives."""
@@ -198,21 +199,22 @@ class Calls:
         self._on_serving(True)
         self._serve_queue()
 
-    async def _keep(self, guest: Guest) -> None:
-        """Starts another guest whenever this one takes no more calls."""
+    async def _keep(self, slot: _Slot) -> None:
+        """Start another guest whenever the slot's one takes no more calls."""
         loop = asyncio.get_running_loop()
         pause = 0.0
         while True:
-            started = loop.time()
+            started, guest = loop.time(), slot.guest
             await guest.retired.wait()
-            self._guests.remove(guest)
-            self._retired.add(guest)
-            guest.ended.add_done_callback(partial(self._forget_guest, guest))
-            self._on_serving(bool(self._guests))
-            logger.warning("a guest takes no more calls; starting another")
+            if guest in self._guests:
+                self._guests.remove(guest)
+                self._retired.add(guest)
+                guest.ended.add_done_callback(partial(self._forget_guest, guest))
+                self._on_serving(bool(self._guests))
+                logger.warning("a guest takes no more calls; starting another")
             pause = 0.0 if loop.time() - started > _STABLE_AFTER else pause
-            guest, pause = await self._restart(pause)
-            self._add(guest)
+            slot.guest, pause = await self._restart(pause)
+            self._add(slot.guest)
 
     def _forget_guest(self, guest: Guest, _: object) -> None:
         self._retired.discard(guest)
@@ -224,16 +226,24 @@ class Calls:
             pause = min(max(_FIRST_PAUSE, pause * 2), _LONGEST_PAUSE)
             try:
                 return await self._new_guest(), pause
-            except OrcError as failure:
-                logger.error("the module can't be started again: %s", failure.message)
+            except (OrcError, OSError) as fault:  # the latter: no memory, process or descriptor is left
+                text = fault.message if isinstance(fault, OrcError) else str(fault)
+                failure = error("MODULE_UNAVAILABLE", f"the module can't be started again: {text}")
+                logger.error("%s", failure.message)
                 self._failure = failure
                 if not await asyncio.to_thread(os.path.exists, self._settings.guest_python):
                     self._on_gone()
                 if not self._guests:
                     waiting, self._queue = self._queue, deque()
-                    text = f"the module can't be started again: {failure.message}"
                     for call in waiting:
-                        call.set_exception(error("MODULE_UNAVAILABLE", text))
+                        call.set_exception(failure)
+
+
+@dataclass
+class _Slot:
+    """One of the pod's guests, which is replaced whenever it ends."""
+
+    guest: Guest
 
 
 def deadline_exceeded(seconds: float) -> OrcError:

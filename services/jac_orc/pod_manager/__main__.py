@@ -13,7 +13,7 @@ import uvloop
 
 from jac_orc.core import addresses, config, files, lifecycle, logs
 from jac_orc.core.server import Server
-from jac_orc.core.tasks import Tasks
+from jac_orc.core.tasks import Tasks, report_working
 from jac_orc.errors import OrcError
 from jac_orc.pod_manager import distributions, policy
 from jac_orc.pod_manager.activator import Activator
@@ -21,6 +21,7 @@ from jac_orc.pod_manager.backends.base import Backend
 from jac_orc.pod_manager.backends.local import LocalBackend
 from jac_orc.pod_manager.environments import Environments, Limits
 from jac_orc.pod_manager.health import HealthServicer
+from jac_orc.pod_manager.held_calls import HeldLimits
 from jac_orc.pod_manager.locks import Locks
 from jac_orc.pod_manager.modules import Modules
 from jac_orc.pod_manager.publisher import Publisher
@@ -36,6 +37,7 @@ from jac_orc.v1 import module_pb2, pod_manager_pb2, rest_pb2
 logger = logging.getLogger(__name__)
 
 _TELLING_SECONDS = 0.5
+_SERVICES = ("jac_orc.v1.PodManagerService", "jac_orc.v1.PodManagerRestService")
 _XDS_OPTIONS = (
     ("grpc.so_reuseport", 0),
     # Envoy pings every few seconds to notice a dead control plane; by default that is taken for an attack.
@@ -52,52 +54,74 @@ class PodManager:
     ) -> None:
         self._settings = settings
         self._address = address
-        self._modules = Modules(backend, allowed, auto_deploy=settings.auto_deploy)
+        self.modules = Modules(backend, allowed, auto_deploy=settings.auto_deploy)
         module_service = module_pb2.DESCRIPTOR.services_by_name["ModuleService"]
-        self._activator = Activator(module_service, self._modules)
+        self._activator = Activator(module_service, self.modules, _held_limits(settings))
         self._server = Server(HealthServicer(backend))
-        native = PodManagerServicer(self._modules, sources)
+        native = PodManagerServicer(self.modules, sources)
         self._server.register(pod_manager_pb2.DESCRIPTOR.services_by_name["PodManagerService"], native)
         rest = rest_pb2.DESCRIPTOR.services_by_name["PodManagerRestService"]
-        self._server.register(rest, RestServicer(native, self._modules))
+        self._server.register(rest, RestServicer(native, self.modules))
         self._server.add_handler(module_service, self._activator)
-        self._snapshot = Snapshot()
+        self.snapshot = Snapshot()
         self._xds = grpc.aio.server(options=_XDS_OPTIONS)
-        XdsServer(self._snapshot).add_to(self._xds)
-        self._publisher = Publisher(backend, self._snapshot, (address, settings.port))
-        self._tasks = Tasks()
+        XdsServer(self.snapshot).add_to(self._xds)
+        self._publisher = Publisher(backend, self.snapshot, (address, settings.port))
+        self._faults = backend.faults
+        self._tasks = Tasks(self._faults)
 
     async def start(self) -> None:
         """Listens and begins to follow the backend; raises OSError where a port is taken."""
         settings = self._settings
-        self._snapshot.set(resources.pod_manager_cluster(self._address, settings.port))
-        self._snapshot.set(resources.routes(settings.allowed_hosts))
+        self.snapshot.set(resources.pod_manager_cluster(self._address, settings.port))
+        self.snapshot.set(resources.routes(settings.allowed_hosts))
         listener = partial(resources.listener, settings.front_host, api_keys=settings.api_keys)
-        self._snapshot.set(listener(settings.front_port))
+        self.snapshot.set(listener(settings.front_port))
         if settings.certificate:
-            self._snapshot.set(listener(settings.tls_port, certificate=settings.certificate))
+            self.snapshot.set(listener(settings.tls_port, certificate=settings.certificate))
         await self._server.start(addresses.join(settings.host, settings.port))
         xds_address = addresses.join(settings.xds_host, settings.xds_port)
         try:
             self._xds.add_insecure_port(xds_address)
         except RuntimeError as failure:
             raise OSError(f"can't listen on {xds_address}: {failure}") from failure
-        await self._modules.start()
+        await self.modules.start()
         self._publisher.publish_all()
-        self._tasks.start(self._publisher.follow())
-        self._tasks.start(self._activator.follow())
+        self._tasks.supervise("publishing modules to Envoy", self._publisher.follow)
+        self._tasks.supervise("closing connections to pods that are gone", self._activator.follow)
         await self._xds.start()
-        await self._server.set_serving(True)
+        await self._show_health()
+        self._tasks.supervise("showing the health", self._follow_faults)
+
+    async def _show_health(self) -> None:
+        """Show the faults in the health of the services.
+
+        The whole server is NOT_SERVING, and so not ready in a cluster, only while this very process is broken. While
+        the API server is away, or one module can't be published, all pod managers are in the same state: they stay
+        ready, as Envoy needs one and their calls go on, and only the services that change modules are NOT_SERVING.
+        """
+        impaired = _SERVICES if self._faults.is_impaired else ()
+        await self._server.set_serving(not self._faults.is_broken, impaired=impaired)
+
+    async def _follow_faults(self) -> None:
+        while True:
+            await self._show_health()
+            report_working()
+            await self._faults.changed()
 
     async def stop(self) -> None:
         """Ends calls in flight within a grace, then the rest; pods go on."""
         await self._server.health.enter_graceful_shutdown()
         stopping = asyncio.gather(self._server.grpc.stop(self._settings.stop_grace), self._xds.stop(0))
         await asyncio.wait([stopping], timeout=max(0.0, self._settings.stop_grace - _TELLING_SECONDS))
-        await self._modules.stop()  # while those who wait can still be told
+        await self.modules.stop()  # while those who wait can still be told
         await stopping
         await self._tasks.cancel()
         await self._activator.stop()
+
+
+def _held_limits(settings: Settings) -> HeldLimits:
+    return HeldLimits(settings.held_calls, settings.held_bytes, settings.held_calls_total, settings.held_bytes_total)
 
 
 async def serve(settings: Settings, allowed: policy.Policy) -> None:

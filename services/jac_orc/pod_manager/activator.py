@@ -7,7 +7,7 @@ because none of its pods is ready. Messages are forwarded as bytes, so any metho
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable
 from functools import partial
 from typing import Any
 
@@ -19,23 +19,54 @@ from google.protobuf.message import DecodeError
 
 from jac_orc.core.deadlines import STREAM_TIMEOUT, stream_timeout, timeout_text
 from jac_orc.core.server import SERVER_OPTIONS, Context, translated_stream
+from jac_orc.core.tasks import Tasks, report_working
 from jac_orc.errors import OrcError, error
+from jac_orc.pod_manager.held_calls import HeldCalls, HeldLimits
+from jac_orc.pod_manager.model import Module
 from jac_orc.pod_manager.modules import Modules
+
+_State = grpc.ChannelConnectivity
+_CONNECT_TIMEOUT = 2.0
+_REACH_SECONDS = 2.0
+_PAUSE = 0.1
+_CLOSE_GRACE = 10.0
 
 # Headers of one connection that mean nothing on the next.
 _NOT_FORWARDED = frozenset(("grpc-timeout", "grpc-accept-encoding", "user-agent", "te", "content-type", "host"))
 
 
+class _Link:
+    """A connection to a pod, with the number of calls that use it."""
+
+    def __init__(self, address: str) -> None:
+        self.channel = grpc.aio.insecure_channel(address, options=SERVER_OPTIONS)
+        self.calls = 0
+
+    async def is_connected(self) -> bool:
+        """Return whether the pod accepts connections; nothing is sent to it yet."""
+        try:
+            state = self.channel.get_state(try_to_connect=True)
+            async with asyncio.timeout(_CONNECT_TIMEOUT):
+                while state not in (_State.READY, _State.TRANSIENT_FAILURE, _State.SHUTDOWN):
+                    await self.channel.wait_for_state_change(state)
+                    state = self.channel.get_state(try_to_connect=True)
+        except (TimeoutError, grpc.aio.UsageError, grpc.aio.InternalError):  # the latter: closed in the meantime
+            return False
+        return state is _State.READY
+
+
 class Activator(grpc.GenericRpcHandler):
     """Handles every method of a service that modules have."""
 
-    def __init__(self, service: ServiceDescriptor, modules: Modules) -> None:
+    def __init__(self, service: ServiceDescriptor, modules: Modules, limits: HeldLimits | None = None) -> None:
         self._service = service
         self._modules = modules
-        self._channels: dict[str, grpc.aio.Channel] = {}
+        self.held = HeldCalls(limits or HeldLimits())
+        self._links: dict[str, dict[str, _Link]] = {}  # by module and address; `follow` closes those that are gone
+        self._closing = Tasks()
 
     def service(self, handler_call_details: grpc.HandlerCallDetails) -> Any:
-        """The handler of a call; None for another service's."""
+        """Return the handler of a call; None for another service's."""
         service, _, method = handler_call_details.method.strip("/").rpartition("/")
         if service != self._service.full_name or method not in self._service.methods_by_name:
             return None
@@ -43,28 +74,45 @@ class Activator(grpc.GenericRpcHandler):
         return grpc.stream_stream_rpc_method_handler(translated_stream(forward))
 
     async def follow(self) -> None:
-        """Closes the channels to pods that are gone."""
-        addresses: dict[str, set[str]] = {}
+        """Close the connections to pods that are gone."""
+        present = {module.name: module for module in self._modules.backend.modules()}
+        for name in list(self._links):
+            self._close_gone(name, present.get(name))
+        report_working()
         async for module, gone in self._modules.backend.watch():
-            now = set() if gone else {pod.address for pod in module.pods if pod.address}
-            for address in addresses.get(module.name, set()) - now:
-                if channel := self._channels.pop(address, None):
-                    await channel.close(grace=10)
-            addresses[module.name] = now
+            self._close_gone(module.name, None if gone else module)
+
+    @property
+    def connections(self) -> dict[str, list[str]]:
+        """The addresses of the pods that it is connected to, by module."""
+        return {name: list(links) for name, links in self._links.items()}
+
+    def _close_gone(self, name: str, module: Module | None) -> None:
+        links = self._links.get(name, {})
+        for address in links.keys() - {pod.address for pod in (module.pods if module else ())}:
+            self._closing.start(links.pop(address).channel.close(grace=_CLOSE_GRACE))
+        if not links:
+            self._links.pop(name, None)
 
     async def stop(self) -> None:
-        """Closes all channels."""
-        for channel in self._channels.values():
-            await channel.close(None)
+        """Close all connections."""
+        await self._closing.cancel()
+        for links in self._links.values():
+            for link in links.values():
+                await link.channel.close(None)
 
     async def _forward(self, method: str, requests: AsyncIterator[bytes], context: Context) -> AsyncGenerator[bytes]:
         messages = aiter(requests)
         first = await anext(messages, None)
         if first is None:
             raise error("MALFORMED_REQUEST", "the call came without a message")
-        call = await self._start(method, first, messages, context)
+        link, metadata = await self._ready_pod(method, first, context)
+        call: Any = None
         begun = False
         try:
+            multi_callable: Any = link.channel.stream_stream(method)
+            call = multi_callable(_chained(first, messages), metadata=metadata, timeout=context.time_remaining())
+            del first  # which may be large, while the call may be long
             async for response in call:
                 if not begun:
                     await context.send_initial_metadata(await call.initial_metadata())
@@ -74,23 +122,25 @@ class Activator(grpc.GenericRpcHandler):
         except grpc.aio.AioRpcError as failure:
             trailing: Any = tuple(failure.trailing_metadata() or ())
             if failure.code() is grpc.StatusCode.UNAVAILABLE and not dict(trailing).get("grpc-status-details-bin"):
-                text = f"the pod can't be reached: {failure.details()}"
+                # It may have run, so it isn't sent to another pod.
+                text = f"the connection to the pod is lost: {failure.details()}"
                 raise error("MODULE_UNAVAILABLE", text) from failure
             await context.abort(failure.code(), failure.details() or "", trailing)
         finally:
-            call.cancel()
+            link.calls -= 1
+            if call is not None:
+                call.cancel()
 
-    async def _start(self, method: str, first: bytes, rest: AsyncIterator[bytes], context: Context) -> Any:
-        """The call to a ready pod of the module; raises OrcError where there can't be one."""
+    async def _ready_pod(self, method: str, first: bytes, context: Context) -> tuple[_Link, Any]:
+        """Return a connection to a ready pod of the module, and the metadata to send; raises OrcError."""
         metadata = [pair for pair in context.invocation_metadata() or () if _is_forwarded(*pair)]
-        request = self._parsed(method, first)
-        name = str(dict(metadata).get("x-module") or self._named_in(request))
-        obj_id = getattr(request, "obj_id", "")
+        name, obj_id = self._target(method, first, metadata)
         loop = asyncio.get_running_loop()
         limit, begin = stream_timeout(metadata), loop.time()
         try:
-            async with asyncio.timeout(limit):
-                module = await self._modules.ready(name, deploy=not obj_id and not self._is_safe(method))
+            with self.held.hold(name, len(first)):
+                async with asyncio.timeout(limit):
+                    link = await self._connected(name, deploy=not obj_id and not self._is_safe(method))
         except TimeoutError:
             raise error("DEADLINE_EXCEEDED", f"{name} was not ready within the {limit:g} s that the call has") from None
         except OrcError as failure:
@@ -101,8 +151,43 @@ class Activator(grpc.GenericRpcHandler):
         if limit is not None:
             left = timeout_text(limit - (loop.time() - begin))
             metadata = [(key, left if key == STREAM_TIMEOUT else value) for key, value in metadata]
-        multi_callable: Any = self._channel(module.ready[0].address).stream_stream(method)
-        return multi_callable(_chained(first, rest), metadata=metadata, timeout=context.time_remaining())
+        return link, metadata
+
+    async def _connected(self, name: str, *, deploy: bool) -> _Link:
+        """Return the connection to the module's ready pod with the fewest calls, counted as one more.
+
+        A pod that can't be connected to has not received the call, so the next one is tried.
+        """
+        loop = asyncio.get_running_loop()
+        give_up = None
+        while True:
+            await self._modules.ready(name, deploy=deploy)
+            give_up = give_up or loop.time() + _REACH_SECONDS
+            untried = self._links_of(name)
+            while untried:
+                link = min(untried, key=lambda each: each.calls)
+                untried.remove(link)
+                link.calls += 1
+                is_connected = False
+                try:
+                    is_connected = await link.is_connected()
+                finally:
+                    link.calls -= not is_connected
+                if is_connected:
+                    return link
+            if loop.time() > give_up:
+                raise error("MODULE_UNAVAILABLE", f"no ready pod of {name} can be reached", {"module": name})
+            await asyncio.sleep(_PAUSE)
+
+    def _links_of(self, name: str) -> list[_Link]:
+        """Return the connections to the module's ready pods as they are now; `follow` hears of the end of each."""
+        module = self._modules.backend.get(name)
+        ready = module.ready if module is not None else ()
+        links = self._links.setdefault(name, {}) if ready else {}
+        for pod in ready:
+            if pod.address not in links:
+                links[pod.address] = _Link(pod.address)
+        return [links[pod.address] for pod in ready]
 
     def _is_safe(self, method: str) -> bool:
         """Whether the method is a GET over REST, which is to change nothing (RFC 9110, section 9.2.1)."""
@@ -110,27 +195,19 @@ class Activator(grpc.GenericRpcHandler):
         rule: Any = options.Extensions[annotations_pb2.http]  # type: ignore[index]
         return bool(rule.get)
 
-    def _parsed(self, method: str, first: bytes) -> Any:
+    def _target(self, method: str, first: bytes, metadata: Iterable[tuple[str, str | bytes]]) -> tuple[str, str]:
+        """Return the names of the module and of the object that the call is for; raises OrcError."""
         request = message_factory.GetMessageClass(self._service.methods_by_name[method.rpartition("/")[2]].input_type)()
         try:
             request.ParseFromString(first)
         except DecodeError as failure:
             raise error("MALFORMED_REQUEST", "the request can't be parsed") from failure
-        return request
-
-    def _named_in(self, request: Any) -> str:
-        """The module that the message names; raises OrcError if it names none."""
-        named: str = getattr(request, "module_name", "") or getattr(request, "obj_id", "").partition("-")[0]
-        if named:
-            return named
-        text = "no module is named: send the metadata `x-module`, or call MODULE.modules.local, or set `module_name`"
-        raise error("MODULE_NAME_INVALID", text)
-
-    def _channel(self, address: str) -> grpc.aio.Channel:
-        channel = self._channels.get(address)
-        if channel is None:
-            channel = self._channels[address] = grpc.aio.insecure_channel(address, options=SERVER_OPTIONS)
-        return channel
+        obj_id = getattr(request, "obj_id", "")
+        name = str(dict(metadata).get("x-module") or getattr(request, "module_name", "") or obj_id.partition("-")[0])
+        if not name:
+            text = "no module is named: send the metadata `x-module`, call MODULE.modules.local, or set `module_name`"
+            raise error("MODULE_NAME_INVALID", text)
+        return name, obj_id
 
 
 def _is_forwarded(key: str, value: str | bytes) -> bool:

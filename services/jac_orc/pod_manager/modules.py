@@ -13,7 +13,7 @@ import logging
 from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
 
-from jac_orc.core.tasks import NamedLocks, Tasks
+from jac_orc.core.tasks import NamedLocks, Tasks, report_working
 from jac_orc.errors import OrcError, error
 from jac_orc.pod_manager.backends.base import Backend
 from jac_orc.pod_manager.distributions import default_requirements, guess, near
@@ -23,6 +23,8 @@ from jac_orc.pod_manager.policy import Policy
 logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
+
+_STOPPING = "the pod manager is stopping; the change may go on: look at the module, or send the request again"
 
 
 class Modules:
@@ -34,17 +36,18 @@ class Modules:
         self._auto_deploy = auto_deploy
         self._locks = NamedLocks()
         self._deleting: set[str] = set()
-        self._for_calls: set[str] = set()  # what calls have begun to deploy
-        self._tasks = Tasks()
+        self._for_calls: dict[str, asyncio.Task[Module]] = {}  # the creations that calls have begun
+        self._tasks = Tasks(backend.faults)
         self._settling = Settling(backend)
 
     async def start(self) -> None:
         """Begins to follow the backend."""
-        self._tasks.start(self._settling.follow())
+        self._tasks.supervise("watching modules for waiting callers", self._settling.follow)
 
     async def stop(self) -> None:
-        """Ends what is under way here; the modules go on."""
+        """End what is under way here; the modules go on."""
         await self._tasks.cancel()
+        self._settling.stop()
 
     def get(self, name: str) -> Module:
         """The module as it is now; raises OrcError if there is none."""
@@ -119,10 +122,19 @@ class Modules:
             text = f"no module {name} is deployed; deploy it with POST /create_pod/{name}"
             raise error("MODULE_NOT_FOUND", text, {"module": name})
         if module is None:
-            return await self._kept(self._create_for_call(self.completed(ModuleSpec(name))))
+            creating = self._for_calls.get(name)
+            if creating is None:
+                creating = self._tasks.start(self._create_for_call(self.completed(ModuleSpec(name))))
+                self._for_calls[name] = creating
+            return await self._shielded(creating)
         if module.spec.replicas == 0:
             raise error("MODULE_UNAVAILABLE", f"{name} is scaled to no pod; scale it up to call it", {"module": name})
-        return await self._kept(self._settling.wait(module, _answers))
+        try:
+            return await self._settling.wait(module, _answers)
+        except asyncio.CancelledError:
+            if self._settling.is_stopping:
+                raise error("MODULE_UNAVAILABLE", _STOPPING) from None
+            raise
 
     async def _create(self, spec: ModuleSpec) -> Module:
         module, is_new = await self._applied(spec)
@@ -142,11 +154,10 @@ class Modules:
             raise _advised(failure, spec) from None
 
     async def _create_for_call(self, spec: ModuleSpec) -> Module:
-        self._for_calls.add(spec.module_name)
         try:
             return await self._create(spec)
         finally:
-            self._for_calls.discard(spec.module_name)
+            del self._for_calls[spec.module_name]
 
     async def _applied(self, spec: ModuleSpec) -> tuple[Module, bool]:
         """The module of that spec, and whether it is new; raises OrcError where there is one of another spec."""
@@ -184,14 +195,15 @@ class Modules:
                 raise
 
     async def _kept(self, work: Coroutine[Any, Any, T]) -> T:
-        """What the work returns; it goes on to its end even if the caller goes away."""
-        task = self._tasks.start(work)
+        """Return what the work returns; it goes on to its end even if the caller goes away."""
+        return await self._shielded(self._tasks.start(work))
+
+    async def _shielded(self, task: asyncio.Task[T]) -> T:
         try:
             return await asyncio.shield(task)
         except asyncio.CancelledError:
             if task.cancelled():
-                text = "the pod manager is stopping; what was asked for may go on: look at the module, or ask again"
-                raise error("MODULE_UNAVAILABLE", text) from None
+                raise error("MODULE_UNAVAILABLE", _STOPPING) from None
             raise
 
 
@@ -199,13 +211,13 @@ def _answers(now: Module) -> bool:
     """Whether the module can be called; raises OrcError where it can't become so."""
     if now.ready or now.error is None:
         return bool(now.ready)
-    raise now.error
+    raise now.error.with_traceback(None)  # else each call would add to the traceback of an error that stays
 
 
 def _is_settled(now: Module) -> bool:
     """Whether all of the module is as its spec says; raises OrcError where it can't become so."""
     if now.error is not None:
-        raise now.error
+        raise now.error.with_traceback(None)
     return now.settled
 
 
@@ -236,21 +248,36 @@ def _advised(failure: OrcError, spec: ModuleSpec) -> OrcError:
 
 
 class Settling:
-    """Waits until modules have become what they shall be; one watch serves all who wait."""
+    """Waits until modules have reached their desired state; one watch serves all waiters."""
 
     def __init__(self, backend: Backend) -> None:
         self._backend = backend
         self._changes: dict[str, set[asyncio.Future[None]]] = {}
+        self.is_stopping = False
 
     async def follow(self) -> None:
-        """Wakes those who wait, at each change."""
+        """Wake the waiters of each module that changes; all of them at first, as changes may have been missed."""
+        self._wake(*self._changes)
+        report_working()
         async for module, _ in self._backend.watch():
-            for waiting in self._changes.pop(module.name, ()):
+            self._wake(module.name)
+
+    def stop(self) -> None:
+        """Cancel all waiters."""
+        self.is_stopping = True
+        self._wake(*self._changes)
+
+    def _wake(self, *names: str) -> None:
+        for name in names:
+            for waiting in self._changes.pop(name, ()):
                 if not waiting.done():
                     waiting.set_result(None)
 
     async def wait(self, module: Module, done: Callable[[Module], bool]) -> Module:
-        """The module once `done` says so, or raises OrcError; raises one when it is deleted."""
+        """Return the module once `done` holds; raises OrcError, also when the module is deleted.
+
+        A waiter that is cancelled leaves nothing behind.
+        """
         while True:
             now = self._backend.get(module.name)
             if now is None or now.uid != module.uid or now.phase is ModulePhase.DELETING:
@@ -259,6 +286,17 @@ class Settling:
                 raise failed or gone
             if done(now):
                 return now
+            if self.is_stopping:
+                raise asyncio.CancelledError  # no OrcError, which would undo what is under way
             changed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
             self._changes.setdefault(module.name, set()).add(changed)
-            await changed
+            try:
+                await changed
+            finally:
+                self._forget(module.name, changed)
+
+    def _forget(self, name: str, waiting: asyncio.Future[None]) -> None:
+        waiters = self._changes.get(name, set())
+        waiters.discard(waiting)
+        if not waiters:
+            self._changes.pop(name, None)

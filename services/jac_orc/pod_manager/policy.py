@@ -9,10 +9,12 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 
 import yaml
+from packaging.requirements import InvalidRequirement, Requirement
+from packaging.utils import canonicalize_name
 
 from jac_orc.core.config import ConfigurationError
 from jac_orc.errors import error
-from jac_orc.pod_manager.requirements import parse
+from jac_orc.pod_manager.model import split_hashes
 
 # Standard-library modules whose functions run programs or code, reach memory, files, sockets or this very interpreter.
 REFUSED = frozenset(
@@ -58,8 +60,8 @@ class Policy:
             return
         for requirement in requirements:
             try:
-                name = parse(requirement).name
-            except ValueError:
+                name: str = canonicalize_name(Requirement(split_hashes(requirement)[0]).name)
+            except InvalidRequirement:
                 name = ""  # no pattern matches it
             if not any(fnmatchcase(name, pattern) for pattern in self.allowed_requirements if name):
                 shown = requirement[:100]

@@ -55,6 +55,14 @@ class Settings:
     """How many module servers are started ahead of need, each with the memory of an idle module, some 31 MB."""
     auto_deploy: bool = True
     """Whether a call to a module that isn't deployed deploys it; otherwise such a call is answered by 404."""
+    held_calls: int = 1000
+    """How many calls of one module are held while it is not ready; further ones are refused at once, `QUEUE_FULL`."""
+    held_bytes: int = 128 * 1024**2
+    """How many bytes their messages may have together; one message has 64 MiB at most."""
+    held_calls_total: int = 5000
+    """How many calls of all modules are held."""
+    held_bytes_total: int = 256 * 1024**2
+    """How many bytes their messages may have together."""
     policy_file: Path | None = None
     """A YAML file with the lists `allow` and `refuse` of top-level module names; None: the default policy."""
     namespace: str = ""
@@ -70,10 +78,6 @@ class Settings:
     store_claim: str = ""
     """The PersistentVolumeClaim that is mounted at /store here and there, with environments and sources; empty: only
     modules of the standard library can be deployed."""
-    store_folder: str = ""
-    """The folder of that volume which is this pod manager's, for volumes that several share; empty: all of it."""
-    scheduling_timeout: float = 900.0
-    """Seconds that a pod may wait for a node before a create or an update fails; cluster autoscalers take minutes."""
     stop_grace: float = 2.0
     """Seconds that calls under way, creations among them, have to end when the pod manager stops."""
     run_id: str = "standalone"

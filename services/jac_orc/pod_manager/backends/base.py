@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from typing import Any, Protocol
 
+from jac_orc.core.tasks import Faults
 from jac_orc.pod_manager.model import LogLine, Module, ModuleSpec
 
 
@@ -14,6 +15,9 @@ class Backend(Protocol):
     `apply` and `delete` say what shall be; the backend makes it so on its own and tells of each step by `watch`. What
     was applied outlives this process.
     """
+
+    faults: Faults
+    """What keeps this process from following the modules; the pod manager's health shows it."""
 
     async def start(self) -> None:
         """Takes up the modules that there are; raises OrcError or ConfigurationError where they can't be known."""

@@ -13,6 +13,7 @@ import uuid
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 
+from jac_orc.core.tasks import Faults
 from jac_orc.errors import OrcError
 from jac_orc.pod_manager.backends.watchers import Watchers
 from jac_orc.pod_manager.model import LogLine, Module, ModulePhase, ModuleSpec, Pod, PodPhase
@@ -28,6 +29,7 @@ class FakeBackend:
         self._lines: list[tuple[str, LogLine]] = []
         self._logged = asyncio.Event()
         self._watchers = Watchers()
+        self.faults = Faults()
 
     def fail(self, name: str, failure: OrcError | None) -> None:
         """Has the module's next specs fail with this; None: no longer. A module that is there is tried again."""

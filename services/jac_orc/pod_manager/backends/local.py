@@ -19,7 +19,7 @@ from typing import Any, TypeVar
 
 from jac_orc.core import files
 from jac_orc.core.config import ConfigurationError
-from jac_orc.core.tasks import NamedLocks, Tasks
+from jac_orc.core.tasks import Faults, NamedLocks, Tasks, report_working
 from jac_orc.errors import error
 from jac_orc.pod_manager.backends.local_deployment import Deployment, installer_log
 from jac_orc.pod_manager.backends.local_logs import read_logs
@@ -54,6 +54,7 @@ class LocalBackend:
         )
         self._environments = environments
         self._sources = sources
+        self.faults = Faults()
         self._tasks = Tasks()
         self._deployments: dict[str, Deployment] = {}
         self._watchers = Watchers()
@@ -70,9 +71,9 @@ class LocalBackend:
             if record.module_name not in self._deployments:
                 adoptable(record, run_id="")
                 forget(self._host, record.name)
-        self._tasks.start(self._clean_up())
+        self._tasks.supervise("removing unused sources and environments", self._clean_up)
         if self._wants_spares:
-            self._tasks.start(self._start_spares())
+            self._tasks.supervise("starting spare module servers", self._start_spares)
 
     async def _start_spares(self) -> None:
         """Has them run what needs no package: the standard library's modules."""
@@ -151,6 +152,7 @@ class LocalBackend:
             used = {each.module.spec.source.digest for each in self._deployments.values() if each.module.spec.source}
             await asyncio.to_thread(self._sources.remove_unused, used, _SOURCE_KEPT)
             await asyncio.to_thread(self._environments.collect)
+            report_working()
             await asyncio.sleep(_CLEAN_UP)
 
     async def _keep_lock(self, spec: ModuleSpec, lock: Lock) -> None:

@@ -14,6 +14,7 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
+from jac_orc.core.tasks import Tasks
 from jac_orc.errors import OrcError, error
 from jac_orc.pod_manager.backends.local_logs import append
 from jac_orc.pod_manager.backends.local_pod import Host, LocalPod, PodRecord, Runtime, adoptable, forget
@@ -49,7 +50,8 @@ class Deployment:
         self._drains: set[asyncio.Task[None]] = set()
         self._changed = asyncio.Event()
         self.module = dataclasses.replace(module, phase=self._phase(module))
-        self._task = asyncio.create_task(self._reconcile())
+        self._tasks = Tasks()
+        self._task = self._tasks.supervise(f"deploying {module.name}", self._reconcile)
 
     def change(self, **changes: Any) -> None:
         """Takes a new spec, with what changes with it."""
@@ -63,7 +65,7 @@ class Deployment:
         for pod in list(self._pods):
             self._drain(pod)
         self._publish()
-        await asyncio.gather(*self._drains)
+        await asyncio.gather(*self._drains, return_exceptions=True)
         self._let_go()
         installer_log(self._host, self.module.name).unlink(missing_ok=True)
 
@@ -71,7 +73,7 @@ class Deployment:
         """Lets the pods go on without this process; those that are ending are awaited."""
         await self._cancel()
         await asyncio.gather(*(pod.detach() for pod in self._pods if pod.phase is not PodPhase.DRAINING))
-        await asyncio.gather(*self._drains)
+        await asyncio.gather(*self._drains, return_exceptions=True)
         self._let_go()
 
     async def _cancel(self) -> None:
@@ -202,14 +204,16 @@ class Deployment:
         if pod.phase is PodPhase.DRAINING:
             return
         pod.phase = PodPhase.DRAINING
-        task = asyncio.create_task(self._drained(pod))
+        task = self._tasks.start(self._drained(pod))
         self._drains.add(task)
         task.add_done_callback(self._drains.discard)
 
     async def _drained(self, pod: LocalPod) -> None:
-        await pod.drain()
-        self._pods.remove(pod)
-        self._publish()
+        try:
+            await pod.drain()
+        finally:
+            self._pods.remove(pod)
+            self._publish()
 
     def _set(self, **changes: Any) -> None:
         if any(getattr(self.module, name) != value for name, value in changes.items()):

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import dataclasses
+import functools
 import json
 import logging
 import os
@@ -25,7 +26,7 @@ from google.rpc import status_pb2
 
 from jac_orc.core import config, files
 from jac_orc.core.processes import ManagedProcess, start_time
-from jac_orc.core.tasks import turn
+from jac_orc.core.tasks import Tasks, turn
 from jac_orc.errors import OrcError, error, from_status
 from jac_orc.pod_manager.backends.spares import Spares
 from jac_orc.pod_manager.model import ModuleSpec, Pod, PodPhase
@@ -37,6 +38,7 @@ _LONGEST_PAUSE = 30.0
 _STABLE_AFTER = 30.0
 _STOP_GRACE = 15.0
 _LONGEST_TURN = 5.0
+_SAVE_AGAIN = 2.0
 
 
 @dataclass(frozen=True)
@@ -96,6 +98,9 @@ class LocalPod:
         self.failure: OrcError | None = None
         self._process: ManagedProcess | None = None
         self._pause = 0.0
+        self._is_saved = True
+        self._saving: asyncio.Future[None] | None = None
+        self._tasks = Tasks()
         self._task: asyncio.Task[None] | None = None
 
     @property
@@ -106,7 +111,7 @@ class LocalPod:
 
     def start(self) -> None:
         """Starts the process, and again whenever it ends."""
-        self._task = asyncio.create_task(self._keep())
+        self._task = self._tasks.supervise(f"keeping pod {self.record.name}", self._keep)
 
     def adopt(self, process: ManagedProcess) -> None:
         """Takes over a process that an earlier pod manager has started and that answers calls."""
@@ -114,18 +119,20 @@ class LocalPod:
         self.start()
 
     async def drain(self) -> None:
-        """Lets calls in flight end, then ends the process and forgets the pod."""
+        """Let calls in flight end, then end the process and remove what is left of the pod."""
         self._set_phase(PodPhase.DRAINING)
         await self.detach(release=False)
         if self._process is not None:
             await self._process.stop(_STOP_GRACE)
-        forget(self._host, self.record.name)
+        await asyncio.to_thread(forget, self._host, self.record.name)
 
     async def detach(self, *, release: bool = True) -> None:
         """Stops keeping the process running, which goes on."""
         if self._task is not None:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
+        if self._saving is not None:
+            await asyncio.wait([self._saving])  # else it could write the file of a pod that is gone
         if release and self._process is not None:
             self._process.release()
 
@@ -139,17 +146,34 @@ class LocalPod:
             started = loop.time()
             if self._process is None:
                 async with turn(self._host.turns, _LONGEST_TURN):
-                    await self._launch()
+                    await self._try_to_launch()
             if self._process is not None:
-                await self._process.ended.wait()
+                await self._ended(self._process)
                 logger.warning("pod %s has ended", self.record.name)
             stable = self.failure is None and loop.time() - started > _STABLE_AFTER
             self._pause = 0.0 if stable else max(self._pause, _FIRST_PAUSE if self.failure else 0.0)
             self._process = None
-            self._update(pid=0, start_ticks=0, port=0, restarts=self.record.restarts + 1)
+            await self._update(pid=0, start_ticks=0, port=0, restarts=self.record.restarts + 1)
             self._set_phase(PodPhase.CRASHED)
             await asyncio.sleep(self._pause)
             self._pause = min(max(_FIRST_PAUSE, self._pause * 2), _LONGEST_PAUSE)
+
+    async def _ended(self, process: ManagedProcess) -> None:
+        """Wait for the end of the process; try again in the meantime to write a state file that couldn't be written."""
+        while not process.ended.is_set():
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(None if self._is_saved else _SAVE_AGAIN):
+                    await process.ended.wait()
+            if not self._is_saved:
+                await self._update()
+
+    async def _try_to_launch(self) -> None:
+        try:
+            await self._launch()
+        except OSError as failure:
+            self.failure = error("MODULE_UNAVAILABLE", f"the module server can't be started: {failure}")
+            if self._process is not None:
+                await self._process.stop(_STOP_GRACE)
 
     async def _launch(self) -> None:
         """Starts the process and waits until the module can be called; `failure` says why it can't."""
@@ -159,10 +183,11 @@ class LocalPod:
         except OrcError as failure:
             self.failure = failure
             return
-        held = os.dup(runtime.held_fd)  # before anybody else has a turn and lets go of it
         # No pipe: uvloop closes a pipe's descriptor twice, and its number may be another file's by then.
         reader, writer = socket.socketpair()
+        held = -1
         try:
+            held = os.dup(runtime.held_fd)  # before another task runs and releases it
             output = self._host.logs / f"{self.record.name}.log"
             descriptors = {"NOTIFY_FD": writer.fileno(), "ENVIRONMENT_FD": held}
             if self._host.lifeline_fd is not None:
@@ -180,22 +205,19 @@ class LocalPod:
                 except asyncio.CancelledError:
                     self._process = await starting  # it starts all the same: whoever cancelled this ends it
                     raise
-        except OSError as failure:
-            reader.close()
-            self.failure = error("MODULE_UNAVAILABLE", f"the module server can't be started: {failure}")
-            return
-        except asyncio.CancelledError:
+            await self._update(pid=self._process.pid, start_ticks=start_time(self._process.pid) or 0, port=0)
+        except (OSError, asyncio.CancelledError):
             reader.close()
             raise
         finally:
-            os.close(held)
             writer.close()
-        self._update(pid=self._process.pid, start_ticks=start_time(self._process.pid) or 0, port=0)
+            if held >= 0:
+                os.close(held)
         async with contextlib.aclosing(_lines(reader)) as lines:
             async for told in lines:
                 if "port" in told:
                     self.failure = None
-                    self._update(port=told["port"])
+                    await self._update(port=told["port"])
                     self._set_phase(PodPhase.READY)
                     return
                 if "error" in told:
@@ -224,9 +246,18 @@ class LocalPod:
             "LOG_FILE": str(self._host.logs / f"{self.record.name}.log"),
         }
 
-    def _update(self, **changes: Any) -> None:
+    async def _update(self, **changes: Any) -> None:
+        """Record the changes; while the file can't be written, the pod serves all the same."""
         self.record = dataclasses.replace(self.record, **changes)
-        files.write_json(self._file, dataclasses.asdict(self.record), durable=False)  # no process outlives the machine
+        document = dataclasses.asdict(self.record)
+        write = functools.partial(files.write_json, self._file, document, durable=False)  # no process outlives the host
+        self._saving = asyncio.ensure_future(asyncio.to_thread(write))
+        try:
+            await asyncio.shield(self._saving)
+            self._is_saved = True
+        except OSError as failure:
+            self._is_saved = False
+            logger.warning("the state of pod %s can't be written: %s", self.record.name, failure)
 
     def _set_phase(self, phase: PodPhase) -> None:
         self.phase = phase

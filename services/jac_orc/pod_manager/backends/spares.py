@@ -39,7 +39,7 @@ class Spares:
 
     def start(self, interpreter: Path) -> None:
         """Begins to keep them; `interpreter` runs their guests."""
-        self._tasks.start(self._keep(interpreter))
+        self._tasks.supervise("keeping spare module servers", lambda: self._keep(interpreter))
 
     async def stop(self) -> None:
         """Ends them."""

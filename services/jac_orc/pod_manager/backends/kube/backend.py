@@ -36,13 +36,15 @@ class KubernetesBackend:
         self._caches = self._reconciler.caches
         self._modules = self._reconciler.modules
         self._locks = NamedLocks()
+        self.faults = self._reconciler.faults
         self._tasks = Tasks()
 
     async def start(self) -> None:
         """Follows the cluster; returns once all that there is is known. Raises OrcError where that takes too long."""
         await self._reconciler.start()
         if self._store is not None:
-            self._tasks.start(keep_house(self._client, self._cluster.namespace, self._clean_up))
+            namespace = self._cluster.namespace
+            self._tasks.supervise("holding the lease", lambda: keep_house(self._client, namespace, self._clean_up))
 
     async def stop(self) -> None:
         """Lets go of the cluster, where everything goes on."""

@@ -11,11 +11,11 @@ import asyncio
 import contextlib
 import json
 import logging
-import random
 from collections.abc import AsyncGenerator, Callable, Mapping
 from typing import cast
 
-from jac_orc.errors import OrcError, error
+from jac_orc.core.tasks import report_working
+from jac_orc.errors import error
 from jac_orc.pod_manager.backends.kube.client import Document, GoneError, KubeClient
 
 logger = logging.getLogger(__name__)
@@ -23,11 +23,11 @@ logger = logging.getLogger(__name__)
 _WATCH_SECONDS = 60  # then anew from where it was, so that a connection that has died unseen is noticed
 _WATCHES_PER_LIST = 15
 _SLACK = 15.0
-_FIRST_PAUSE, _LONGEST_PAUSE = 0.2, 10.0
+_SHORTEST_ROUND = 0.5  # so that a server that ends each watch at once isn't asked without a pause
 
 
 class Informer:
-    """The objects of one kind below `path` that have the labels of `selector`, and the `fields` of a field selector.
+    """The objects of one kind below `path` that have the labels of `selector`.
 
     `on_change` is called with an object's document before and after each change; None: not there. `kept` makes of a
     document what is worth keeping in memory. `group` tells what objects belong to, for `of`. `page` is how many are
@@ -37,14 +37,14 @@ class Informer:
     def __init__(
         self, client: KubeClient, path: str, selector: str, *,
         kept: Callable[[Document], Document], group: Callable[[Document], str],
-        on_change: Callable[[Document | None, Document | None], None], page: int = 500, fields: str = "",
+        on_change: Callable[[Document | None, Document | None], None], page: int = 500,
     ) -> None:  # fmt: skip
         self.objects: dict[str, Document] = {}
         self.synced = asyncio.Event()
         self._groups: dict[str, dict[str, Document]] = {}
         self._client = client
-        self._path = path
-        self._selectors = {"labelSelector": selector, "fieldSelector": fields}
+        self.path = path
+        self._selector = selector
         self._kept = kept
         self._group = group
         self._on_change = on_change
@@ -55,30 +55,27 @@ class Informer:
         return list(self._groups.get(group, {}).values())
 
     async def run(self) -> None:
-        """Follows until cancelled, whatever happens to the connection or the server."""
-        pause = _FIRST_PAUSE
+        """Follow until something fails; run again, it lists everything anew."""
+        loop = asyncio.get_running_loop()
         while True:
+            began = loop.time()
             try:
                 version = await self._list()
-                pause = _FIRST_PAUSE
+                report_working()
                 for _ in range(_WATCHES_PER_LIST):
+                    began = loop.time()
                     version = await self._watch(version)
+                    await asyncio.sleep(began + _SHORTEST_ROUND - loop.time())
             except GoneError:
-                logger.info("listing %s anew: the version to watch from is too old", self._path)
-            except OrcError as failure:
-                logger.warning("following %s: %s", self._path, failure.message)
-                await asyncio.sleep(pause * random.uniform(0.8, 1.2))  # noqa: S311 - spreads the load, no secret
-                pause = min(pause * 2, _LONGEST_PAUSE)
-            except Exception:
-                logger.exception("following %s failed; listing anew", self._path)
-                await asyncio.sleep(_LONGEST_PAUSE)
+                logger.info("listing %s again: the version to watch from is too old", self.path)
+                await asyncio.sleep(began + _SHORTEST_ROUND - loop.time())
 
     async def _list(self) -> str:
         """Takes all objects as they are; returns their version."""
         found: dict[str, Document] = {}
         more: dict[str, str] = {}
         while True:
-            page = await self._client.get(self._path, **self._selectors, limit=str(self._page), **more)
+            page = await self._client.get(self.path, labelSelector=self._selector, limit=str(self._page), **more)
             found |= {item["metadata"]["name"]: self._kept(item) for item in page["items"]}
             if not (token := page["metadata"].get("continue")):
                 break
@@ -93,10 +90,10 @@ class Informer:
     async def _watch(self, version: str) -> str:
         """Takes changes until the server ends the watch; returns the version to go on from."""
         query = {
-            **self._selectors, "watch": "true", "resourceVersion": version,
+            "watch": "true", "labelSelector": self._selector, "resourceVersion": version,
             "allowWatchBookmarks": "true", "timeoutSeconds": str(_WATCH_SECONDS),
         }  # fmt: skip
-        lines = cast(AsyncGenerator[bytes], self._client.lines(self._path, query, silence=_WATCH_SECONDS + _SLACK))
+        lines = cast(AsyncGenerator[bytes], self._client.lines(self.path, query, silence=_WATCH_SECONDS + _SLACK))
         async with contextlib.aclosing(lines):
             async for line in lines:
                 version = self._take(json.loads(line)) or version

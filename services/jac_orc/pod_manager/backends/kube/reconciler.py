@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from jac_orc.core.tasks import Tasks
+from jac_orc.core.tasks import Faults, Tasks, report_impaired, report_working
 from jac_orc.errors import OrcError, error
 from jac_orc.pod_manager import interpreters
 from jac_orc.pod_manager.backends.kube import objects, status
@@ -40,7 +40,7 @@ class Reconciler:
 
     def __init__(self, client: KubeClient, cluster: Cluster, store: Store | None) -> None:
         self.caches = Caches(client, cluster, self._touch)
-        self.maker = Maker(client, cluster, store, self.caches)
+        self.maker = Maker(client, cluster, store, self.caches.jobs)
         self.modules: dict[str, Module] = {}
         self.watchers = Watchers()
         self._cluster = cluster
@@ -48,14 +48,16 @@ class Reconciler:
         self._progress = Progress(client, cluster, self._touch)
         self._kept: dict[str, _Kept] = {}  # of the same names
         self._changed: set[str] = set()
+        self._unreadable: set[str] = set()
         self._seen = asyncio.Condition()
-        self._tasks = Tasks()
+        self.faults = Faults()
+        self._tasks = Tasks(self.faults)
 
     async def start(self) -> None:
         """Returns once all that there is is known. Raises OrcError where that takes too long."""
         await self.caches.follow(self._tasks)
         self._flush()
-        self._tasks.start(self._check_again())
+        self._tasks.supervise("checking unsettled modules again", self._check_again)
 
     async def stop(self) -> None:
         """Lets go of the cluster, where everything goes on."""
@@ -82,8 +84,11 @@ class Reconciler:
         for name in changed:
             try:
                 self._look(name)
+                self._unreadable.discard(name)
             except Exception:
-                logger.exception("the state of %s can't be read", name)
+                if name not in self._unreadable:
+                    logger.exception("the state of %s can't be read; trying again", name)
+                self._unreadable.add(name)
         self._tasks.start(self._tell_seen())
 
     async def _tell_seen(self) -> None:
@@ -94,7 +99,12 @@ class Reconciler:
         """Looks again at what becomes an error by time alone."""
         while True:
             await asyncio.sleep(_RECHECK)
-            for name in [name for name, kept in self._kept.items() if not kept.is_settled]:
+            if self._unreadable:
+                report_impaired()
+            else:
+                report_working()
+            unsettled = {name for name, kept in self._kept.items() if not kept.is_settled}
+            for name in unsettled | self._unreadable:
                 self._touch(name)
 
     def _look(self, name: str) -> None:
@@ -136,8 +146,7 @@ class Reconciler:
         build = None if objects.is_applied(deployment, kept.record) else self._build(name, kept, now)
         lock = self._lock(name, deployment, kept.record.spec)
         pods, slices = self.caches.pods.of(name), self.caches.slices.of(name)
-        patience = self._cluster.scheduling_timeout
-        return status.module_of(deployment, kept.record, pods, slices, now, build, lock, patience=patience)
+        return status.module_of(deployment, kept.record, pods, slices, now, build, lock)
 
     def _build(self, name: str, kept: _Kept, now: float) -> status.Build | None:
         """What keeps the module's objects from being made."""
@@ -149,10 +158,7 @@ class Reconciler:
         if name not in self.maker.waiting_for(builder):
             return status.Build() if record.spec.needs_install else None
         pods = self.caches.pods.of(builder)
-        return status.build_of(
-            self.caches.jobs.objects.get(builder), pods, now, self._progress.of(builder, pods),
-            refusal=self.caches.refusal(builder), patience=self._cluster.scheduling_timeout,
-        )  # fmt: skip
+        return status.build_of(self.caches.jobs.objects.get(builder), pods, now, self._progress.of(builder, pods))
 
     def _lock(self, name: str, deployment: Document, spec: ModuleSpec) -> Lock | None:
         """What the environment of the module's pods consists of, once that is read."""
@@ -201,6 +207,12 @@ class Reconciler:
             logger.warning("%s: %s", name, failure.message)
             pause = min(2 * kept.failure.pause, _LONGEST_PAUSE) if kept.failure else _FIRST_PAUSE
             kept.failure = _Failure(record.generation, failure, pause)
+            self._touch(name)
+        except Exception:
+            logger.exception("making the objects of %s failed", name)
+            pause = min(2 * kept.failure.pause, _LONGEST_PAUSE) if kept.failure else _FIRST_PAUSE
+            text = f"deploying {record.spec.module_name} failed; the pod manager's log has the details"
+            kept.failure = _Failure(record.generation, error("INTERNAL", text), pause)
             self._touch(name)
         asyncio.get_running_loop().call_later(pause, self._resume, name, kept)
 

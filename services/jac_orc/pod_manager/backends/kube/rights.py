@@ -22,7 +22,6 @@ _VERBS = {
     ("policy", "poddisruptionbudgets"): "get list watch create patch",
     ("autoscaling", "horizontalpodautoscalers"): "get list watch create patch delete",
     ("batch", "jobs"): "list watch create patch delete",
-    ("", "events"): "list watch",
     ("coordination.k8s.io", "leases"): "get create update",
 }
 

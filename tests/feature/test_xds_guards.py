@@ -168,7 +168,6 @@ def test_refused_grpc_clients_are_told_why(front: Front) -> None:
     [
         (b"garbage\r\n\r\n", b"400", b"MALFORMED_REQUEST"),
         (b"GET / HTTP/1.1\r\n\r\n", b"400", b"MALFORMED_REQUEST"),
-        (b"GET / HTTP/1.0\r\n\r\n", b"426", b"MALFORMED_REQUEST"),
         (b"GET / HTTP/1.1\r\nHost: localhost\r\nx: " + b"a" * 70_000 + b"\r\n\r\n", b"431", b"TOO_LARGE"),
         (b"POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: x\r\n\r\n", b"400", b"MALFORMED_REQUEST"),
     ],

@@ -197,6 +197,7 @@ class Front:
         self.pods: list[Pod] = []
         self.snapshot = Snapshot()
         self.port, self.xds_port, self.status_port = free_port(), free_port(), free_port()
+        self.xds_host = "127.0.0.1"
         self.listeners = [listener("127.0.0.1", self.port)]
         self.http = httpx.Client(base_url=f"http://127.0.0.1:{self.port}", timeout=10, trust_env=False)
         self.channel = grpc.insecure_channel(f"localhost:{self.port}")
@@ -226,7 +227,7 @@ class Front:
         self.xds = XdsServer(self.snapshot)
         self._xds_server = grpc.aio.server(options=_XDS_OPTIONS)
         self.xds.add_to(self._xds_server)
-        self._xds_server.add_insecure_port(f"127.0.0.1:{self.xds_port}")
+        self._xds_server.add_insecure_port(f"{self.xds_host}:{self.xds_port}")
         await self._xds_server.start()
 
     def stop_xds(self) -> None:
@@ -253,9 +254,10 @@ class Front:
     def _start_envoy(self) -> None:
         config = self.directory / "bootstrap.json"
         admin = str(self.directory / "admin.sock")
-        config.write_text(json.dumps(bootstrap("test", ("127.0.0.1", self.xds_port), admin, self.status_port)))
+        config.write_text(json.dumps(bootstrap("test", (self.xds_host, self.xds_port), admin, self.status_port)))
         self.log = self.directory / "envoy.log"
         options = ["--concurrency", "1", "--disable-hot-restart", "--log-level", "warning"]
+        options += ["--file-flush-interval-msec", "50"]
         with self.log.open("wb") as output:
             self._envoy = subprocess.Popen(
                 [envoy_binary(), "-c", str(config), *options], stdout=output, stderr=subprocess.STDOUT

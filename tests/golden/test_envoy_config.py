@@ -16,6 +16,9 @@ from jac_orc.pod_manager.xds.descriptors import descriptor_set
 PODS = [resources.Endpoint("127.0.0.1", 50051), resources.Endpoint("127.0.0.1", 50052, draining=True)]
 
 
+_UNORDERED = ("json_format", "typed_per_filter_config")
+
+
 class Dumper(yaml.SafeDumper):
     """Writes texts of several lines as such, and nothing by reference."""
 
@@ -35,12 +38,12 @@ def as_data(message: Message) -> Any:
 
 
 def in_order(data: Any, free: bool = False) -> Any:
-    """The data with free-form objects, which have no order, sorted; the fields of messages keep theirs."""
+    """Return the data with free-form objects and maps, which have no order, sorted; fields of messages keep theirs."""
     if isinstance(data, list):
         return [in_order(item, free) for item in data]
     if isinstance(data, dict):
         items = sorted(data.items()) if free else data.items()
-        return {key: in_order(value, free or key == "json_format") for key, value in items}
+        return {key: in_order(value, free or key in _UNORDERED) for key, value in items}
     return data
 
 

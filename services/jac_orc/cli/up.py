@@ -161,7 +161,7 @@ class System:
         self._envoy = Child(
             "Envoy",
             [str(binary), "-c", str(options.state_dir / "envoy.json"), "--concurrency", "2", "--disable-hot-restart",
-             "--log-level", "warning"],
+             "--log-level", "warning", "--file-flush-interval-msec", "200"],
             config.environment(),
             logs_dir / "envoy.log",
         )  # fmt: skip

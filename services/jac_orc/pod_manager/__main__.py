@@ -75,7 +75,7 @@ class PodManager:
         settings = self._settings
         self.snapshot.set(resources.pod_manager_cluster(self._address, settings.port))
         self.snapshot.set(resources.routes(settings.allowed_hosts))
-        listener = partial(resources.listener, settings.front_host, api_keys=settings.api_keys)
+        listener = partial(resources.listener, settings.front_host, api_keys=settings.api_keys, log=settings.access_log)
         self.snapshot.set(listener(settings.front_port))
         if settings.certificate:
             self.snapshot.set(listener(settings.tls_port, certificate=settings.certificate))

@@ -33,6 +33,8 @@ class Settings:
     """The path, where Envoy runs, of a file with an SDS response that names its certificate `front`; empty: no TLS."""
     api_keys: str = ""
     """The path, where Envoy runs, of a file with an ECDS response, the filter `api_keys`; empty: anyone may call."""
+    access_log: Literal["off", "failures", "all"] = "failures"
+    """Which requests Envoy writes to its standard output, as one JSON line each."""
     allowed_hosts: tuple[str, ...] = ("localhost", "127.0.0.1", "[::1]", "*.modules.local")
     """The values of `Host` that Envoy lets in; others may be a web page that had its name pointed here."""
     state_dir: Path = platformdirs.user_state_path("jac-orc")

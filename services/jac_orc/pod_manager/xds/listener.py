@@ -6,14 +6,21 @@ import base64
 from pathlib import PurePosixPath
 from typing import Any
 
+import envoy.extensions.common.matching.v3.extension_matcher_pb2
+import envoy.extensions.filters.common.matcher.action.v3.skip_action_pb2
+import envoy.extensions.filters.http.buffer.v3.buffer_pb2
 import envoy.extensions.filters.http.grpc_json_transcoder.v3.transcoder_pb2
+import envoy.extensions.filters.http.grpc_stats.v3.config_pb2
 import envoy.extensions.filters.http.grpc_web.v3.grpc_web_pb2
 import envoy.extensions.filters.http.router.v3.router_pb2
 import envoy.extensions.filters.network.http_connection_manager.v3.http_connection_manager_pb2
 import envoy.extensions.http.early_header_mutation.header_mutation.v3.header_mutation_pb2
-import envoy.extensions.transport_sockets.tls.v3.tls_pb2  # noqa: F401
+import envoy.extensions.request_id.uuid.v3.uuid_pb2
+import envoy.extensions.transport_sockets.tls.v3.tls_pb2
+import envoy.type.matcher.v3.http_inputs_pb2  # noqa: F401
 from envoy.config.listener.v3.listener_pb2 import Listener
 
+from .access_log import AccessLog, access_log, path_recorder
 from .descriptors import SERVICES, descriptor_set
 from .messages import TYPE_PREFIX, build, typed
 from .replies import MAX_BODY_BYTES, MAX_HEADERS_KIB, local_reply_config
@@ -29,6 +36,26 @@ ADMIN = "admin"
 """The cluster of Envoy's own admin interface, for `status_listener`."""
 TRANSCODER = "transcoder"
 """The transcoder's name in the filter chain, by which routes switch it off."""
+READER = "reader"
+"""The name of the filter that reads a REST request to its end before it is answered; routes switch it off, too."""
+
+_CLIENT_ID, _REQUEST_ID_HEADER = "x-orc-client-request-id", "x-request-id"
+_MAX_REQUEST_ID = 128
+# By default Envoy writes into the id whether the request is traced, which would change a client's own.
+_REQUEST_ID = {
+    "typed_config": {
+        "@type": f"{TYPE_PREFIX}envoy.extensions.request_id.uuid.v3.UuidRequestIdConfig",
+        "pack_trace_reason": False,
+        "use_request_id_for_trace_sampling": False,
+    }
+}
+
+# Clients that vanish without a word would hold their calls until the deadline: Linux's numbers of SO_KEEPALIVE,
+# TCP_KEEPIDLE, TCP_KEEPINTVL and TCP_KEEPCNT.
+_KEEPALIVE = [
+    {"level": level, "name": name, "int_value": value}
+    for level, name, value in ((1, 9, 1), (6, 4, 60), (6, 5, 10), (6, 6, 6))
+]
 
 _HTTP = "envoy.extensions.filters.http"
 _MODULE_PATH = "^/(?:v1/)?modules/([A-Za-z0-9_.]+)[/:]"
@@ -47,12 +74,19 @@ _NOT_PASSED = [
 
 
 def listener(
-    host: str, port: int, descriptors: bytes | None = None, *, api_keys: str = "", certificate: str = ""
+    host: str,
+    port: int,
+    descriptors: bytes | None = None,
+    *,
+    api_keys: str = "",
+    certificate: str = "",
+    log: AccessLog = "failures",
 ) -> Listener:
     """The listener on this address; `descriptors` replaces the transcoder's own set.
 
     `api_keys` and `certificate` are paths where Envoy runs, of files that it follows: with the one it lets in only who
-    has an API key, with the other it speaks TLS. So keys never pass through here.
+    has an API key, with the other it speaks TLS. So keys never pass through here. `log` chooses the requests that Envoy
+    writes to its standard output.
     """
     manager = typed(
         "http",
@@ -66,10 +100,19 @@ def listener(
         # client is an external one.
         use_remote_address=True,
         skip_xff_append=True,
-        generate_request_id=False,  # nobody reads it
-        # The first call of a module may have to wait until its packages are installed.
-        stream_idle_timeout="600s",
+        # Every request has an id, the client's own if it is usable, that its client, the servers and the logs share.
+        preserve_external_request_id=True,
+        always_set_request_id_in_response=True,
+        request_id_extension=_REQUEST_ID,
+        access_log=access_log(log),
+        # A call may run in silence for as long as a spec allows, 24 h; its deadline ends it. Clients that stop sending
+        # their request, or stop reading a response that is complete, are cut off much earlier.
+        stream_idle_timeout="90000s",
+        stream_flush_timeout="600s",
+        request_timeout="1800s",
         request_headers_timeout="30s",
+        # HTTP/1.0 for old clients; like HTTP/1.1 it needs a Host, which is compared.
+        http_protocol_options={"accept_http_10": True},
         max_request_headers_kb=MAX_HEADERS_KIB,
         early_header_mutation_extensions=[_early_mutations()],
         local_reply_config=local_reply_config(),
@@ -86,6 +129,7 @@ def listener(
             # With it a second Envoy would share a taken port in silence.
             "enable_reuse_port": False,
             "per_connection_buffer_limit_bytes": 1024 * 1024,
+            "socket_options": _KEEPALIVE,
             "filter_chains": [chain],
         },
     )
@@ -137,8 +181,24 @@ def _early_mutations() -> dict[str, Any]:
     return typed(
         "envoy.http.early_header_mutation.header_mutation",
         "envoy.extensions.http.early_header_mutation.header_mutation.v3.HeaderMutation",
-        mutations=[*added, *_NOT_PASSED],
+        mutations=[*_request_id_mutations(), *added, *_NOT_PASSED],
     )
+
+
+def _request_id_mutations() -> list[dict[str, Any]]:
+    """Drop a client's request id that is too long or not plain text; Envoy then generates one.
+
+    An empty value can't overwrite a header, so the id takes a detour over another one.
+    """
+    given = f"request.headers['{_REQUEST_ID_HEADER}']"
+    usable = f"%CEL(size({given}) <= {_MAX_REQUEST_ID} && {given}.matches('^[!-~]+$') ? {given} : '')%"
+    return [
+        {"remove": _CLIENT_ID},
+        {"append": {"header": {"key": _CLIENT_ID, "value": usable}}},
+        {"remove": _REQUEST_ID_HEADER},
+        {"append": {"header": {"key": _REQUEST_ID_HEADER, "value": f"%REQ({_CLIENT_ID})%"}}},
+        {"remove": _CLIENT_ID},
+    ]
 
 
 def _extracted(attribute: str, pattern: str, rewritten: str = r"\\1") -> str:
@@ -171,11 +231,32 @@ def _api_keys_filter(path: str) -> dict[str, Any]:
     }
 
 
+def _reader() -> dict[str, Any]:
+    """Read a REST request to its end before anything answers it, within a limit beyond the largest body.
+
+    HTTP/1 clients that read only after they have sent everything would otherwise find their connection reset instead
+    of the refusal. gRPC calls pass: they may be streams, and HTTP/2 can end one without its connection.
+    """
+    content_type = typed(
+        "content-type", "envoy.type.matcher.v3.HttpRequestHeaderMatchInput", header_name="content-type"
+    )
+    is_grpc = {"single_predicate": {"input": content_type, "value_match": {"prefix": "application/grpc"}}}
+    skip = typed("skip", "envoy.extensions.filters.common.matcher.action.v3.SkipFilter")
+    return typed(
+        READER,
+        "envoy.extensions.common.matching.v3.ExtensionWithMatcher",
+        extension_config=typed("buffer", f"{_HTTP}.buffer.v3.Buffer", max_request_bytes=2 * MAX_BODY_BYTES),
+        xds_matcher={"matcher_list": {"matchers": [{"predicate": is_grpc, "on_match": {"action": skip}}]}},
+    )
+
+
 def _http_filters(descriptors: bytes, api_keys: str) -> list[dict[str, Any]]:
     return [
+        path_recorder(),
         typed("grpc_web", f"{_HTTP}.grpc_web.v3.GrpcWeb"),
         # Behind gRPC-Web only, which has to pass the refusal on: strangers must not get to what deploys.
         *([_api_keys_filter(api_keys)] if api_keys else ()),
+        _reader(),
         typed(
             TRANSCODER,
             f"{_HTTP}.grpc_json_transcoder.v3.GrpcJsonTranscoder",
@@ -189,5 +270,8 @@ def _http_filters(descriptors: bytes, api_keys: str) -> list[dict[str, Any]]:
             max_request_body_size=MAX_BODY_BYTES,
             max_response_body_size=MAX_BODY_BYTES,
         ),
+        # Behind the transcoder, so that it counts what became of REST calls too. One set of counters per module: names
+        # of methods come from clients.
+        typed("grpc_stats", f"{_HTTP}.grpc_stats.v3.FilterConfig", stats_for_all_methods=False),
         typed("router", f"{_HTTP}.router.v3.Router", suppress_envoy_headers=True),
     ]

@@ -28,6 +28,8 @@ _GRPC = "application/grpc"
 _TRANSCODED = "x-envoy-original-method"
 """A header that the transcoder gives to requests that it has made gRPC of REST."""
 _CEL_FILTER = "envoy.extensions.access_loggers.filters.cel.v3.ExpressionFilter"
+_CALL_ID = "%CEL('x-request-id' in request.headers ? request.headers['x-request-id'] : '')%"
+"""Empty where the request could not be read."""
 _BODY = "%LOCAL_REPLY_BODY%"
 """What Envoy would have answered."""
 
@@ -80,7 +82,6 @@ REPLIES = (
     Reply("DEADLINE_EXCEEDED", "the request came too slowly, or nothing moved for too long", status=408),
     Reply("TOO_LARGE", "the request's body is too large", status=413, metadata={"limit": str(MAX_BODY_BYTES)}),
     Reply("CONTENT_TYPE_NOT_SUPPORTED", "the content type is not supported", _BODY, status=415),
-    Reply("MALFORMED_REQUEST", "HTTP/1.0 is not supported; use HTTP/1.1 or HTTP/2", status=426),
     Reply(
         "TOO_LARGE",
         "the request's headers are too large",
@@ -122,10 +123,11 @@ def _grpc_mapper(reply: Reply) -> dict[str, Any]:
 
 
 def _rest_mapper(reply: Reply) -> dict[str, Any]:
+    metadata = {**reply.metadata, "call_id": _CALL_ID}
     body = {
         "code": REASONS[reply.reason].code,
         "message": reply.rest_message or reply.message,
-        "details": [{"@type": _ERROR_INFO, "reason": reply.reason, "domain": DOMAIN, "metadata": dict(reply.metadata)}],
+        "details": [{"@type": _ERROR_INFO, "reason": reply.reason, "domain": DOMAIN, "metadata": metadata}],
     }
     status = {"status_code": reply.rest_status} if reply.rest_status else {}
     return {

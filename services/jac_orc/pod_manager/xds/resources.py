@@ -79,8 +79,10 @@ def bootstrap(
     listen nowhere.
     """
     source = {"ads": {}, "resource_api_version": "V3", "initial_fetch_timeout": "0s"}
-    ads = {"envoy_grpc": {"cluster_name": XDS_CLUSTER}}
-    keepalive = {"connection_keepalive": {"interval": "10s", "timeout": "5s"}}
+    # By default Envoy waits up to 30 s between attempts, and 15 s until a silent control plane counts as dead.
+    back_off = {"base_interval": "0.2s", "max_interval": "1s"}
+    ads = {"envoy_grpc": {"cluster_name": XDS_CLUSTER, "retry_policy": {"retry_back_off": back_off}}}
+    keepalive = {"connection_keepalive": {"interval": "1s", "timeout": "2s"}}
     connections = typed(
         "envoy.resource_monitors.global_downstream_max_connections",
         "envoy.extensions.resource_monitors.downstream_connections.v3.DownstreamConnectionsConfig",
@@ -93,7 +95,7 @@ def bootstrap(
     return {
         "node": {"id": node_id, "cluster": FRONT},
         # An Envoy that is full of clients must still be asked whether it is well, and be told to drain.
-        "admin": {"address": {"pipe": {"path": admin_socket}}, "ignore_global_conn_limit": True},
+        "admin": {"address": {"pipe": {"path": admin_socket, "mode": 0o600}}, "ignore_global_conn_limit": True},
         # Statistics of a cluster are made at its first call: at 5,000 modules 351 MB of memory instead of 431.
         "deferred_stat_options": {"enable_deferred_creation_stats": True},
         "overload_manager": {"resource_monitors": [connections]},
@@ -126,6 +128,8 @@ def module_cluster(module: str) -> Cluster:
     cluster = Cluster()
     cluster.CopyFrom(_MODULE_CLUSTER)
     cluster.name = module_resource_name(module)
+    # Statistics end a cluster's name at the first dot: without this, the rest would be part of the counter's name.
+    cluster.alt_stat_name = cluster.name.replace(".", "/") if "." in module else ""
     return cluster
 
 
@@ -161,10 +165,13 @@ def _is_ip_address(host: str) -> bool:
 
 def _static_cluster(name: str, host: str, port: int, http2: dict[str, Any]) -> dict[str, Any]:
     endpoint = {"address": {"socket_address": {"address": host, "port_value": port}}}
+    is_address = _is_ip_address(host)
     return {
         "name": name,
-        "type": "STATIC" if _is_ip_address(host) else "STRICT_DNS",
+        "type": "STATIC" if is_address else "STRICT_DNS",
         "connect_timeout": "1s",
+        **_KEEPALIVE,
+        **({} if is_address else _DNS),
         "circuit_breakers": _CIRCUIT_BREAKERS,
         "typed_extension_protocol_options": _http2(http2),
         "load_assignment": {"cluster_name": name, "endpoints": [{"lb_endpoints": [{"endpoint": endpoint}]}]},
@@ -180,6 +187,19 @@ def _admin_cluster(path: str) -> dict[str, Any]:
         "load_assignment": {"cluster_name": ADMIN, "endpoints": [{"lb_endpoints": [{"endpoint": endpoint}]}]},
     }
 
+
+# A peer whose machine is gone is noticed within a minute; no peer has to answer but its kernel.
+_KEEPALIVE = {
+    "upstream_connection_options": {
+        "tcp_keepalive": {"keepalive_time": 30, "keepalive_interval": 10, "keepalive_probes": 3}
+    }
+}
+
+# A pod manager that is replaced has another address: by default it would be looked up every 5 s.
+_DNS = {
+    "dns_refresh_rate": "1s",
+    "dns_failure_refresh_rate": {"base_interval": "0.2s", "max_interval": "1s"},
+}
 
 # Queues belong to the pods, which answer at once when theirs is full. Retries are as many: with fewer, a pod's death
 # under load fails the calls that another pod could have taken.
@@ -197,6 +217,7 @@ _MODULE_CLUSTER = build(
         "type": "EDS",
         "eds_cluster_config": {"eds_config": {"ads": {}, "resource_api_version": "V3"}},
         "connect_timeout": "1s",
+        **_KEEPALIVE,
         "ignore_health_on_host_removal": True,
         "common_lb_config": {"healthy_panic_threshold": {"value": 0}},
         # Envoy takes the first, clients that speak xDS themselves the first they know.

@@ -13,7 +13,7 @@ from envoy.config.route.v3.route_pb2 import RouteConfiguration
 from jac_orc.core.deadlines import STREAM_TIMEOUT
 from jac_orc.v1 import pod_manager_pb2, rest_pb2
 
-from .listener import FRONT, TRANSCODER
+from .listener import FRONT, READER, TRANSCODER
 from .messages import TYPE_PREFIX, build, typed
 
 POD_MANAGER = "podmgr"
@@ -58,7 +58,8 @@ def routes(allowed_hosts: Iterable[str] = DEFAULT_ALLOWED_HOSTS) -> RouteConfigu
             *_destinations(),
         ],
     }
-    others = {"name": "others", "domains": ["*"], "routes": [_refuse({"prefix": "/"}, 403, _unknown_host(hosts))]}
+    refusal = _refuse({"prefix": "/"}, 403, _unknown_host(hosts), unread=True)
+    others = {"name": "others", "domains": ["*"], "routes": [refusal]}
     return build(
         RouteConfiguration,
         {
@@ -74,14 +75,21 @@ def _unknown_host(hosts: list[str]) -> str:
     return f"this host is not served here; use one of {', '.join(hosts)} or add it to the allowed hosts"
 
 
-def _refuse(match: dict[str, Any], status: int, message: str) -> dict[str, Any]:
-    """A route that answers by itself; without the transcoder, which would make 400 of 415."""
-    disabled = {"@type": TYPE_PREFIX + "envoy.config.route.v3.FilterConfig", "disabled": True}
+def _refuse(match: dict[str, Any], status: int, message: str, *, unread: bool = False) -> dict[str, Any]:
+    """Return a route that answers by itself; without the transcoder, which would make 400 of 415.
+
+    `unread` answers before the request's body has come, for clients that must not make Envoy hold it.
+    """
     return {
         "match": match,
         "direct_response": {"status": status, "body": {"inline_string": message}},
-        "typed_per_filter_config": {TRANSCODER: disabled},
+        **_without(TRANSCODER, *([READER] if unread else [])),
     }
+
+
+def _without(*filters: str) -> dict[str, Any]:
+    disabled = {"@type": TYPE_PREFIX + "envoy.config.route.v3.FilterConfig", "disabled": True}
+    return {"typed_per_filter_config": dict.fromkeys(filters, disabled)}
 
 
 def _matches(name: str, regex: str, invert: bool = False) -> dict[str, Any]:
@@ -99,8 +107,8 @@ def _origin_guards(hosts: list[str]) -> list[dict[str, Any]]:
     message = "web pages of this origin may not call this server; add its host to the allowed hosts"
     cross_site = {"name": "sec-fetch-site", "string_match": {"exact": "cross-site"}}
     return [
-        _refuse({"prefix": "/", "headers": [_present("origin"), *strange]}, 403, message),
-        _refuse({"prefix": "/", "headers": [cross_site]}, 403, message),
+        _refuse({"prefix": "/", "headers": [_present("origin"), *strange]}, 403, message, unread=True),
+        _refuse({"prefix": "/", "headers": [cross_site]}, 403, message, unread=True),
     ]
 
 
@@ -122,7 +130,7 @@ def _content_type_guards() -> list[dict[str, Any]]:
     missing = [_matches(":method", "POST|PATCH"), _present("content-type", False)]
     renewal = {"safe_regex": {"regex": "/v1/objects/[^/]+:renew"}}
     return [
-        {"match": {"prefix": "/v1/sources/", "headers": archives}, **_to_pod_manager()},
+        {"match": {"prefix": "/v1/sources/", "headers": archives}, **_to_pod_manager(), **_without(READER)},
         _refuse(
             {"prefix": "/v1/sources/"}, 415, "send -H 'Content-Type: application/octet-stream', or application/zip"
         ),

@@ -53,7 +53,7 @@ lint: $(DEV)  ## Finds faults of style and form
 	$(BIN)/ruff format --check .
 
 types: $(DEV)  ## Checks the types
-	$(BIN)/mypy $(TYPED)
+	$(BIN)/mypy --num-workers auto $(TYPED)
 
 contracts: $(DEV)  ## Checks that the layers import only what they may
 	$(BIN)/lint-imports

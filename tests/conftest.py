@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -18,6 +19,15 @@ from tests import support
 def pytest_addoption(parser: pytest.Parser) -> None:
     text = "where the system is that tests/e2e runs on: this machine, or the cluster that KUBECONFIG names"
     parser.addoption("--target", choices=["local", "cluster"], default="local", help=text)
+
+
+def pytest_configure() -> None:
+    """Let the commands under test see Ctrl-C.
+
+    A shell starts its background jobs with SIGINT ignored, and every process that they start inherits that.
+    """
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture

@@ -10,6 +10,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from typer.testing import CliRunner
+
+from jac_orc.cli.main import app
 from tests.e2e.system import wait_until
 
 _PLACES = ("JAC_ORC_URL", "POD_MANAGER_URL", "JAC_ORC_CONTEXT", "JAC_ORC_NAMESPACE", "JAC_ORC_API_KEY", "KUBECONFIG")
@@ -28,6 +31,13 @@ def run(*arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
         [*COMMAND, *arguments], env=environment(**variables), stdin=subprocess.DEVNULL, capture_output=True, text=True,
         timeout=100, check=False,
     )  # fmt: skip
+
+
+def parse(*arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run the command in this process: for bad usage, which needs no pod manager and no second to import everything."""
+    nowhere: dict[str, str | None] = dict.fromkeys(_PLACES)
+    done = CliRunner(env={**nowhere, "COLUMNS": "80", "JAC_ORC_URL": "http://127.0.0.1:1"}).invoke(app, arguments)
+    return subprocess.CompletedProcess(arguments, done.exit_code, done.stdout, done.stderr)
 
 
 class Running:

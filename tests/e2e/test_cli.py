@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from tests.e2e.commands import COMMAND, Running, environment, refusal, result, run
+from tests.e2e.commands import COMMAND, Running, environment, parse, refusal, result, run
 from tests.e2e.local_system import LocalSystem
 from tests.e2e.system import System, wait_until
 
@@ -150,14 +150,18 @@ def test_create_of_what_is_no_module_for_this(orc: Orc, module: str, told: str) 
     ],
     ids=" ".join,
 )
-def test_bad_usage(orc: Orc, arguments: list[str]) -> None:
-    assert refusal(orc(*arguments), code=2)
+def test_bad_usage(arguments: list[str]) -> None:
+    assert refusal(parse(*arguments), code=2)
 
 
-def test_bad_usage_is_told_short(orc: Orc) -> None:
-    assert "nothing is given behind --python" in refusal(orc("create", "math", "--python", ""), code=2)
+def test_bad_usage_of_the_process_itself(orc: Orc) -> None:
+    assert "Missing argument" in refusal(orc("scale", "math"), code=2)
+
+
+def test_bad_usage_is_told_short() -> None:
+    assert "nothing is given behind --python" in refusal(parse("create", "math", "--python", ""), code=2)
     for option in ("-r", "--env"):
-        assert len(refusal(orc("create", "math", option, "x" * 5000 + ".txt"), code=2)) < 400
+        assert len(refusal(parse("create", "math", option, "x" * 5000 + ".txt"), code=2)) < 400
 
 
 def test_a_long_requirement_is_no_file(orc: Orc) -> None:

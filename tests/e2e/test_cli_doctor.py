@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.e2e.commands import run
+from tests.e2e.commands import parse, refusal, run
 from tests.e2e.system import System
 
 TOOLS = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
@@ -105,8 +105,7 @@ def test_a_plan_of_ones_own_code(system: System, tmp_path: Path) -> None:
     ids=" ".join,
 )
 def test_bad_usage(arguments: list[str]) -> None:
-    done = run(*arguments)
-    assert done.returncode == 2 and done.stdout == "" and "Traceback" not in done.stderr
+    assert refusal(parse(*arguments), code=2)
 
 
 def test_without_kubectl() -> None:

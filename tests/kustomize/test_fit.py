@@ -40,8 +40,9 @@ def test_the_pod_manager_runs_in_the_cluster(overlay: str) -> None:
     assert {read.host, read.xds_host, read.front_host} == {"0.0.0.0"}
     assert read.auto_deploy is (overlay == "local")
     assert ("*" in read.allowed_hosts) is (overlay != "local")
-    ports = {each["port"] for each in named(documents, "Service", read.service)["spec"]["ports"]}
-    assert ports == {read.port} == {port_of(documents, "pod-manager", "grpc")}
+    ports = {each["name"]: each["port"] for each in named(documents, "Service", read.service)["spec"]["ports"]}
+    assert ports == {"grpc": read.port, "peers": read.peers_port}
+    assert ports == {name: port_of(documents, "pod-manager", name) for name in ports}
     assert named(documents, "PersistentVolumeClaim", read.store_claim)
     assert named(documents, "ServiceAccount", read.module_account)
     mounts = {each["mountPath"]: each["name"] for each in container(documents, "pod-manager")["volumeMounts"]}
@@ -99,7 +100,7 @@ def test_policies_open_the_ports_that_are_listened_on() -> None:
         for policy in of_kind(documents, "NetworkPolicy")
     }
     read = settings(documents)
-    assert opened["jac-orc-pod-manager"] == {read.port, read.xds_port}
+    assert opened["jac-orc-pod-manager"] == {read.port, read.peers_port, read.xds_port}
     assert opened["jac-orc-gateway"] == {read.front_port, read.tls_port, port_of(documents, "envoy", "status")}
     assert opened["jac-orc-everyone"] == set()
 

@@ -58,13 +58,18 @@ class Server:
         self.health = health_servicer or health.aio.HealthServicer()
         self._services: list[str] = []
 
-    def register(self, service: ServiceDescriptor, servicer: object, *, raw: bool = False) -> None:
-        """Registers every method of the service; the servicer has one coroutine or async generator for each.
+    def register(
+        self, service: ServiceDescriptor, servicer: object, *, raw: bool = False, only: Collection[str] | None = None
+    ) -> None:
+        """Register every method of the service, or only those named; the servicer has a coroutine or async generator
+        for each.
 
         With `raw` these take and give the messages' bytes.
         """
         handlers = {
-            method.name: _handler(method, getattr(servicer, method.name), raw=raw) for method in service.methods
+            method.name: _handler(method, getattr(servicer, method.name), raw=raw)
+            for method in service.methods
+            if only is None or method.name in only
         }
         self.add_handler(service, grpc.method_handlers_generic_handler(service.full_name, handlers))
 

@@ -24,6 +24,7 @@ from jac_orc.pod_manager.health import HealthServicer
 from jac_orc.pod_manager.held_calls import HeldLimits
 from jac_orc.pod_manager.locks import Locks
 from jac_orc.pod_manager.modules import Modules
+from jac_orc.pod_manager.peers import peers_server
 from jac_orc.pod_manager.publisher import Publisher
 from jac_orc.pod_manager.rest import RestServicer
 from jac_orc.pod_manager.servicer import PodManagerServicer
@@ -63,6 +64,7 @@ class PodManager:
         rest = rest_pb2.DESCRIPTOR.services_by_name["PodManagerRestService"]
         self._server.register(rest, RestServicer(native, self.modules))
         self._server.add_handler(module_service, self._activator)
+        self._peers = peers_server(self.modules)
         self.snapshot = Snapshot()
         self._xds = grpc.aio.server(options=_XDS_OPTIONS)
         XdsServer(self.snapshot).add_to(self._xds)
@@ -80,6 +82,8 @@ class PodManager:
         if settings.certificate:
             self.snapshot.set(listener(settings.tls_port, certificate=settings.certificate))
         await self._server.start(addresses.join(settings.host, settings.port))
+        if settings.peers_port is not None:
+            await self._peers.start(addresses.join(settings.host, settings.peers_port))
         xds_address = addresses.join(settings.xds_host, settings.xds_port)
         try:
             self._xds.add_insecure_port(xds_address)
@@ -112,7 +116,8 @@ class PodManager:
     async def stop(self) -> None:
         """Ends calls in flight within a grace, then the rest; pods go on."""
         await self._server.health.enter_graceful_shutdown()
-        stopping = asyncio.gather(self._server.grpc.stop(self._settings.stop_grace), self._xds.stop(0))
+        grace = self._settings.stop_grace
+        stopping = asyncio.gather(self._server.grpc.stop(grace), self._peers.grpc.stop(grace), self._xds.stop(0))
         await asyncio.wait([stopping], timeout=max(0.0, self._settings.stop_grace - _TELLING_SECONDS))
         await self.modules.stop()  # while those who wait can still be told
         await stopping

@@ -19,6 +19,8 @@ class Settings:
     """The address of the gRPC API; clients come through Envoy, so it is loopback."""
     port: int = 50050
     """The port of the gRPC API."""
+    peers_port: int | None = None
+    """Port at which module servers ask for their module's pods, and can do nothing else; None: they ask at `port`."""
     xds_host: str = "127.0.0.1"
     """The address of the xDS server for Envoy; in a cluster one that only Envoy's pods may reach."""
     xds_port: int = 18000

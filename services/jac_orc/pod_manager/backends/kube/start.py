@@ -24,7 +24,8 @@ async def kubernetes_backend(
     client, namespace = await KubeClient.connect()
     namespace = settings.namespace or namespace
     image, pull_policy, pull_secrets = settings.image, "IfNotPresent", tuple[str, ...]()
-    address, url = settings.host, addresses.join(settings.host, settings.port)
+    peers_port = settings.port if settings.peers_port is None else settings.peers_port
+    address, url = settings.host, addresses.join(settings.host, peers_port)
     try:
         if not image:
             pod = await client.get(f"/api/v1/namespaces/{namespace}/pods/{settings.pod_name or 'POD_MANAGER_POD_NAME'}")
@@ -34,7 +35,7 @@ async def kubernetes_backend(
             pull_secrets = tuple(each["name"] for each in pod["spec"].get("imagePullSecrets", ()))
         if settings.service:
             service = await client.get(f"/api/v1/namespaces/{namespace}/services/{settings.service}")
-            address, url = service["spec"]["clusterIP"], f"{settings.service}.{namespace}.svc:{settings.port}"
+            address, url = service["spec"]["clusterIP"], f"{settings.service}.{namespace}.svc:{peers_port}"
     except NotFoundInClusterError as failure:
         text = f"{failure}; set POD_MANAGER_POD_NAME (or POD_MANAGER_IMAGE) and POD_MANAGER_SERVICE to what is there"
         raise ConfigurationError(text) from failure

@@ -32,13 +32,8 @@ up: $(LOCAL)  ## Runs the whole system on this machine; ARGS: options of `jac-or
 test: check  ## Runs every check, then the tests; ARGS: options of pytest
 	$(BIN)/pytest --numprocesses logical --maxprocesses 4 --dist loadfile $(ARGS)
 
-# One at a time, as most of them share a system, and some measure it. The nodes have the image ORC_TEST_IMAGE, and
-# what is not named is left out: the addresses of an Ingress controller, ORC_TEST_INGRESS, and of a Gateway's,
-# ORC_TEST_GATEWAY (…_TLS: for HTTPS, …_CLASS: if not contour); ORC_TEST_LOAD, the command that brings an image to the
-# nodes, and ORC_TEST_BUILDER, the tool that builds it, with its options; and where the only node is this machine,
-# ORC_TEST_NODE, the folder with its parts' NAME.pid files, and ORC_TEST_NODE_UP, the command that starts again those that
-# tests have killed.
-test-cluster: $(DEV)  ## Runs the tests on a cluster: KUBECONFIG, ORC_TEST_… as said above it; ARGS
+# One at a time, because most of them share a system, and some measure it. CONTRIBUTING.md lists the variables.
+test-cluster: $(DEV)  ## Runs the tests on a cluster: KUBECONFIG, ORC_TEST_… as in CONTRIBUTING.md; ARGS
 	@test -n "$$KUBECONFIG" || { echo 'This needs KUBECONFIG to name a cluster.' >&2; exit 2; }
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/pytest -p no:xdist -m cluster tests/contract tests/cluster tests/kustomize \
 		$(ARGS)

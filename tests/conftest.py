@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -19,6 +20,8 @@ from tests import support
 def pytest_addoption(parser: pytest.Parser) -> None:
     text = "where the system is that tests/e2e runs on: this machine, or the cluster that KUBECONFIG names"
     parser.addoption("--target", choices=["local", "cluster"], default="local", help=text)
+    text = "fail instead of skipping: for CI, where everything that tests need is set up"
+    parser.addoption("--no-skips", action="store_true", help=text)
 
 
 def pytest_configure() -> None:
@@ -28,6 +31,24 @@ def pytest_configure() -> None:
     """
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
+    return _failed_if_skipped((yield), item.config)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_make_collect_report(collector: pytest.Collector) -> Iterator[None]:
+    return _failed_if_skipped((yield), collector.config)
+
+
+def _failed_if_skipped(report: Any, config: pytest.Config) -> Any:
+    """Make a skip a failure, unless the test is expected to fail or skips are allowed."""
+    if report.skipped and not hasattr(report, "wasxfail") and config.getoption("--no-skips"):
+        path, line, reason = report.longrepr
+        report.outcome, report.longrepr = "failed", f"{path}:{line}: {reason}; --no-skips allows no skips"
+    return report
 
 
 @pytest.fixture

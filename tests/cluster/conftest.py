@@ -12,8 +12,12 @@ import pytest
 
 from tests.cluster.base import apply, base
 from tests.cluster.installation import Installation, install, uninstall, wait_until
-from tests.cluster.kubectl import kubectl, new_namespace
+from tests.cluster.kubectl import kubectl, kubectl_json, new_namespace
+from tests.cluster.overlay import api_keys_secret, certificate_secret, installed, render
 
+PRODUCTION = "orc-production"
+"""The namespace of the overlay `production`."""
+API_KEY = "k" * 32
 TOOLS = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
 
 
@@ -98,3 +102,41 @@ def system(context: str) -> Iterator[str]:
             yield name
         finally:
             kubectl("delete", "persistentvolume", name, "--ignore-not-found", "--wait=false")
+
+
+@pytest.fixture(scope="session")
+def production_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the overlay `production` is built."""
+    return tmp_path_factory.mktemp("production")
+
+
+@pytest.fixture(scope="session")
+def production(production_folder: Path) -> Iterator[Installation]:
+    """The overlay with the component `tls`, installed anew and reached at a node's port, with a module of two pods."""
+    host = certificate_secret(production_folder, "jac-orc-gateway-tls", "orc.test")
+    # A port-forward leads to one pod and ends with it; a node port leads to all.
+    node_port = {
+        "target": {"kind": "Service", "name": "jac-orc-gateway"},
+        "patch": "- {op: add, path: /spec/type, value: NodePort}",
+    }
+    more = {
+        "components": ["no-store", "kustomize/components/tls"], "patches": [node_port],
+        "secretGenerator": [api_keys_secret(production_folder, alice=API_KEY), host],
+    }  # fmt: skip
+    with installed(render(production_folder, "production", PRODUCTION, {}, **more), PRODUCTION):
+        system = Installation(PRODUCTION, _node_address(PRODUCTION), {"x-api-key": API_KEY})
+        wait_until(system.responds)
+        response = system.create("math", replicas=2)
+        assert response.status_code == 200, response.text
+        wait_until(lambda: system.module("math")["status"].get("ready_replicas") == 2)
+        yield system
+        system.http.close()
+
+
+def _node_address(namespace: str) -> str:
+    """Where a node takes calls for the namespace's gateway."""
+    service = kubectl_json("-n", namespace, "get", "service", "jac-orc-gateway")
+    (port,) = (each["nodePort"] for each in service["spec"]["ports"] if each["name"] == "http")
+    node = kubectl_json("get", "nodes")["items"][0]
+    (address, *_) = (each["address"] for each in node["status"]["addresses"] if each["type"] == "InternalIP")
+    return f"http://{address}:{port}"

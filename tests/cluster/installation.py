@@ -169,16 +169,16 @@ class Installation:
             thread.join()
 
 
-def install() -> None:
-    """Applies the overlay, with the image under test, and waits until the gateway answers."""
-    rendered = kubectl("kustomize", str(ROOT / "kustomize/overlays/local"))
+def install(folder: Path = ROOT / "kustomize/overlays/local", namespace: str = NAMESPACE) -> None:
+    """Apply an overlay, with the image under test, and wait until its pods are ready."""
+    rendered = kubectl("kustomize", str(folder))
     assert _OVERLAY_IMAGE in rendered
     kubectl("apply", "--server-side", "-f", "-", stdin=rendered.replace(_OVERLAY_IMAGE, image()))
     for name in ("jac-orc-pod-manager", "jac-orc-gateway"):
-        kubectl("-n", NAMESPACE, "rollout", "status", f"deployment/{name}", "--timeout=180s")
+        kubectl("-n", namespace, "rollout", "status", f"deployment/{name}", "--timeout=180s")
 
 
-def uninstall() -> None:
-    """Removes everything that `install` has made, and all modules."""
-    delete_namespace(NAMESPACE)
-    kubectl("delete", "persistentvolume", "jac-orc-store", "--ignore-not-found", "--timeout=60s")
+def uninstall(namespace: str = NAMESPACE) -> None:
+    """Remove everything that `install` has created, and all modules."""
+    delete_namespace(namespace)
+    kubectl("delete", "persistentvolume", namespace, "--ignore-not-found", "--timeout=60s")

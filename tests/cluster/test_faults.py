@@ -71,15 +71,6 @@ spec: {{hard: {{pods: "{used}"}}}}
     installation.delete("colorsys")
 
 
-def test_a_pod_that_is_larger_than_any_node(installation: Installation, bystander: None) -> None:
-    begin = time.monotonic()
-    response = installation.create("colorsys", resources={"cpu": "4000"})
-    assert reason(response) == "POD_UNSCHEDULABLE"
-    assert "cpu" in response.json()["message"]
-    assert time.monotonic() - begin < 60
-    nothing_left(installation, "colorsys")
-
-
 def test_a_pod_that_uses_more_memory_than_it_may(installation: Installation, bystander: None) -> None:
     response = installation.create("statistics", resources={"memory": "24Mi"})
     assert reason(response) == "OUT_OF_MEMORY"

@@ -116,6 +116,36 @@ def test_a_pod_is_killed_under_load(
     assert load.failed <= load.calls / 1000
 
 
+def test_the_pod_manager_is_away_while_pods_change(
+    installation: Installation, deployed: Deploy, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Envoy knows only pods that are gone when the pod manager returns."""
+    deployed("colorsys")
+    scale = ("-n", NAMESPACE, "scale", "deployment", "jac-orc-pod-manager")
+    began = time.monotonic()
+    kubectl(*scale, "--replicas=0")
+    try:
+        kubectl("-n", NAMESPACE, "wait", "--for=delete", "pod", "-l", "app.kubernetes.io/name=jac-orc-pod-manager")
+        kubectl("-n", NAMESPACE, "delete", "pod", *installation.pods("colorsys"), "--grace-period=1")
+        kubectl("-n", NAMESPACE, "rollout", "status", "deployment/colorsys", "--timeout=60s")
+        assert not installation.answers("colorsys", "rgb_to_hsv", 1, 0, 0)
+        time.sleep(max(0.0, began + 20 - time.monotonic()))  # Envoy tries to reconnect less and less often
+    finally:
+        kubectl(*scale, "--replicas=1")
+    away = time.monotonic() - began
+    wait_until(lambda: installation.pods("jac-orc-pod-manager"))
+    ready = ("wait", "--for=condition=Ready", "pod", "-l", "app.kubernetes.io/name=jac-orc-pod-manager")
+    kubectl("-n", NAMESPACE, *ready, "--timeout=60s")
+    begin = time.monotonic()
+    wait_until(lambda: installation.answers("colorsys", "rgb_to_hsv", 1, 0, 0))
+    seconds = time.monotonic() - begin
+    told(
+        capsys,
+        f"from the return of a pod manager that was away for {away:.0f} s to an answer: {seconds:.1f} s (at most 3)",
+    )
+    assert seconds <= 3
+
+
 def pod_manager(installation: Installation) -> tuple[float, float]:
     """Its memory in MiB and the seconds of processor time that it has used."""
     pod = installation.pods("jac-orc-pod-manager")[0]

@@ -9,8 +9,8 @@ import pytest
 
 from jac_orc.errors import OrcError
 from jac_orc.pod_manager.backends.kube import objects
+from jac_orc.pod_manager.backends.kube.caches import Caches
 from jac_orc.pod_manager.backends.kube.client import KubeClient
-from jac_orc.pod_manager.backends.kube.informer import Informer
 from jac_orc.pod_manager.backends.kube.maker import Maker
 from jac_orc.pod_manager.backends.kube.objects import Record
 from jac_orc.pod_manager.backends.kube.pods import Cluster
@@ -31,8 +31,7 @@ class System:
         self.record = Record.first(ModuleSpec("math"))
 
     def new_maker(self) -> Maker:
-        jobs = Informer(self._client, "", "", kept=dict, group=str, on_change=lambda old, new: None)
-        return Maker(self._client, CLUSTER, None, jobs)
+        return Maker(self._client, CLUSTER, None, Caches(self._client, CLUSTER, lambda name: None))
 
     async def create(self, spec: ModuleSpec) -> None:
         self.record = Record.first(spec)

@@ -131,7 +131,7 @@ async def test_what_is_not_there_is_not_found(manager: PodManager) -> None:
     ("fields", "faults"),
     [
         ({"replicas": -1}, ["replicas"]), ({"workers": 0, "queue": -1}, ["workers", "queue"]),
-        ({"requirements": ["="], "env": {"A=": ""}}, ["requirements", "env"]),
+        ({"requirements": ["="], "env": {"A=": ""}}, ["requirements[0]", "env"]),
         ({"python_version": "x"}, ["python_version"]),
         ({"autoscaling": pb.Autoscaling()}, ["autoscaling.max_replicas", "autoscaling.target_cpu"]),
         (

@@ -191,7 +191,7 @@ async def test_a_source_requires_no_path_of_this_machine(tmp_path: Path, form: S
     elsewhere = (tmp_path / "elsewhere" / "liked-9-py3-none-any.whl").as_uri()
     failure = await free.failure(form(free.sources, [f"liked @ {elsewhere}"]))
     assert failure.reason == "SOURCE_INVALID", failure.message
-    assert "only https URLs are taken" in failure.message
+    assert "only https URLs are allowed" in failure.message
 
 
 def choosing(root: Path) -> dict[str, str]:

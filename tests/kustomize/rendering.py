@@ -31,13 +31,16 @@ def render(overlay: str) -> list[Document]:
     return _build(folder if folder.exists() else TREE / overlay)
 
 
-def render_upon(folder: Path, base: str, components: Sequence[str] = (), namespace: str = "jac-orc") -> list[Document]:
+def render_upon(
+    folder: Path, base: str, components: Sequence[str] = (), namespace: str = "jac-orc", **more: Any
+) -> list[Document]:
     """The objects of a kustomization in that folder, which builds on one of the tree's."""
     path = os.path.relpath(TREE, folder)
     kustomization = {
         "namespace": namespace,
         "resources": [f"{path}/{base}"],
         "components": [f"{path}/components/{name}" for name in components],
+        **more,
     }
     (folder / "kustomization.yaml").write_text(yaml.safe_dump(kustomization))
     return _build(folder)

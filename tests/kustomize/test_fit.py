@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,19 @@ import yaml
 
 from jac_orc.core import config
 from jac_orc.pod_manager.settings import Settings
-from tests.kustomize.rendering import OVERLAYS, Document, container, named, of_kind, render, render_upon
+from tests.kustomize.rendering import (
+    COMPONENTS,
+    OVERLAYS,
+    TREE,
+    WAYS_IN,
+    Document,
+    container,
+    containers,
+    named,
+    of_kind,
+    render,
+    render_upon,
+)
 
 
 def settings(documents: list[Document]) -> Settings:
@@ -139,6 +152,60 @@ def test_the_autoscaler_alone_sets_the_number_of_gateways(tmp_path: Path) -> Non
     assert "replicas" not in named(documents, "Deployment", "jac-orc-gateway")["spec"]
     (scaler,) = of_kind(documents, "HorizontalPodAutoscaler")
     assert named(documents, "Deployment", scaler["spec"]["scaleTargetRef"]["name"])
+
+
+def test_the_volume_of_a_node_is_that_of_its_namespace(tmp_path: Path) -> None:
+    """A PersistentVolume belongs to the whole cluster; of one name, a second install would take that of the first."""
+    for name, (base, components) in {
+        "local": ("overlays/local", []),
+        "base": ("base", ["node-local-store"]),
+    }.items():
+        folder = tmp_path / name
+        folder.mkdir()
+        documents = render_upon(folder, base, components, "orc-second")
+        (volume,) = of_kind(documents, "PersistentVolume")
+        assert volume["metadata"]["name"] == "orc-second"
+        claim = named(documents, "PersistentVolumeClaim", "jac-orc-store")
+        assert volume["spec"]["claimRef"] == {key: claim["metadata"][key] for key in ("name", "namespace")}
+        assert not any(value == "jac-orc" for value in scalars(of_kind(documents, "PersistentVolume", "RoleBinding")))
+        (owner,) = (each for _, each in containers(documents) if each["name"] == "store-owner")
+        for each in (owner, container(documents, "pod-manager")):
+            (mount,) = (mount for mount in each["volumeMounts"] if mount["mountPath"] == "/store")
+            (folder_of,) = (one for one in each["env"] if f"$({one['name']})" == mount["subPathExpr"])
+            assert folder_of["valueFrom"]["fieldRef"]["fieldPath"] == "metadata.namespace"
+        assert settings(documents).store_folder == "from-pod"
+
+
+def scalars(value: Any) -> list[Any]:
+    """All the scalars in a document, keys and labels apart."""
+    if isinstance(value, dict):
+        return [each for key, item in value.items() if key != "labels" for each in scalars(item)]
+    return [each for item in value for each in scalars(item)] if isinstance(value, list) else [value]
+
+
+def test_only_overlays_own_a_namespace(tmp_path: Path) -> None:
+    """So that deleting what is built on the base leaves a namespace of the user's, and what else is in it, alone."""
+    for overlay in OVERLAYS:
+        assert len(of_kind(render(overlay), "Namespace")) == 1, overlay
+    assert not of_kind(render_upon(tmp_path, "base", COMPONENTS, "mine"), "Namespace")
+
+
+@pytest.mark.parametrize("overlay", WAYS_IN)
+def test_a_kustomization_of_ones_own_sets_an_overlays_settings(overlay: str, tmp_path: Path) -> None:
+    """As kustomize/README.md shows it, on the overlay itself and with what `production` adds."""
+    wanted = {"restHost": "rest.mine.example", "grpcHost": "grpc.mine.example", "certificate": "my-certificate"}
+    wanted |= {"gateway-api": {"gatewayClass": "my-class"}, "ingress": {"ingressClass": "my-class"}}.get(overlay, {})
+    patch = yaml.safe_dump([{"op": "replace", "path": f"/data/{key}", "value": text} for key, text in wanted.items()])
+    more = {
+        "patches": [{"target": {"kind": "ConfigMap", "name": "jac-orc-settings"}, "patch": patch}],
+        "transformers": [os.path.relpath(TREE / "overlays" / overlay / "apply-settings", tmp_path)],
+    }
+    for components in ([], ["api-keys", "high-availability"]):
+        documents = render_upon(tmp_path, f"overlays/{overlay}", components, "mine", **more)
+        found = set(scalars([each for each in documents if each["kind"] != "ConfigMap"]))
+        assert set(wanted.values()) <= found
+        assert not {"orc.example.com", "grpc.orc.example.com", "jac-orc-tls", "set-by-settings"} & found
+        assert not {"nginx", "contour"} & found
 
 
 def test_production_has_two_of_each() -> None:

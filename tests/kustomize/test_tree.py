@@ -20,6 +20,7 @@ def references(kustomization: Path) -> Iterator[Path]:
     """The files and folders that a kustomization names."""
     data: dict[str, Any] = yaml.safe_load(kustomization.read_text())
     names = [*data.get("resources", ()), *data.get("components", ()), *data.get("configurations", ())]
+    names += data.get("transformers", ())
     names += [patch["path"] for patch in data.get("patches", ()) if "path" in patch]
     names += [file for each in data.get("configMapGenerator", ()) for file in each["files"]]
     for name in names:

@@ -152,19 +152,23 @@ def test_the_store() -> None:
     assert is_fault(store(claim("Lost", storageClassName="fast"), "fast"), "is lost")
 
 
+def volume(name: str, phase: str, of: str, claimed_by: str = "") -> dict[str, Any]:
+    namespace, _, claim_name = claimed_by.partition("/")
+    claimed = {"claimRef": {"namespace": namespace, "name": claim_name}} if claimed_by else {}
+    return {"metadata": {"name": name}, "spec": {"storageClassName": of, **claimed}, "status": {"phase": phase}}
+
+
 def released(found: dict[str, Any], *classes: str, name: str = "jac-orc-store", of: str = "local") -> Check | None:
-    volumes = [
-        {"metadata": {"name": "other"}, "spec": {"storageClassName": of}, "status": {"phase": "Available"}},
-        {"metadata": {"name": name}, "spec": {"storageClassName": of}, "status": {"phase": "Released"}},
-    ]
+    claimed_by = f"{CLUSTER.namespace}/store"
+    volumes = [volume("other", "Available", of), volume(name, "Released", of, claimed_by)]
     documents = [{"metadata": {"name": each}} for each in classes]
-    return cluster_checks.released("store", "jac-orc-store", found, documents, volumes, CLUSTER)
+    return cluster_checks.unprovisioned("store", found, documents, volumes, CLUSTER)
 
 
 def test_a_volume_that_a_former_claim_has_left() -> None:
     left = released(claim(storageClassName="local"))
     mends = f"{CLUSTER.kubectl} delete pv jac-orc-store, and then again {CLUSTER.install}"
-    assert left is not None and is_fault(left, "is pending: the PersistentVolume jac-orc-store is still that", mends)
+    assert left is not None and is_fault(left, "is pending: the PersistentVolume jac-orc-store is still", mends)
     named = released(claim(storageClassName="", volumeName="v"), name="v", of="")
     assert named is not None and is_fault(named, "delete pv v,")
     assert released(claim(storageClassName="local"), "local") is None  # of a class that makes new ones
@@ -173,10 +177,82 @@ def test_a_volume_that_a_former_claim_has_left() -> None:
     assert released(claim("Bound", storageClassName="local")) is None
 
 
+def test_a_volume_of_another_install_is_not_ours() -> None:
+    found = claim(storageClassName=cluster_checks.NODE_LOCAL)
+    of_another = volume("first", "Bound", cluster_checks.NODE_LOCAL, "first/store")
+    for volumes in ([of_another], [{**of_another, "status": {"phase": "Released"}}]):
+        check = cluster_checks.unprovisioned("store", found, [], volumes, CLUSTER)
+        assert check is not None
+        assert is_fault(check, "no PersistentVolume for it; first of the same class belong", "apply -k")
+    ours = volume("second", "Available", cluster_checks.NODE_LOCAL, f"{CLUSTER.namespace}/store")
+    assert cluster_checks.unprovisioned("store", found, [], [of_another, ours], CLUSTER) is None
+
+
+def quota(name: str, **resources: tuple[str, str]) -> dict[str, Any]:
+    """A ResourceQuota by (used, hard) of each resource, with `_` for a dot in its name."""
+    used = {key.replace("_", "."): used for key, (used, _) in resources.items()}
+    hard = {key.replace("_", "."): hard for key, (_, hard) in resources.items()}
+    return {"metadata": {"name": name}, "status": {"used": used, "hard": hard}}
+
+
+@pytest.mark.parametrize(
+    ("used", "hard", "is_full"),
+    [("2", "2", True), ("1950m", "2", False), ("2", "1500m", True), ("1Gi", "1024Mi", True), ("1G", "1Gi", False)],
+)
+def test_a_quota(used: str, hard: str, is_full: bool) -> None:
+    quotas = [quota("roomy", pods=("1", "9")), quota("q", limits_memory=(used, hard))]
+    check = cluster_checks.quota("quota", quotas, CLUSTER)
+    assert (check.state is State.FAULT) is is_full
+    assert not is_full or is_fault(check, f"q: limits.memory {used} of {hard}", "edit resourcequota")
+
+
+def test_a_quota_of_what_no_pod_needs_may_be_used_up() -> None:
+    used_up = quota("q", persistentvolumeclaims=("1", "1"), services_nodeports=("3", "3"))
+    assert cluster_checks.quota("quota", [used_up], CLUSTER).state is State.OK
+
+
+def refusal(uid: str, message: str, moment: str = SINCE, kind: str = "Job") -> dict[str, Any]:
+    return {"involvedObject": {"kind": kind, "name": uid, "uid": uid}, "message": message, "lastTimestamp": moment}
+
+
+def test_pods_that_were_refused() -> None:
+    happened = NOW - 3200
+
+    def check(*events: dict[str, Any], makers: tuple[dict[str, Any], ...] = (), later: float = 5) -> list[Check]:
+        return cluster_checks.refusals("refused pods", events, makers, happened + later, CLUSTER)
+
+    full = refusal("j", 'Error creating: pods "j-x" is forbidden: exceeded quota: small')
+    before = refusal("j", full["message"].replace("j-x", "j-y"), SINCE.replace(":20:", ":19:"))
+    (found,) = check(full, before)
+    assert is_fault(found, "Job j, 5 s ago: the cluster's quota", "exceeded quota: small", "edit resourcequota")
+    security = 'Error creating: pods "r-x" is forbidden: violates PodSecurity "restricted:latest": runAsNonRoot'
+    of_set = refusal("r", security, kind="ReplicaSet")
+    (found,) = check(of_set)
+    assert is_fault(found, "ReplicaSet r", "violates PodSecurity", "pod-security.kubernetes.io/enforce=baseline")
+    assert len(check(full, of_set)) == 2
+    assert check(full, later=3600) == []
+    made = {"metadata": {"uid": "j"}, "spec": {}, "status": {"active": 1}}
+    waiting = {"metadata": {"uid": "r"}, "spec": {"replicas": 1}, "status": {"replicas": 0}}
+    (found,) = check(full, of_set, makers=(made, waiting))
+    assert found.found.startswith("ReplicaSet r")
+
+
+def test_a_node_port_that_another_service_has() -> None:
+    found: dict[str, dict[str, Any] | None] = {"jac-orc-xds": {}, "jac-orc-gateway": None}
+    other = {"metadata": {"name": "front", "namespace": "first"}, "spec": {"ports": [{"nodePort": 30080}]}}
+    told = (
+        "no Service jac-orc-gateway; node port 30080 belongs to the Service front in the namespace first",
+        "nodePort",
+    )
+    assert is_fault(cluster_checks.services("services", found, [other], CLUSTER), *told)
+    nothing = cluster_checks.services("services", {**found, "jac-orc-xds": None}, [other], CLUSTER)
+    assert is_fault(nothing, "apply -k") and "node port" not in nothing.found
+
+
 def test_services() -> None:
-    there = cluster_checks.services("services", {"a": {}, "b": {}}, CLUSTER)
+    there = cluster_checks.services("services", {"a": {}, "b": {}}, [], CLUSTER)
     assert there.state is State.OK and there.found == "a, b"
-    missing = cluster_checks.services("services", {"a": {}, "b": None, "c": None}, CLUSTER)
+    missing = cluster_checks.services("services", {"a": {}, "b": None, "c": None}, [], CLUSTER)
     assert is_fault(missing, "there is no Service b, c", "kubectl --context c apply -k")
 
 

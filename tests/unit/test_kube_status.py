@@ -190,12 +190,29 @@ def test_a_pod_without_a_node_waits_before_it_fails() -> None:
         "lastTransitionTime": SINCE,
     }  # fmt: skip
     waiting["status"]["conditions"] = [condition]
-    found = module([waiting])
-    assert found.error is not None
-    assert found.error.reason == "POD_UNSCHEDULABLE"
-    soon = status.module_of(deployment(), RECORD, [waiting], [], NOW - 53 * 60, None, None)
-    assert soon.error is None
-    assert soon.progress == "waiting for a node: Insufficient cpu"
+    late = status.module_of(deployment(), RECORD, [waiting], [], NOW, None, None, patience=900)
+    assert late.error is not None and late.error.reason == "POD_UNSCHEDULABLE"
+    for patience in (900, 10):
+        soon = status.module_of(
+            deployment(), RECORD, [waiting], [], NOW - 53 * 60 + patience - 25, None, None, patience=patience
+        )
+        assert (soon.error, soon.phase) == (None, ModulePhase.STARTING)
+        assert soon.progress == "waiting for a node: Insufficient cpu"
+    condition["reason"], condition["message"] = "SchedulingGated", ""
+    gated = status.module_of(deployment(), RECORD, [waiting], [], NOW - 53 * 60, None, None, patience=900)
+    assert (gated.error, gated.progress) == (None, "waiting for a node: SchedulingGated")
+
+
+def test_a_pod_whose_claim_does_not_exist_fails_at_once() -> None:
+    message = 'persistentvolumeclaim "jac-orc-stroe" not found'
+    condition = {
+        "type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": message,
+        "lastTransitionTime": SINCE,
+    }  # fmt: skip
+    waiting = pod(container={"name": objects.BUILDER})
+    waiting["status"]["conditions"] = [condition]
+    found = status.build_of(job(), [waiting], NOW - 53 * 60 + 1, patience=900)
+    assert found.error is not None and message in found.error.message
 
 
 def test_pods_that_the_quota_refuses() -> None:
@@ -243,10 +260,40 @@ def test_a_builder_tells_how_far_it_is() -> None:
     assert status.build_of(None, [], NOW).progress.startswith("waiting")
 
 
+@pytest.mark.parametrize(
+    ("said", "reason"),
+    [
+        ('pods "j-" is forbidden: exceeded quota: small, requested: pods=1', "QUOTA_EXCEEDED"),
+        (
+            'pods "j-" is forbidden: violates PodSecurity "restricted:latest"',
+            "CLUSTER_REFUSED",
+        ),
+        (
+            'pods "j-" is forbidden: error looking up service account orc/jac-orc-module: no',
+            "CLUSTER_REFUSED",
+        ),
+        ('pods "j-" is forbidden: minimum cpu usage per Container is 500m, but request is 100m', "CLUSTER_REFUSED"),
+        ('admission webhook "policy.example" denied the request: no', "CLUSTER_REFUSED"),
+    ],
+)
+def test_a_builder_that_is_refused_a_pod_fails(said: str, reason: str) -> None:
+    found = status.build_of(job(), [], NOW, refusal=said)
+    assert found.error is not None
+    assert (found.error.reason, said in found.error.message) == (reason, True)
+    assert status.build_of(job(), [pod(container={"name": objects.BUILDER})], NOW, refusal=said).error is None
+    assert status.build_of(job("Complete"), [], NOW, refusal=said).error is None
+
+
+def test_a_builder_that_is_being_deleted_is_not_judged() -> None:
+    going = job()
+    going["metadata"]["deletionTimestamp"] = SINCE
+    found = status.build_of(going, [], NOW, refusal="exceeded quota")
+    assert (found.error, found.progress) == (None, "waiting for the build of its environment to start")
+
+
 def test_a_builder_that_gets_no_pod_tells_where_to_look() -> None:
-    """As where a quota is used up, of which the Job itself tells nothing."""
     since = NOW - 53 * 60
     assert status.build_of(job(), [], since).progress == "waiting for the builder's pod to start"
-    assert "`kubectl -n jac-orc describe job j`" in status.build_of(job(), [], since + 40).progress
+    assert "kubectl -n jac-orc describe job j" in status.build_of(job(), [], since + 40).progress
     assert "describe" not in status.build_of(job(), [pod(container={"name": objects.BUILDER})], NOW).progress
     assert "describe" not in status.build_of(job("Complete"), [], NOW).progress

@@ -87,7 +87,8 @@ def test_files_of_the_source_are_referred_to(tmp_path: Path) -> None:
         ("a @ file:///root/a", "only https URLs"), ("a @ git+ssh://git@example.com/a", "only https URLs"),
         ("a @ http://example.com/a.whl", "only https URLs"), ("a @ git+file:///root/a", "only https URLs"),
         ("a --hash=md5:00", "no hash"), ("a --config-settings=x=y", "no PEP 508"), ("a; " + "(" * 5000, "nested"),
-        ("a\u2028-i x", "'-i' is not taken"), ("a\x0c-i x", "'-i' is not taken"),
+        ("a\u2028-i x", "U+2028"), ("a\x0c-i x", "U+000C"), ("a\x85-i x", "U+0085"), ("a\x0b#", "U+000B"),
+        ("a\r-i x", "'-i' is not taken"),
     ],
     ids=lambda text: text[:40],
 )  # fmt: skip

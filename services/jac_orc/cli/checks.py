@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from jac_orc.cli.place import Address
 
 _SECONDS = 10.0
+_MOST_BYTES = 1 << 20
 
 
 class State(enum.StrEnum):
@@ -56,17 +57,23 @@ class _NoRedirect(urllib.request.HTTPRedirectHandler):
 
 
 async def answer(address: Address) -> tuple[int, str]:
-    """The status and the beginning of what a list of modules is answered with; raises OSError where nothing answers."""
+    """Return the status and the beginning of the response to a list of modules. Raises OSError if nothing responds."""
+    status, text = await fetch(address, "/v1/modules?page_size=1", _SECONDS)
+    return status, text[:1000]
+
+
+async def fetch(address: Address, path: str, seconds: float) -> tuple[int, str]:
+    """Return the status and the body of the response to a GET request. Raises OSError if nothing responds."""
 
     def ask() -> tuple[int, str]:
         proxies = urllib.request.ProxyHandler({} if address.is_local else None)
-        request = urllib.request.Request(f"{address.url}/v1/modules?page_size=1", headers=address.headers)  # noqa: S310
+        request = urllib.request.Request(f"{address.url}{path}", headers=address.headers)  # noqa: S310
         try:
-            with urllib.request.build_opener(proxies, _NoRedirect).open(request, timeout=_SECONDS) as response:
-                return response.status, response.read(1000).decode("utf-8", "replace")
+            with urllib.request.build_opener(proxies, _NoRedirect).open(request, timeout=seconds) as response:
+                return response.status, response.read(_MOST_BYTES).decode("utf-8", "replace")
         except urllib.error.HTTPError as failure:
             with failure:
-                return failure.code, failure.read(1000).decode("utf-8", "replace")
+                return failure.code, failure.read(_MOST_BYTES).decode("utf-8", "replace")
         except urllib.error.URLError as failure:
             raise OSError(str(failure.reason)) from failure
         except http.client.HTTPException as failure:

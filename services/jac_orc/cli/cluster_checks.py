@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import datetime
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from jac_orc.cli.checks import Check, fault, ok
-from jac_orc.cli.forward import Cluster
-from jac_orc.pod_manager.backends.kube import status
+from jac_orc.cli.forward import GATEWAY, Cluster
+from jac_orc.pod_manager.backends.kube import documents, status
 
 Document = dict[str, Any]
 
@@ -21,6 +22,18 @@ NEEDS = (
 )
 
 
+NODE_LOCAL = "jac-orc-node-local"
+"""The storage class of the component `node-local-store`, which no provisioner serves."""
+NODE_PORT = 30080
+"""The node port that the overlay `local` asks for."""
+_LATELY = 600.0
+_NOT_FOR_PODS = ("services", "persistentvolumeclaims", "requests.storage", "count/services", "count/persistentvolume")
+_UNITS = {
+    "n": 1e-9, "u": 1e-6, "m": 1e-3, "k": 1e3, "M": 1e6, "G": 1e9, "T": 1e12, "P": 1e15, "E": 1e18,
+    "Ki": 2.0**10, "Mi": 2.0**20, "Gi": 2.0**30, "Ti": 2.0**40, "Pi": 2.0**50, "Ei": 2.0**60,
+}  # fmt: skip
+_POD_SECURITY = "set the Pod Security level that the pods need (node-local-store needs baseline, all else restricted)"
+_BASELINE = "pod-security.kubernetes.io/enforce=baseline"
 _BEFORE_ANY_RUNS = ("ContainerCreating", "PodInitializing")
 
 
@@ -93,9 +106,10 @@ def _containers(pod: Document, key: str) -> Iterable[Document]:
 
 def _unmounted(pod: Document, events: Sequence[Document]) -> str:
     """Which volume a pod waits for, none of whose containers has run, as where a Secret is missing: events tell."""
-    of_pod = [each for each in events if each["involvedObject"].get("uid") == pod["metadata"]["uid"]]
+    unmounted = [each for each in events if each.get("reason") == "FailedMount"]
+    of_pod = [each for each in unmounted if each["involvedObject"].get("uid") == pod["metadata"]["uid"]]
     is_before = all(each and each.get("reason") in _BEFORE_ANY_RUNS for each in _waiting(pod))
-    return _newest([each for each in of_pod if each.get("reason") == "FailedMount"]) if is_before else ""
+    return documents.newest_message(of_pod) if is_before else ""
 
 
 def _waiting(pod: Document) -> list[Document | None]:
@@ -109,12 +123,6 @@ def _waits(pod: Document) -> str:
     reasons = [f"{each.get('reason', '')} {each.get('message', '')}".strip() for each in _waiting(pod) if each]
     scheduled = _condition(pod, "PodScheduled").get("message", "")
     return f"waits: {scheduled or reasons[0]}" if scheduled or reasons else "runs, and isn't ready"
-
-
-def _newest(events: Sequence[Document]) -> str:
-    """What the newest says; empty where there is none."""
-    newest = max(events, key=lambda event: str(event.get("lastTimestamp") or event.get("eventTime")), default={})
-    return str(newest.get("message", ""))
 
 
 def selector(deployment: Document) -> str:
@@ -143,7 +151,7 @@ def store(
     elif wanted and wanted not in names and not claim["spec"].get("volumeName"):
         why = f"there is no storage class {wanted}"
     else:
-        why = _newest(events) or f"its storage class is {wanted or '(none)'}"
+        why = documents.newest_message(events) or f"its storage class is {wanted or '(none)'}"
     fix = (
         "set storageClassName in kustomize/base/store/claim.yaml to a class whose volumes can be ReadWriteMany "
         f"(there are: {', '.join(names) or 'none'}), or on a cluster of one node add "
@@ -152,36 +160,115 @@ def store(
     return fault(name, f"{object_name} is {phase.lower()}: {why}", fix)
 
 
-def released(
-    name: str,
-    object_name: str,
-    claim: Document,
-    classes: Sequence[Document],
-    volumes: Sequence[Document],
-    cluster: Cluster,
+def unprovisioned(
+    name: str, claim: Document, classes: Sequence[Document], volumes: Sequence[Document], cluster: Cluster
 ) -> Check | None:
-    """A claim that waits for a volume which its former claim has left, and which so no other gets; else None.
+    """Return why a pending claim has no volume if only one created for it will do; None if another reason is likelier.
 
-    Only of volumes that nobody provisions: of a class that is there a new one is made.
+    That is so for a claim that names its volume, and for a class without a provisioner, as `node-local-store` has.
     """
-    wanted, given = claim["spec"].get("storageClassName"), claim["spec"].get("volumeName")
+    object_name, wanted = claim["metadata"]["name"], claim["spec"].get("storageClassName")
+    if claim["status"]["phase"] == "Bound":
+        return None
     is_provisioned = not wanted or wanted in [each["metadata"]["name"] for each in classes]
-    for volume in volumes if claim["status"]["phase"] != "Bound" else ():
+    of_class = [each for each in volumes if not is_provisioned and each["spec"].get("storageClassName") == wanted]
+    ours = [each for each in of_class if _claimed_by(each) in ("", f"{cluster.namespace}/{object_name}")]
+    ours += [each for each in volumes if each["metadata"]["name"] == claim["spec"].get("volumeName")]
+    pending = f"{object_name} is {claim['status']['phase'].lower()}"
+    for volume in ours:
         volume_name = volume["metadata"]["name"]
-        is_meant = volume_name == given or (not is_provisioned and volume["spec"].get("storageClassName") == wanted)
-        if is_meant and volume["status"].get("phase") == "Released":
-            text = f"the PersistentVolume {volume_name} is still that of a claim that is gone"
+        if volume["status"].get("phase") == "Released":
+            text = f"the PersistentVolume {volume_name} is still bound to a claim that no longer exists"
             fix = f"{cluster.kubectl} delete pv {volume_name}, and then again {cluster.install}"
-            return fault(name, f"{object_name} is {claim['status']['phase'].lower()}: {text}", fix)
-    return None
+            return fault(name, f"{pending}: {text}", fix)
+    if ours or wanted != NODE_LOCAL:
+        return None
+    others = sorted(each["metadata"]["name"] for each in of_class)
+    text = "there is no PersistentVolume for it"
+    text += f"; {', '.join(others)} of the same class belong to other namespaces" if others else ""
+    return fault(name, f"{pending}: {text}", cluster.install)
 
 
-def services(name: str, found: Mapping[str, Document | None], cluster: Cluster) -> Check:
-    """The Services of ours, by their names."""
+def _claimed_by(volume: Document) -> str:
+    """Return `NAMESPACE/NAME` of the claim that a volume is reserved for; empty if it is free."""
+    claim = volume["spec"].get("claimRef") or {}
+    return f"{claim.get('namespace', '')}/{claim['name']}" if claim else ""
+
+
+def services(
+    name: str, found: Mapping[str, Document | None], others: Iterable[Document], cluster: Cluster
+) -> Check:  # fmt: skip
+    """Our Services, by their names; `others` are those of all namespaces, to find who has our node port."""
     missing = [each for each, document in found.items() if document is None]
-    if missing:
-        return fault(name, f"there is no Service {', '.join(missing)}", cluster.install)
-    return ok(name, ", ".join(found))
+    if not missing:
+        return ok(name, ", ".join(found))
+    text = f"there is no Service {', '.join(missing)}"
+    ports = ((port.get("nodePort"), other["metadata"]) for other in others for port in other["spec"].get("ports") or ())
+    holder = next((metadata for number, metadata in ports if number == NODE_PORT), None)
+    if missing != [GATEWAY] or holder is None:
+        return fault(name, text, cluster.install)
+    text += f"; node port {NODE_PORT} belongs to the Service {holder['name']} in the namespace {holder['namespace']}"
+    return fault(name, text, 'set another nodePort (see "A second install" in kustomize/README.md), and apply again')
+
+
+def quota(name: str, quotas: Sequence[Document], cluster: Cluster) -> Check:
+    """The ResourceQuotas of the namespace, and whether one leaves nothing for further pods."""
+    full: list[str] = []
+    for each in quotas:
+        hard, used = each.get("status", {}).get("hard", {}), each.get("status", {}).get("used", {})
+        for resource, limit in hard.items():
+            if not resource.startswith(_NOT_FOR_PODS) and _amount(used.get(resource, "0")) >= _amount(limit):
+                full.append(f"{each['metadata']['name']}: {resource} {used[resource]} of {limit}")
+    if full:
+        fix = f"delete modules that you no longer need, or raise the quota: {cluster.kubectl} edit resourcequota"
+        return fault(name, f"it is used up, so no pod can be created: {'; '.join(full)}", fix)
+    return ok(name, f"{', '.join(each['metadata']['name'] for each in quotas)}: not used up")
+
+
+def _amount(quantity: str) -> float:
+    """Return a Kubernetes quantity as a number: `500m` is 0.5."""
+    number = re.match(r"[-+.0-9]+(?:[eE][-+]?[0-9]+)?", quantity)
+    return float(number[0]) * _UNITS.get(quantity[number.end() :], 1.0) if number else 0.0
+
+
+def refusals(
+    name: str, events: Sequence[Document], makers: Sequence[Document], now: float, cluster: Cluster
+) -> list[Check]:
+    """The pods that the cluster lately refused; `makers` are the Jobs and ReplicaSets, some with pods by now."""
+    served = {each["metadata"]["uid"] for each in makers if _has_its_pods(each)}
+    newest: dict[str, tuple[float, Document]] = {}
+    for event in events:
+        age = now - _seconds(event)
+        if event["involvedObject"].get("uid") in served or age > _LATELY:
+            continue
+        cause = re.sub(r'pods "[^"]*"', "pods", event.get("message", ""))
+        if cause not in newest or age < newest[cause][0]:
+            newest[cause] = (age, event)
+    checks = []
+    for age, event in newest.values():
+        subject = f"{event['involvedObject']['kind']} {event['involvedObject']['name']}"
+        failure = status.refused(event.get("message", ""))
+        fix = f"{cluster.kubectl} get events --field-selector reason=FailedCreate"
+        if failure.reason == "QUOTA_EXCEEDED":
+            fix = f"delete modules that you no longer need, or raise the quota: {cluster.kubectl} edit resourcequota"
+        elif "PodSecurity" in failure.message:
+            fix = f"{_POD_SECURITY}: kubectl label --overwrite namespace {cluster.namespace} {_BASELINE}"
+        checks.append(fault(name, f"{subject}, {age:.0f} s ago: {failure.message}", fix))
+    return checks
+
+
+def _has_its_pods(maker: Document) -> bool:
+    """Whether a Job or a ReplicaSet has had the pods that it wants."""
+    state, wanted = maker.get("status", {}), maker["spec"].get("replicas")
+    if wanted is not None:
+        return bool(state.get("replicas", 0) >= wanted)
+    return any(state.get(key) for key in ("active", "succeeded", "failed"))
+
+
+def _seconds(event: Document) -> float:
+    """Return when an event last happened, in seconds since the epoch."""
+    moment = event.get("lastTimestamp") or event.get("eventTime") or event["metadata"]["creationTimestamp"]
+    return datetime.datetime.fromisoformat(moment).timestamp()
 
 
 def open_service(found: Document, cluster: Cluster) -> list[Check]:

@@ -62,6 +62,8 @@ class _Examination:
             "rights": self._look_at_rights,
             "module account": self._look_at_module_account,
             "store": self._look_at_store,
+            "quota": self._look_at_quotas,
+            "refused pods": self._look_at_refusals,
             "autoscaling": self._look_at_autoscaling,
             "gateway": self._look_at_gateway,
             "services": self._look_at_services,
@@ -116,7 +118,11 @@ class _Examination:
     async def _look_at_services(self, name: str) -> list[Check]:
         found = {each: await self._find(self._path("/api/v1", f"services/{each}")) for each in SERVICES}
         self._front = found[GATEWAY]
-        return [cluster_checks.services(name, found, self._cluster)]
+        others: list[Document] = []
+        if self._front is None:
+            with contextlib.suppress(OrcError):  # few may list those of other namespaces
+                others = await self._list("/api/v1/services")
+        return [cluster_checks.services(name, found, others, self._cluster)]
 
     async def _workload(self, name: str, object_name: str, found: Document | None) -> Check:
         selector = cluster_checks.selector(found) if found else ""
@@ -176,15 +182,30 @@ class _Examination:
         found = await self._find(self._path("/api/v1", f"persistentvolumeclaims/{claim}"))
         classes: list[Document] = []
         events: list[Document] = []
-        volumes: list[Document] = []
+        volumes: list[Document] | None = None
         if found is not None and found["status"]["phase"] != "Bound":
             classes = await self._list("/apis/storage.k8s.io/v1/storageclasses")
             field = f"involvedObject.kind=PersistentVolumeClaim,involvedObject.name={claim}"
             events = await self._list(self._path("/api/v1", "events"), fieldSelector=field)
             with contextlib.suppress(OrcError):  # they are the whole cluster's: few may look at them
                 volumes = await self._list("/api/v1/persistentvolumes")
-        cause = cluster_checks.released(name, claim, found, classes, volumes, self._cluster) if found else None
+        cause = None
+        if found is not None and volumes is not None:
+            cause = cluster_checks.unprovisioned(name, found, classes, volumes, self._cluster)
         return [cause or cluster_checks.store(name, claim, found, classes, events, self._cluster)]
+
+    async def _look_at_quotas(self, name: str) -> list[Check]:
+        quotas = await self._list(self._path("/api/v1", "resourcequotas"))
+        return [cluster_checks.quota(name, quotas, self._cluster)] if quotas else []
+
+    async def _look_at_refusals(self, name: str) -> list[Check]:
+        """Look for pods that controllers could not create, which events alone tell of a Job."""
+        events = await self._list(self._path("/api/v1", "events"), fieldSelector="reason=FailedCreate")
+        makers: list[Document] = []
+        if events:
+            makers = await self._list(self._path("/apis/batch/v1", "jobs"))
+            makers += await self._list(self._path("/apis/apps/v1", "replicasets"))
+        return cluster_checks.refusals(name, events, makers, time.time(), self._cluster)
 
     async def _look_at_autoscaling(self, name: str) -> list[Check]:
         path = self._path("/apis/autoscaling/v2", "horizontalpodautoscalers")

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from jac_orc.cli import deploying, show, sources
 from jac_orc.cli.failures import CallError, Unreachable, UsageError
+from jac_orc.cli.first_call import first_call
 from jac_orc.cli.options import Spec
 from jac_orc.cli.remote import Remote
 from jac_orc.v1 import pod_manager_pb2 as pb
@@ -53,7 +54,7 @@ async def create(remote: Remote, wanted: Creation, *, as_json: bool) -> None:
     else:
         show.say(show.readiness(module, time.monotonic() - begin, remote.options))
         if module.status.ready_replicas:
-            show.say(f"a first call to try:\n\n  {await deploying.first_call(remote, name)}\n")
+            show.say(f"a first call to try:\n\n  {await first_call(remote, name)}\n")
 
 
 async def plan(remote: Remote, wanted: Creation, *, as_json: bool) -> None:

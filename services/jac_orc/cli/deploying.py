@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
 import os
-import shlex
 import sys
 from collections.abc import AsyncIterator
 
@@ -16,26 +14,11 @@ from google.protobuf.field_mask_pb2 import FieldMask
 from jac_orc.cli import show
 from jac_orc.cli.failures import CallError, UsageError
 from jac_orc.cli.options import Packages, Spec
-from jac_orc.cli.place import DEFAULT_URL
 from jac_orc.cli.remote import Remote
 from jac_orc.errors import OrcError
-from jac_orc.v1 import module_pb2
 from jac_orc.v1 import pod_manager_pb2 as pb
 
-_DESCRIBE_SECONDS = 3.0
 _TARGET_CPU = 80
-# A value for an annotated parameter, to show what a call looks like.
-_SAMPLES = {
-    "int": 1,
-    "float": 1.5,
-    "str": "text",
-    "bool": True,
-    "list": [1, 2, 3],
-    "list[int]": [1, 2, 3],
-    "list[float]": [1.5, 2.5],
-    "list[str]": ["one", "two"],
-    "dict": {},
-}
 
 
 def spec(options: Packages, name: str) -> pb.ModuleSpec:
@@ -161,32 +144,3 @@ async def watched(remote: Remote, name: str, progress: show.Progress) -> AsyncIt
     finally:
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
-
-
-async def first_call(remote: Remote, name: str) -> str:
-    """A call to try: of a function whose arguments can be made up, else the one that tells what there is."""
-    cluster = remote.address.cluster
-    curl = f"curl {remote.address.url if cluster is None else DEFAULT_URL}"
-    key = ' -H "x-api-key: $JAC_ORC_API_KEY"' if remote.address.api_key else ""
-    if cluster is not None:  # the port that this command has goes with it
-        curl = f"{cluster.by_hand} &\n  {curl}"
-    with contextlib.suppress(OrcError, CallError, TimeoutError):
-        async with asyncio.timeout(_DESCRIBE_SECONDS):
-            described = await remote.call(remote.calls.Describe, module_pb2.DescribeRequest(module_name=name))
-        for member in described.members:
-            if arguments := _arguments(member):
-                body = shlex.quote(json.dumps(arguments))
-                return f"{curl}/modules/{name}/{member.name}{key} -H 'Content-Type: application/json' -d {body}"
-    return f"{curl}/v1/modules/{name}:describe{key}"
-
-
-def _arguments(member: module_pb2.Member) -> dict[str, object] | None:
-    """Arguments for the function by name; None where some can't be made up, or it takes none."""
-    if member.kind not in (module_pb2.MEMBER_KIND_FUNCTION, module_pb2.MEMBER_KIND_COROUTINE):
-        return None
-    by_name = (module_pb2.PARAMETER_KIND_POSITIONAL_OR_KEYWORD, module_pb2.PARAMETER_KIND_KEYWORD_ONLY)
-    variable = (module_pb2.PARAMETER_KIND_VAR_POSITIONAL, module_pb2.PARAMETER_KIND_VAR_KEYWORD)
-    needed = [one for one in member.parameters if not one.optional and one.kind not in variable]
-    if any(one.kind not in by_name or one.type not in _SAMPLES for one in needed):
-        return None
-    return {one.name: _SAMPLES[one.type] for one in needed}

@@ -15,6 +15,7 @@ import watchfiles
 
 from jac_orc.cli import commands, deploying, show, sources
 from jac_orc.cli.failures import CallError
+from jac_orc.cli.first_call import first_call
 from jac_orc.cli.options import Spec
 from jac_orc.cli.remote import Remote, explain
 from jac_orc.client.packing import PackingError, Tree, walk
@@ -118,7 +119,7 @@ class Development:
         seconds = time.monotonic() - begin
         if is_first:
             show.say(show.readiness(module, seconds))
-            show.say(f"a first call to try:\n\n  {await deploying.first_call(self._remote, self.name)}\n")
+            show.say(f"a first call to try:\n\n  {await first_call(self._remote, self.name)}\n")
         else:
             files = f"{source.packed.files} file{'' if source.packed.files == 1 else 's'}"
             show.say(f"{self.name}: {files}, new code answers after {seconds:.2f} s")

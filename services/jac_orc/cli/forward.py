@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import os
 import re
 import shlex
@@ -65,14 +66,30 @@ class Cluster:
 
     @property
     def install(self) -> str:
-        """How it is installed there."""
-        command = shlex.join(["kubectl", *self._context, "apply", "-k", "kustomize/overlays/local"])
-        where = "" if self.namespace == NAMESPACE else f", with `namespace: {self.namespace}` in its kustomization.yaml"
-        return f"{command}, or another overlay there{where}"
+        """The command that installs it there."""
+        apply = shlex.join(["kubectl", *self._context, "apply", "-k"])
+        if self.namespace == NAMESPACE:
+            return f"{apply} kustomize/overlays/local, or another overlay"
+        folder = f"a kustomization with `namespace: {self.namespace}` on one of kustomize/overlays"
+        return f"{apply} FOLDER, where FOLDER has {folder} (see kustomize/README.md)"
 
     @property
     def _context(self) -> list[str]:
         return ["--context", self.context] if self.context else []
+
+
+async def ways_in(cluster: Cluster) -> list[str]:
+    """Return the URLs of the gateway's Service that may work from here without a port-forward, if it has any."""
+    process = await asyncio.create_subprocess_exec(
+        "kubectl", *shlex.split(cluster.options), "get", "service", GATEWAY, "--output=json", "--request-timeout=5s",
+        stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.DEVNULL,
+    )  # fmt: skip
+    output, _ = await process.communicate()
+    service = json.loads(output) if process.returncode == 0 else {"spec": {}}
+    port: dict[str, int] = next((each for each in service["spec"].get("ports", ()) if each.get("name") == "http"), {})
+    balancers = service.get("status", {}).get("loadBalancer", {}).get("ingress", ())
+    urls = [f"http://{each.get('ip') or each.get('hostname')}:{port.get('port')}" for each in balancers]
+    return [f"http://127.0.0.1:{port['nodePort']}", *urls] if "nodePort" in port else urls
 
 
 @contextlib.asynccontextmanager

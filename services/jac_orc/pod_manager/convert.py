@@ -21,12 +21,14 @@ from jac_orc.pod_manager.model import (
     Pod,
     Resources,
     check_name,
-    violations,
 )
 from jac_orc.pod_manager.sources import SourceRef
+from jac_orc.pod_manager.spec_checks import Violation, violations
 from jac_orc.v1 import pod_manager_pb2 as pb
 
-_MOST_FAULTS = 10  # more don't fit into a response's headers, and nobody mends more at a time
+# A response's headers hold no more, and nobody mends more at a time.
+_MOST_FAULTS = 10
+_MOST_BYTES = 1600
 # Fields of the wire that this version doesn't act on: asking for one is refused, never ignored.
 _NOT_YET = ("expose",)
 _AUTOSCALED = ("replicas", "is the autoscaler's to choose; change `autoscaling`, its `min_replicas` and `max_replicas`")
@@ -87,16 +89,17 @@ def _check(spec: ModuleSpec) -> None:
         raise _invalid(faults)
 
 
-def _invalid(faults: Sequence[tuple[str, str]]) -> OrcError:
-    """What is told of a spec's faults: one field violation per fault."""
-    details = error_details_pb2.BadRequest(
-        field_violations=[
-            error_details_pb2.BadRequest.FieldViolation(field=field, description=text)
-            for field, text in faults[:_MOST_FAULTS]
-        ]
-    )
-    text = "; ".join(f"{field}: {fault}" for field, fault in faults[:_MOST_FAULTS])
-    return error("SPEC_INVALID", text, {"fields": ",".join(sorted({field for field, _ in faults}))}, [details])
+def _invalid(faults: Sequence[Violation]) -> OrcError:
+    """Return the error that reports a spec's faults: one field violation per fault, as many as fit."""
+    request = error_details_pb2.BadRequest()
+    for field, text in faults[:_MOST_FAULTS]:
+        request.field_violations.add(field=field, description=text)
+        if request.ByteSize() > _MOST_BYTES:
+            del request.field_violations[-1]
+            break
+    text = "; ".join(f"{each.field}: {each.description}" for each in request.field_violations)
+    fields = {field.partition("[")[0] for field, _ in faults}
+    return error("SPEC_INVALID", text, {"fields": ",".join(sorted(fields))}, [request])
 
 
 def spec_message(spec: ModuleSpec) -> pb.ModuleSpec:

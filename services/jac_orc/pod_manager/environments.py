@@ -14,6 +14,7 @@ import errno
 import fcntl
 import logging
 import os
+import re
 import shutil
 import time
 import uuid
@@ -30,6 +31,7 @@ from jac_orc.pod_manager import interpreters
 from jac_orc.pod_manager.installer import Tell, run_uv
 from jac_orc.pod_manager.locks import Locks
 from jac_orc.pod_manager.model import Lock, ModuleSpec
+from jac_orc.pod_manager.requirements import installer_file
 
 logger = logging.getLogger(__name__)
 
@@ -279,7 +281,8 @@ class Environments:
 
     async def _install(self, lock: Lock, aside: Path, tell: Tell) -> None:
         file = aside / "requirements.txt"
-        await asyncio.to_thread(file.write_text, lock.text)
+        lines = re.sub(r" \\\n +", " ", lock.text).removesuffix("\n").split("\n")
+        await asyncio.to_thread(file.write_text, installer_file(lines), encoding="ascii")
         await run_uv(
             "pip", "install", "--no-progress", "--no-deps", "--python", str(aside / "bin" / "python"),
             "--requirements", str(file), tell=tell, timeout=self._timeout,

@@ -20,19 +20,20 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from packaging.utils import canonicalize_name
-
 from jac_orc.core import config, files
+from jac_orc.errors import OrcError, error
 from jac_orc.pod_manager import interpreters
 from jac_orc.pod_manager.installer import Tell, run_uv
-from jac_orc.pod_manager.model import Lock, ModuleSpec, split_hashes
+from jac_orc.pod_manager.model import Lock, ModuleSpec
 from jac_orc.pod_manager.policy import Policy
+from jac_orc.pod_manager.requirements import installer_file, parse, url_fault
 from jac_orc.pod_manager.source_requirements import Needs, check, read
 from jac_orc.pod_manager.sources import SourceKind, Sources
+from jac_orc.pod_manager.texts import shown
 
 logger = logging.getLogger(__name__)
 
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+_DETAIL = re.compile(r"    (?:--hash=([a-z0-9]+:[0-9a-f]{32,128})(?: \\)?|#(?: via|  )(?: (\S+).*)?|#.*)")
 
 
 class Locks:
@@ -78,12 +79,15 @@ class Locks:
             await asyncio.to_thread(_keep, file, text)
         entries = list(_entries(text))
         if inputs.source:
-            (source,) = (entry for entry in entries if entry.pin.endswith(f" @ {inputs.source}"))
-            named = [entry.pin for entry in entries if source.pin.partition(" ")[0] in entry.via]
+            (source,) = (entry for entry in entries if entry.url == inputs.source)
+            named = [entry.pin for entry in entries if source.name in entry.via]
             check([("what the source requires", pin) for pin in named])
             self._policy.check_requirements(named)
             if spec.source is not None and spec.source.kind is SourceKind.ZIP:  # it is imported from where it lies
                 entries.remove(source)
+        for entry in entries:
+            if entry.url != inputs.source and (fault := url_fault(entry.url)):
+                raise _not_pinned(f"{shown(entry.pin)}: {fault}")
         return Lock(interpreter.path, interpreter.version, "".join(entry.text(inputs.hashes) for entry in entries))
 
     def _inputs(self, spec: ModuleSpec, python_version: str) -> Inputs:
@@ -109,7 +113,9 @@ class Locks:
             ):  # fmt: skip
                 if lines:
                     file = Path(directory, f"{''.join(option)}requirements.in")
-                    given += [*option, await asyncio.to_thread(_write, file, lines)]
+                    text = installer_file(lines, inputs.source)
+                    await asyncio.to_thread(file.write_text, text, encoding="ascii")
+                    given += [*option, str(file)]
             return await run_uv(
                 "pip", "compile", "--no-progress", "--no-header", "--no-emit-index-url", "--generate-hashes",
                 "--python", python, *given, tell=tell, timeout=self._timeout,
@@ -134,37 +140,52 @@ class Inputs:
 class _Entry:
     """A distribution in what the installer writes."""
 
+    name: str
     pin: str
+    url: str
     hashes: list[str]
     via: list[str]
     """The distributions that require it, and files that do."""
 
     def text(self, allowed: dict[str, set[str]]) -> str:
         """Its lines in a lock, with the hashes that the user gave in place of those of the index, if any."""
-        hashes = sorted(allowed.get(_name(self.pin), ())) or self.hashes
+        hashes = sorted(allowed.get(self.name, ())) or self.hashes
         return " \\\n".join([self.pin, *(f"    --hash={each}" for each in hashes)]) + "\n"
 
 
 def _entries(text: str) -> Iterator[_Entry]:
-    for entry in filter(None, re.split(r"\n(?=\S)", text.strip())):
-        pin = entry.partition("\n")[0].removesuffix("\\").strip()
-        hashes = re.findall(r"^    --hash=(\S+)", entry, re.MULTILINE)
-        yield _Entry(pin, hashes, re.findall(r"^    #(?: via|  ) (\S+)", entry, re.MULTILINE))
+    """Yield what the installer has answered, which an index or a source's code may have written.
+
+    Raises OrcError for anything else than pinned distributions.
+    """
+    for entry in filter(None, re.split(r"\n(?=[^ ])", text.strip("\n"))):
+        first, *others = entry.split("\n")
+        try:
+            pin = parse(first.removesuffix(" \\"), any_url=True)
+        except ValueError as failure:
+            raise _not_pinned(str(failure)) from None
+        if not pin.url and "==" not in pin.text:
+            raise _not_pinned(f"{shown(first)} has no version")
+        details = [_DETAIL.fullmatch(line) for line in others]
+        matches = [match for match in details if match]
+        if len(matches) < len(details):
+            raise _not_pinned(f"{shown(others[details.index(None)])} is no hash")
+        hashes, via = ([match[group] for match in matches if match[group]] for group in (1, 2))
+        yield _Entry(pin.name, pin.text, pin.url, hashes, via)
+
+
+def _not_pinned(what: str) -> OrcError:
+    text = "the installer answers what can't be installed safely; require another version, or the distribution itself"
+    return error("ENVIRONMENT_FAILED", f"{text}: {what}")
 
 
 def _pins(requirements: Sequence[str], hashes: dict[str, set[str]]) -> list[str]:
-    """The requirements, in order, without the hashes behind them: these are added to `hashes`."""
-    pins = list[str]()
-    for pin, *allowed in map(split_hashes, requirements):
-        pins.append(pin)
-        if allowed:
-            hashes.setdefault(_name(pin), set()).update(allowed)
-    return sorted(pins)
-
-
-def _name(pin: str) -> str:
-    match = _NAME.match(pin)
-    return canonicalize_name(match[0]) if match else pin
+    """Return the requirements in their canonical form, sorted; add the hashes that follow them to `hashes`."""
+    pins = [parse(each) for each in requirements]
+    for pin in pins:
+        if pin.hashes:
+            hashes.setdefault(pin.name, set()).update(pin.hashes)
+    return sorted(pin.text for pin in pins)
 
 
 def _installer_settings() -> str:
@@ -173,11 +194,6 @@ def _installer_settings() -> str:
     irrelevant = ("UV_CACHE_DIR", "UV_CONCURRENT_", "UV_HTTP_TIMEOUT", "UV_LINK_MODE", "UV_NO_PROGRESS")
     relevant = [pair for pair in settings if not pair[0].startswith(irrelevant)]
     return hashlib.sha256(json.dumps(relevant).encode()).hexdigest()
-
-
-def _write(file: Path, lines: Sequence[str]) -> str:
-    file.write_text("\n".join(lines) + "\n", encoding="utf-8")
-    return str(file)
 
 
 def _kept(file: Path) -> str | None:

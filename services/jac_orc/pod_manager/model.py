@@ -8,47 +8,15 @@ import hashlib
 import json
 import keyword
 import platform
-import re
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from packaging.requirements import InvalidRequirement, Requirement
-
 from jac_orc.errors import OrcError, error
 from jac_orc.pod_manager.sources import SourceRef
 
 MAX_NAME_CHARS = 200
-MAX_ENTRIES = 1000
-"""How many requirements, constraints, environment variables and labels a spec may have, each."""
-MAX_REPLICAS = 1000
-MAX_TARGET_CPU = 1000
-MAX_WORKERS = 128
-MAX_CONCURRENCY = 1000
-MAX_QUEUE = 100_000
-MAX_GPUS = 1024
-MIN_MEMORY = 24
-"""Mi of a pod. Nothing starts with less, and where a container runtime itself has too little nobody is told why."""
-MAX_IMAGE_CHARS = 500
-MAX_TIMEOUT = 86_400.0
-_VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
-_ARCHIVES = (".whl", ".zip", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz")
-_HASH = re.compile(r"sha(256|384|512):[0-9a-fA-F]{64,128}\Z")
-_PYTHON_VERSION = re.compile(r"3\.\d{1,2}(\.\d{1,2})?\Z")
-# Kubernetes' own forms, on every backend: what is fit for one machine shall be fit for a cluster.
-_CPU = re.compile(r"(\d{1,6}m|\d{1,4}(\.\d{1,3})?)\Z")
-_MEMORY = re.compile(r"(\d{1,15}(?:\.\d{1,3})?)(Ki|Mi|Gi|Ti|k|M|G|T|)\Z")
-_BYTES = {"": 1, "k": 1e3, "M": 1e6, "G": 1e9, "T": 1e12, "Ki": 2**10, "Mi": 2**20, "Gi": 2**30, "Ti": 2**40}
-_LABEL_NAME = re.compile(r"([a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?/)?[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?\Z")
-_LABEL_VALUE = re.compile(r"([A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?)?\Z")
-_OWN_LABELS = ("app.kubernetes.io/", "jac-orc.dev/")
-# Of the distribution project's reference grammar what people write: REGISTRY:PORT/PATH:TAG@DIGEST.
-_IMAGE = re.compile(
-    r"([a-zA-Z0-9.-]+(:\d+)?/)?[a-z0-9]+([._/-]+[a-z0-9]+)*(:[A-Za-z0-9_][A-Za-z0-9_.-]{0,127})?(@sha256:[0-9a-f]{64})?\Z"
-)
-_OWN_SECRETS = "jac-orc-"
-_SECRET = re.compile(r"[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?\Z")
 
 
 @dataclass(frozen=True)
@@ -262,120 +230,6 @@ def check_name(name: str) -> None:
     if any(segment.startswith("_") for segment in segments):
         text = f"{name!r} is private: what begins with an underscore can't be deployed"
         raise error("NAME_NOT_EXPOSED", text)
-
-
-def violations(spec: ModuleSpec) -> list[tuple[str, str]]:
-    """The spec's faults as (field, what is wrong)."""
-    found = [
-        (name, f"has {len(getattr(spec, name)):,} entries, of at most {MAX_ENTRIES:,}")
-        for name in ("requirements", "constraints", "env", "labels", "secrets")
-        if len(getattr(spec, name)) > MAX_ENTRIES
-    ]
-    if found:  # to look at each of them would take long
-        return found
-    found = [
-        (name, fault)
-        for name in ("requirements", "constraints")
-        for fault in map(requirement_fault, getattr(spec, name))
-        if fault
-    ]
-    for name, least, most in (
-        ("replicas", 0, MAX_REPLICAS),
-        ("workers", 1, MAX_WORKERS),
-        ("max_concurrency", 1, MAX_CONCURRENCY),
-        ("queue", 0, MAX_QUEUE),
-    ):
-        if not least <= getattr(spec, name) <= most:
-            found.append((name, f"must be from {least} to {most}, not {getattr(spec, name)}"))
-    for name in ("timeout", "import_timeout"):
-        seconds = getattr(spec, name)
-        if not 0 < seconds <= MAX_TIMEOUT:
-            found.append((name, f"must be more than 0 s and at most {MAX_TIMEOUT:g} s, not {seconds:g} s"))
-    for name, value in spec.env.items():
-        if not _VARIABLE.match(name):
-            found.append(("env", f"{name[:100]!r} is no name of an environment variable"))
-        if "\0" in value:
-            found.append(("env", f"the value of {name[:100]} has a NUL character"))
-    for name, value in spec.labels.items():
-        if name.startswith(_OWN_LABELS):
-            found.append(("labels", f"{name[:100]!r} is a label of the system's own"))
-        elif not _LABEL_NAME.match(name) or not _LABEL_VALUE.match(value):
-            found.append(("labels", f"{name[:100]}={value[:100]} is no label: at most 63 letters, digits and -_."))
-    found += _resource_violations(spec.resources)
-    if spec.autoscaling is not None:
-        found += _autoscaling_violations(spec.autoscaling)
-    if spec.image and (len(spec.image) > MAX_IMAGE_CHARS or not _IMAGE.match(spec.image)):
-        found.append(("image", f"{spec.image[:100]!r} is no name of an image like registry.example/shop:1.0"))
-    if spec.image:
-        installed = [
-            name for name in ("requirements", "constraints", "source", "python_version") if getattr(spec, name)
-        ]
-        found += [(name, "is what the image has in it already; give one or the other") for name in installed]
-    found += [("secrets", f"{each[:100]!r} is no name of a secret") for each in spec.secrets if not _SECRET.match(each)]
-    own = [each for each in spec.secrets if each.startswith(_OWN_SECRETS)]
-    found += [("secrets", f"{each[:100]!r} is one of the system's own; give yours another name") for each in own]
-    if spec.source is not None and is_standard_library(spec.module_name):
-        package = spec.module_name.partition(".")[0]
-        found.append(("source", f"{package} is a module of the standard library; give your own another name"))
-    if spec.python_version and not _PYTHON_VERSION.match(spec.python_version):
-        found.append(("python_version", f"{spec.python_version[:50]!r} is no version like 3.12"))
-    return found
-
-
-def _autoscaling_violations(autoscaling: Autoscaling) -> list[tuple[str, str]]:
-    found = [
-        (f"autoscaling.{name}", f"must be from 1 to {most}, not {getattr(autoscaling, name)}")
-        for name, most in (
-            ("min_replicas", MAX_REPLICAS),
-            ("max_replicas", MAX_REPLICAS),
-            ("target_cpu", MAX_TARGET_CPU),
-        )
-        if not 1 <= getattr(autoscaling, name) <= most
-    ]
-    least, most = autoscaling.min_replicas, autoscaling.max_replicas
-    if 1 <= most < least <= MAX_REPLICAS:
-        found.append(("autoscaling.min_replicas", f"must be at most max_replicas, {most}, not {least}"))
-    return found
-
-
-def _resource_violations(resources: Resources) -> list[tuple[str, str]]:
-    found = []
-    cpu, memory = resources.cpu, resources.memory
-    if cpu and not (_CPU.match(cpu) and cpu.strip("0.m")):
-        found.append(("resources.cpu", f"{cpu[:50]!r} is no number of cores like 500m or 2"))
-    quantity = _MEMORY.match(memory)
-    if memory and not quantity:
-        found.append(("resources.memory", f"{memory[:50]!r} is no number of bytes like 512Mi or 2Gi"))
-    elif quantity and float(quantity[1]) * _BYTES[quantity[2]] < MIN_MEMORY * 2**20:
-        found.append(("resources.memory", f"must be at least {MIN_MEMORY}Mi, as no pod starts with less, not {memory}"))
-    if not 0 <= resources.gpu <= MAX_GPUS:
-        found.append(("resources.gpu", f"must be from 0 to {MAX_GPUS}, not {resources.gpu}"))
-    return found
-
-
-def requirement_fault(text: str) -> str:
-    """What is wrong with a requirement; empty where nothing is."""
-    pin, *hashes = split_hashes(text)
-    try:
-        requirement = Requirement(pin)
-    except InvalidRequirement as fault:
-        return f"{text[:100]!r} is no PEP 508 requirement: {str(fault).splitlines()[0][:200]}"
-    except RecursionError:
-        return f"{text[:100]!r} is no PEP 508 requirement: it is nested too deep"
-    if "${" in text:  # the installer would fill in the pod manager's own variables
-        return f"{text[:100]!r}: variables are not filled in"
-    if requirement.name.lower().endswith(_ARCHIVES):  # the installer would look for the file
-        return f"{text[:100]!r} is a file's name and no distribution's"
-    if requirement.url and not requirement.url.startswith(("https://", "git+https://")):
-        return f"{text[:100]!r}: only https URLs are taken"
-    if faulty := [each for each in hashes if not _HASH.match(each)]:
-        return f"{text[:100]!r}: {faulty[0][:80]!r} is no hash like sha256:0f1e…"
-    return ""
-
-
-def split_hashes(requirement: str) -> list[str]:
-    """The requirement, and the hashes that stand behind it: `numpy==2.3.5 --hash=sha256:…`, as in pip's files."""
-    return [part.strip() for part in re.split(r"\s--hash[= ]", requirement)]
 
 
 def is_standard_library(module_name: str) -> bool:

@@ -9,12 +9,10 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 
 import yaml
-from packaging.requirements import InvalidRequirement, Requirement
-from packaging.utils import canonicalize_name
 
 from jac_orc.core.config import ConfigurationError
 from jac_orc.errors import error
-from jac_orc.pod_manager.model import split_hashes
+from jac_orc.pod_manager.requirements import parse
 
 # Standard-library modules whose functions run programs or code, reach memory, files, sockets or this very interpreter.
 REFUSED = frozenset(
@@ -60,8 +58,8 @@ class Policy:
             return
         for requirement in requirements:
             try:
-                name: str = canonicalize_name(Requirement(split_hashes(requirement)[0]).name)
-            except InvalidRequirement:
+                name = parse(requirement).name
+            except ValueError:
                 name = ""  # no pattern matches it
             if not any(fnmatchcase(name, pattern) for pattern in self.allowed_requirements if name):
                 shown = requirement[:100]

@@ -82,6 +82,10 @@ class Settings:
     store_claim: str = ""
     """The PersistentVolumeClaim that is mounted at /store here and there, with environments and sources; empty: only
     modules of the standard library can be deployed."""
+    store_folder: str = ""
+    """The folder of that volume which is this pod manager's, for volumes that several share; empty: all of it."""
+    scheduling_timeout: float = 900.0
+    """Seconds that a pod may wait for a node before a create or an update fails; cluster autoscalers take minutes."""
     stop_grace: float = 2.0
     """Seconds that calls under way, creations among them, have to end when the pod manager stops."""
     run_id: str = "standalone"

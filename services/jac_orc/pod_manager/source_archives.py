@@ -28,6 +28,7 @@ from pathlib import Path
 from typing import IO
 
 from jac_orc.errors import OrcError, error
+from jac_orc.pod_manager.texts import path_fault, shown
 
 _CHUNK = 16 * 1024
 _MAX_SEGMENT_BYTES = 255  # what Linux takes
@@ -100,6 +101,8 @@ class Contents:
             "has a backslash in its path": "\\" in path,
             "has a NUL in its path": "\0" in path,
             "has a drive letter": re.match("[A-Za-z]:", path),
+            "has a colon in its first folder, which would end it in a list of folders": ":" in path.partition("/")[0],
+            (unsafe := path_fault(path)): unsafe,
             'has an empty segment, "." or ".." in its path': not {"", ".", ".."}.isdisjoint(segments),
             f"has more than {self._limits.depth} segments": len(segments) > self._limits.depth,
             f"has a path of more than {self._limits.path_bytes} bytes": len(encoded) > self._limits.path_bytes,
@@ -308,9 +311,3 @@ def _human(size: float) -> str:
             return f"{size:.4g} {unit}"
         size /= 1024
     return f"{size:.4g} GiB"
-
-
-def shown(text: str) -> str:
-    """Text of a stranger for a message: short, with control characters as escapes."""
-    escaped = repr(text)[1:-1]
-    return f"'{escaped[:100]}…'" if len(escaped) > 100 else f"'{escaped}'"

@@ -16,14 +16,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from packaging.requirements import Requirement
 from packaging.specifiers import InvalidSpecifier, SpecifierSet
 from packaging.utils import canonicalize_name
 from packaging.version import Version
 
 from jac_orc.errors import error
-from jac_orc.pod_manager.model import MAX_ENTRIES, requirement_fault, split_hashes
-from jac_orc.pod_manager.source_archives import fault, shown
+from jac_orc.pod_manager.requirements import parse, requirement_fault
+from jac_orc.pod_manager.source_archives import fault
+from jac_orc.pod_manager.spec_checks import MAX_ENTRIES
+from jac_orc.pod_manager.texts import shown
 
 _MAX_BYTES = 2 * 1024 * 1024
 _MAX_TOML_BYTES = 256 * 1024
@@ -58,7 +59,7 @@ def read(folder: Path, python_version: str) -> Needs:
     uv = _table(document, "tool", "uv") | _document(folder / "uv.toml")
     constraints, overrides = _listed(uv, "constraint-dependencies"), _listed(uv, "override-dependencies")
     needs = Needs(_listed(project, "dependencies"), constraints, overrides)
-    named = {canonicalize_name(Requirement(split_hashes(each)[0]).name) for each in needs.requirements}
+    named = {parse(each).name for each in needs.requirements}
     own = canonicalize_name(str(project.get("name", "")))  # a project that requires extras of its own
     if "dependencies" in _strings(project, "dynamic") or own in named or _is_poetrys(document):
         needs.requirements, needs.computed = [], True
@@ -91,7 +92,7 @@ def _check_python(wanted: str, version: str) -> None:
     except InvalidSpecifier:
         raise fault(f"pyproject.toml: `requires-python` is {shown(wanted)} and no range like >=3.11") from None
     if not fits:
-        text = f"the source needs Python {wanted} (`requires-python` in pyproject.toml), and would run on {version}"
+        text = f"the source needs Python {shown(wanted)[1:-1]} (`requires-python` in pyproject.toml), not {version}"
         raise error("ENVIRONMENT_FAILED", f"{text}; name another by `python_version`, on the command line by --python")
 
 
@@ -130,16 +131,20 @@ def _read_requirements(folder: Path, needs: Needs) -> None:
 
 
 def _lines(text: str) -> Iterator[tuple[int, str]]:
-    """A requirements file's lines with their numbers, joined where one goes on, without comments."""
+    """Yield a requirements file's lines with their numbers, joined where one goes on, without comments.
+
+    Only \\n, \\r and \\r\\n end a line. Any other character that some readers take for a line's end is left for
+    `check` to refuse.
+    """
     joined, start = "", 1
-    for number, line in enumerate([*text.splitlines(), ""], 1):
+    for number, line in enumerate([*re.split("\r\n|\n|\r", text), ""], 1):
         start = start if joined else number
-        joined += re.sub(r"(^|\s)#.*", "", line).rstrip()
+        joined += re.sub("(^|[ \t])#.*", "", line, flags=re.DOTALL).replace("\t", " ").rstrip(" ")
         if joined.endswith("\\"):
             joined = joined[:-1] + " "
             continue
-        if joined.strip():
-            yield start, joined.strip()
+        if joined.strip(" "):
+            yield start, joined.strip(" ")
         joined = ""
 
 
@@ -169,7 +174,7 @@ def _document(file: Path) -> dict[str, Any]:
     try:
         return tomllib.loads(text)
     except (ValueError, RecursionError) as failure:
-        raise fault(f"{file.name} can't be read: {failure}") from None
+        raise fault(f"{file.name} can't be read: {shown(str(failure), 200)[1:-1]}") from None
 
 
 def _text(file: Path, most: int) -> str:

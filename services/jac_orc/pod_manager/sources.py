@@ -12,7 +12,6 @@ import errno
 import hashlib
 import io
 import os
-import re
 import shutil
 import stat
 import time
@@ -33,16 +32,16 @@ from jac_orc.pod_manager.source_archives import (
     fault,
     read_sdist,
     read_zip,
-    shown,
     too_large,
 )
+from jac_orc.pod_manager.texts import rule, shown
 
 __all__ = ["SourceKind", "SourceLimits", "SourceRef", "Sources", "Upload"]
 
 _ASIDE = ".aside-"
 _TREE = "tree"
-_DIGEST = re.compile(r"sha256:([0-9a-f]{64})")
-_FILE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+!-]{0,199}")
+DIGEST = rule(71, "sha256:[0-9a-f]{64}", "sha256: and 64 hexadecimal digits in lower case")
+FILE_NAME = rule(200, r"[A-Za-z0-9][A-Za-z0-9._+!-]*", "a file name of letters, digits and ._+!-")
 _PROJECT_FILES = ("pyproject.toml", "setup.py", "requirements.txt")
 
 
@@ -136,7 +135,7 @@ class Sources:
         before = time.time() - older_than
         for found in list(self._root.iterdir()) if self._root.exists() else ():
             is_aside, digest = found.name.startswith(_ASIDE), f"sha256:{found.name}"
-            if not is_aside and (digest in used or not _DIGEST.fullmatch(digest)):
+            if not is_aside and (digest in used or DIGEST.fault(digest)):
                 continue
             with contextlib.suppress(FileNotFoundError):  # another process removes it, too
                 if _touched(found) > before:
@@ -234,8 +233,8 @@ class Upload:
 
 def _check_name(ref: SourceRef) -> None:
     """Raises OrcError for a file name that no archive of its kind can have."""
-    if not _FILE_NAME.fullmatch(ref.file_name):
-        raise fault(f"the file name {shown(ref.file_name)} must be one of at most 200 letters, digits and ._+!-")
+    if text := FILE_NAME.fault(ref.file_name):
+        raise fault(f"the source's file name {text}")
     try:
         if ref.kind is SourceKind.WHEEL:
             parse_wheel_filename(ref.file_name)
@@ -248,9 +247,9 @@ def _check_name(ref: SourceRef) -> None:
 
 
 def _hex(digest: str) -> str:
-    if not (match := _DIGEST.fullmatch(digest)):
-        raise fault(f"the digest {shown(digest)} must be sha256: and 64 hexadecimal digits in lower case")
-    return match[1]
+    if text := DIGEST.fault(digest):
+        raise fault(f"the source's digest {text}")
+    return digest.removeprefix("sha256:")
 
 
 def _aside_in(root: Path) -> Path:

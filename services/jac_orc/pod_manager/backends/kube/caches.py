@@ -14,20 +14,24 @@ from jac_orc.pod_manager.backends.kube.objects import Record
 from jac_orc.pod_manager.backends.kube.pods import Cluster
 
 _SYNC_SECONDS = 60.0
+_REFUSALS = "involvedObject.kind=Job,reason=FailedCreate"
 
 
 class Caches:
     """All that a pod manager knows of its namespace; `on_change` gets the name that a changed object belongs to."""
 
     def __init__(self, client: KubeClient, cluster: Cluster, on_change: Callable[[str], None]) -> None:
-        def informer(kind: str, group: Callable[[Document], str] = documents.name_of) -> Informer:
+        def informer(
+            kind: str, group: Callable[[Document], str] = documents.name_of, *, selector: str = objects.SELECTOR,
+            fields: str = "",
+        ) -> Informer:  # fmt: skip
             def tell(old: Document | None, new: Document | None) -> None:
                 for document in (old, new):
                     if document is not None:
                         on_change(group(document))
 
             return Informer(
-                client, cluster.path(kind), objects.SELECTOR, kept=documents.kept, group=group, on_change=tell
+                client, cluster.path(kind), selector, kept=documents.kept, group=group, on_change=tell, fields=fields
             )
 
         self.deployments = informer("Deployment")
@@ -36,10 +40,14 @@ class Caches:
         self.jobs = informer("Job")
         self.autoscalers = informer(objects.AUTOSCALER)
         self.budgets = informer(objects.DISRUPTION_BUDGET)
+        # A Job, unlike a ReplicaSet, has no condition that says why it gets no pod.
+        self.refusals = informer("Event", documents.subject_of_event, selector="", fields=_REFUSALS)
 
     async def follow(self, tasks: Tasks) -> None:
         """Follows the cluster by tasks of these; returns once all that there is is known. Raises OrcError."""
-        informers = (self.deployments, self.pods, self.slices, self.jobs, self.autoscalers, self.budgets)
+        informers = (
+            self.deployments, self.pods, self.slices, self.jobs, self.autoscalers, self.budgets, self.refusals,
+        )  # fmt: skip
         for informer in informers:
             tasks.supervise(f"following {informer.path}", informer.run)
         try:
@@ -52,6 +60,13 @@ class Caches:
     def deployment(self, name: str) -> Document | None:
         """The Deployment of that name."""
         return self.deployments.objects.get(name)
+
+    def refusal(self, builder: str) -> str:
+        """Return why the cluster creates no pod for a builder's Job; empty if it has said nothing."""
+        job = self.jobs.objects.get(builder)
+        uid = job["metadata"]["uid"] if job is not None else ""
+        events = [each for each in self.refusals.of(builder) if each["involvedObject"].get("uid") == uid]
+        return documents.newest_message(events)
 
     def is_complete(self, name: str, record: Record) -> bool:
         """Whether all is there that a module has beside its Deployment; of a Service that tells its EndpointSlice."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from jac_orc.pod_manager.backends.kube import objects
 from jac_orc.pod_manager.backends.kube.pods import Document
 
@@ -43,3 +45,14 @@ def has_started(pod: Document) -> bool:
 
 def service_of_slice(endpoint_slice: Document) -> str:
     return labels_of(endpoint_slice).get("kubernetes.io/service-name", "")
+
+
+def subject_of_event(event: Document) -> str:
+    """Return the name of the object that an event is about."""
+    return str(event["involvedObject"].get("name", ""))
+
+
+def newest_message(events: Iterable[Document]) -> str:
+    """Return what the newest event says; empty if there is none."""
+    newest = max(events, key=lambda event: str(event.get("lastTimestamp") or event.get("eventTime")), default={})
+    return str(newest.get("message", ""))

@@ -27,7 +27,7 @@ _SHORTEST_ROUND = 0.5  # so that a server that ends each watch at once isn't ask
 
 
 class Informer:
-    """The objects of one kind below `path` that have the labels of `selector`.
+    """The objects of one kind below `path` that have the labels of `selector`, and the `fields` of a field selector.
 
     `on_change` is called with an object's document before and after each change; None: not there. `kept` makes of a
     document what is worth keeping in memory. `group` tells what objects belong to, for `of`. `page` is how many are
@@ -37,14 +37,14 @@ class Informer:
     def __init__(
         self, client: KubeClient, path: str, selector: str, *,
         kept: Callable[[Document], Document], group: Callable[[Document], str],
-        on_change: Callable[[Document | None, Document | None], None], page: int = 500,
+        on_change: Callable[[Document | None, Document | None], None], page: int = 500, fields: str = "",
     ) -> None:  # fmt: skip
         self.objects: dict[str, Document] = {}
         self.synced = asyncio.Event()
         self._groups: dict[str, dict[str, Document]] = {}
         self._client = client
         self.path = path
-        self._selector = selector
+        self._selectors = {"labelSelector": selector, "fieldSelector": fields}
         self._kept = kept
         self._group = group
         self._on_change = on_change
@@ -75,7 +75,7 @@ class Informer:
         found: dict[str, Document] = {}
         more: dict[str, str] = {}
         while True:
-            page = await self._client.get(self.path, labelSelector=self._selector, limit=str(self._page), **more)
+            page = await self._client.get(self.path, **self._selectors, limit=str(self._page), **more)
             found |= {item["metadata"]["name"]: self._kept(item) for item in page["items"]}
             if not (token := page["metadata"].get("continue")):
                 break
@@ -90,7 +90,7 @@ class Informer:
     async def _watch(self, version: str) -> str:
         """Takes changes until the server ends the watch; returns the version to go on from."""
         query = {
-            "watch": "true", "labelSelector": self._selector, "resourceVersion": version,
+            **self._selectors, "watch": "true", "resourceVersion": version,
             "allowWatchBookmarks": "true", "timeoutSeconds": str(_WATCH_SECONDS),
         }  # fmt: skip
         lines = cast(AsyncGenerator[bytes], self._client.lines(self.path, query, silence=_WATCH_SECONDS + _SLACK))

@@ -8,8 +8,8 @@ import logging
 from jac_orc.errors import OrcError, error
 from jac_orc.pod_manager import interpreters
 from jac_orc.pod_manager.backends.kube import objects, status
+from jac_orc.pod_manager.backends.kube.caches import Caches
 from jac_orc.pod_manager.backends.kube.client import ConflictError, Document, KubeClient, NotFoundInClusterError
-from jac_orc.pod_manager.backends.kube.informer import Informer
 from jac_orc.pod_manager.backends.kube.objects import Record
 from jac_orc.pod_manager.backends.kube.pods import Cluster, Runtime
 from jac_orc.pod_manager.backends.kube.store import Store
@@ -19,13 +19,13 @@ logger = logging.getLogger(__name__)
 
 
 class Maker:
-    """Works for the modules of one backend; `jobs` are the builders that there are."""
+    """Works for the modules of one backend."""
 
-    def __init__(self, client: KubeClient, cluster: Cluster, store: Store | None, jobs: Informer) -> None:
+    def __init__(self, client: KubeClient, cluster: Cluster, store: Store | None, caches: Caches) -> None:
         self._client = client
         self._cluster = cluster
         self._store = store
-        self._jobs = jobs
+        self._caches = caches
         # By the uids of the Deployments whose dependents are made: the `autoscaling_since` that they are made for.
         self._complete: dict[str, int] = {}
         self._waiting: dict[str, set[str]] = {}  # the names of modules by that of the builder
@@ -84,16 +84,20 @@ class Maker:
         """Has a Job build the spec's environment, which goes with the last module that waits for it."""
         owner = (deployment["metadata"]["name"], deployment["metadata"]["uid"])
         wanted = objects.builder(self._cluster, spec, [owner])
-        job = self._jobs.objects.get(name)
+        job = self._caches.jobs.objects.get(name)
         if job is None:
             with contextlib.suppress(ConflictError):
                 await self._client.create(self._cluster.path("Job"), wanted)
             return
+        if job["metadata"].get("deletionTimestamp"):
+            return
         path = self._cluster.path("Job", name)
-        if status.is_complete(job):  # and what it has built is gone
+        is_new = owner[1] not in objects.owners(job)
+        # What a complete Job has built is gone. One that was refused its pod retries too rarely for a new module.
+        if status.is_complete(job) or (is_new and self._caches.refusal(name) and not self._caches.pods.of(name)):
             await self._client.delete(path, {"propagationPolicy": "Background"})
             return
-        if owner[1] not in objects.owners(job):
+        if is_new:
             owners = [*job["metadata"].get("ownerReferences", ()), *wanted["metadata"]["ownerReferences"]]
             version = job["metadata"]["resourceVersion"]
             await self._client.merge(path, {"metadata": {"resourceVersion": version, "ownerReferences": owners}})

@@ -26,6 +26,7 @@ from jac_orc.pod_manager.backends.kube.pods import (
     Runtime,
     pod_base,
     pod_spec,
+    store_mount,
 )
 from jac_orc.pod_manager.model import Autoscaling, ModuleSpec, spec_from_document
 
@@ -308,7 +309,7 @@ def builder(cluster: Cluster, spec: ModuleSpec, owners: Iterable[tuple[str, str]
         "terminationMessagePolicy": "FallbackToLogsOnError",
         "volumeMounts": [
             {"name": "tmp", "mountPath": "/tmp"},  # noqa: S108
-            {"name": "store", "mountPath": STORE},
+            store_mount(cluster),
             {"name": "question", "mountPath": "/etc/jac-orc", "readOnly": True},
         ],
     }
@@ -323,7 +324,7 @@ def builder(cluster: Cluster, spec: ModuleSpec, owners: Iterable[tuple[str, str]
             "backoffLimit": 2,
             # Whoever still waits for it then, as it has failed, has it tried anew.
             "ttlSecondsAfterFinished": _KEPT_BUILDS,
-            "activeDeadlineSeconds": math.ceil(2 * cluster.install_timeout + _BUILD_MARGIN),
+            "activeDeadlineSeconds": math.ceil(_deadline(cluster)),
             "template": {
                 "metadata": {"labels": labels, "annotations": {RECORD: json.dumps(question, sort_keys=True)}},
                 "spec": {
@@ -340,6 +341,11 @@ def builder(cluster: Cluster, spec: ModuleSpec, owners: Iterable[tuple[str, str]
             },
         },
     }  # fmt: skip
+
+
+def _deadline(cluster: Cluster) -> float:
+    """Return the seconds after which a builder's Job is given up; they include its wait for a node."""
+    return cluster.scheduling_timeout + 2 * cluster.install_timeout + _BUILD_MARGIN
 
 
 _MANAGED = {"app.kubernetes.io/managed-by": MANAGED_BY}

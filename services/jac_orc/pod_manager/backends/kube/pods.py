@@ -29,7 +29,7 @@ CONTAINER_SECURITY = {
 _REQUESTS = {"cpu": "20m", "memory": "96Mi"}
 _GROUPS = {
     "Deployment": "apps/v1", "Service": "v1", "Pod": "v1", "PodDisruptionBudget": "policy/v1", "Job": "batch/v1",
-    "EndpointSlice": "discovery.k8s.io/v1", "HorizontalPodAutoscaler": "autoscaling/v2",
+    "Event": "v1", "EndpointSlice": "discovery.k8s.io/v1", "HorizontalPodAutoscaler": "autoscaling/v2",
 }  # fmt: skip
 _LAME_DUCK, _DRAIN_GRACE, _MARGIN = 3, 10, 5
 _IMPORT_MARGIN = 60
@@ -48,12 +48,16 @@ class Cluster:
     """The account of module pods, which has no right and gets no token."""
     store_claim: str = ""
     """The PersistentVolumeClaim with environments and sources; empty: modules that need any are refused."""
+    store_folder: str = ""
+    """The folder of the claim's volume with these; empty: all of the volume."""
     pod_manager_url: str = ""
     refused: frozenset[str] = field(default_factory=frozenset)
     """The module names that the policy refuses."""
     allowed_requirements: tuple[str, ...] | None = None
     """The distributions that the policy allows; None: any."""
     install_timeout: float = 1800.0
+    scheduling_timeout: float = 900.0
+    """Seconds that a pod may wait for a node before that is an error."""
 
     def path(self, kind: str, name: str = "") -> str:
         """Where the API server has the objects of a kind, or one of them."""
@@ -92,6 +96,12 @@ def pod_base(cluster: Cluster) -> Document:
     return base
 
 
+def store_mount(cluster: Cluster) -> Document:
+    """Return the mount of this pod manager's part of the store, for writing."""
+    folder = {"subPath": cluster.store_folder} if cluster.store_folder else {}
+    return {"name": "store", "mountPath": STORE, **folder}
+
+
 def pod_spec(cluster: Cluster, spec: ModuleSpec, runtime: Runtime) -> Document:
     """What a pod of a module is."""
     volumes: list[Document] = [{"name": "tmp", "emptyDir": {}}]
@@ -99,7 +109,7 @@ def pod_spec(cluster: Cluster, spec: ModuleSpec, runtime: Runtime) -> Document:
     if runtime != Runtime():
         claimed = {"claimName": cluster.store_claim, "readOnly": True}
         volumes.append({"name": "store", "persistentVolumeClaim": claimed})
-        mounts.append({"name": "store", "mountPath": STORE, "readOnly": True})
+        mounts.append({**store_mount(cluster), "readOnly": True})
     container = {
         "name": SERVER,
         "image": spec.image or cluster.image,

@@ -40,7 +40,7 @@ class Reconciler:
 
     def __init__(self, client: KubeClient, cluster: Cluster, store: Store | None) -> None:
         self.caches = Caches(client, cluster, self._touch)
-        self.maker = Maker(client, cluster, store, self.caches.jobs)
+        self.maker = Maker(client, cluster, store, self.caches)
         self.modules: dict[str, Module] = {}
         self.watchers = Watchers()
         self._cluster = cluster
@@ -146,7 +146,8 @@ class Reconciler:
         build = None if objects.is_applied(deployment, kept.record) else self._build(name, kept, now)
         lock = self._lock(name, deployment, kept.record.spec)
         pods, slices = self.caches.pods.of(name), self.caches.slices.of(name)
-        return status.module_of(deployment, kept.record, pods, slices, now, build, lock)
+        patience = self._cluster.scheduling_timeout
+        return status.module_of(deployment, kept.record, pods, slices, now, build, lock, patience=patience)
 
     def _build(self, name: str, kept: _Kept, now: float) -> status.Build | None:
         """What keeps the module's objects from being made."""
@@ -158,7 +159,10 @@ class Reconciler:
         if name not in self.maker.waiting_for(builder):
             return status.Build() if record.spec.needs_install else None
         pods = self.caches.pods.of(builder)
-        return status.build_of(self.caches.jobs.objects.get(builder), pods, now, self._progress.of(builder, pods))
+        return status.build_of(
+            self.caches.jobs.objects.get(builder), pods, now, self._progress.of(builder, pods),
+            refusal=self.caches.refusal(builder), patience=self._cluster.scheduling_timeout,
+        )  # fmt: skip
 
     def _lock(self, name: str, deployment: Document, spec: ModuleSpec) -> Lock | None:
         """What the environment of the module's pods consists of, once that is read."""

@@ -22,6 +22,7 @@ _VERBS = {
     ("policy", "poddisruptionbudgets"): "get list watch create patch",
     ("autoscaling", "horizontalpodautoscalers"): "get list watch create patch delete",
     ("batch", "jobs"): "list watch create patch delete",
+    ("", "events"): "list watch",
     ("coordination.k8s.io", "leases"): "get create update",
 }
 

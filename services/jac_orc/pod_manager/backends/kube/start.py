@@ -46,10 +46,12 @@ async def kubernetes_backend(
         pull_secrets=pull_secrets,
         service_account=settings.module_account,
         store_claim=settings.store_claim,
+        store_folder=settings.store_folder,
         pod_manager_url=url,
         refused=policy.refused,
         allowed_requirements=policy.allowed_requirements,
         install_timeout=settings.install_timeout,
+        scheduling_timeout=settings.scheduling_timeout,
     )
     store = Store(environments, sources) if settings.store_claim else None
     return KubernetesBackend(client, cluster, store), address

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import datetime
 import json
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -18,13 +19,12 @@ from jac_orc.pod_manager.backends.kube.objects import Record
 from jac_orc.pod_manager.backends.kube.pods import GRPC_PORT, SERVER, Document
 from jac_orc.pod_manager.model import Lock, Module, ModulePhase, Pod, PodPhase
 
-UNSCHEDULABLE_AFTER = 30.0
-"""Seconds that a pod may wait for a node, which a cluster may just be adding, before that is an error; and a Job for a
-pod, before it is told where to look."""
-
+_SILENT_AFTER = 30.0
+"""Seconds after which a Job that has neither a pod nor an event is worth a look."""
 _MAX_LINES = 12
 _NO_IMAGE = ("ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull")
 _PULL_FAILED = "ErrImagePull"
+_NO_CLAIM = re.compile(r'persistentvolumeclaim "[^"]*" not found')
 _NO_CONTAINER = ("CreateContainerConfigError", "CreateContainerError", "RunContainerError")
 
 
@@ -39,9 +39,12 @@ class Build:
 
 def module_of(
     deployment: Document, record: Record, pods: Sequence[Document], slices: Iterable[Document], now: float,
-    build: Build | None, lock: Lock | None,
+    build: Build | None, lock: Lock | None, *, patience: float = 0.0,
 ) -> Module:  # fmt: skip
-    """The module that the objects make up. `now` is seconds since the epoch."""
+    """Return the module that the objects make up.
+
+    `now` is seconds since the epoch; a pod may wait for a node for `patience` seconds.
+    """
     metadata = deployment["metadata"]
     is_applied = objects.is_applied(deployment, record)
     replicas = deployment["spec"].get("replicas", 1) if is_applied else record.spec.replicas
@@ -53,7 +56,7 @@ def module_of(
     failure = build.error if build else None
     if failure is None and is_applied:
         starting = [pod for pod in current if not _is_ready(pod) and not pod["metadata"].get("deletionTimestamp")]
-        faults = (fault for pod in starting if (fault := pod_fault(pod, now)) is not None)
+        faults = (fault for pod in starting if (fault := pod_fault(pod, now, patience=patience)))
         failure = next(faults, None) or deployment_fault(deployment)
     staying = [pod for pod in seen if pod.phase is not PodPhase.DRAINING]
     wanted = (PodPhase.READY, record.revisions.get(revision))
@@ -147,8 +150,8 @@ def _waiting(pods: Iterable[Document]) -> str:
     """What pods that have no node or no image yet wait for."""
     for pod in pods:
         scheduled = _condition(pod, "PodScheduled")
-        if scheduled.get("reason") == "Unschedulable":
-            return f"waiting for a node: {scheduled.get('message', '')}"
+        if scheduled.get("status") == "False":
+            return f"waiting for a node: {scheduled.get('message') or scheduled.get('reason', '')}"
         container = _container(pod)
         waiting = container.get("state", {}).get("waiting", {})
         if waiting.get("reason") == _PULL_FAILED:  # which is tried again
@@ -156,17 +159,23 @@ def _waiting(pods: Iterable[Document]) -> str:
     return ""
 
 
-def pod_fault(pod: Document, now: float, container: Document | None = None) -> OrcError | None:
-    """Why a pod that isn't ready won't become so; None where it may.
+def pod_fault(
+    pod: Document, now: float, container: Document | None = None, *, patience: float = 0.0
+) -> OrcError | None:
+    """Return why a pod that isn't ready won't become ready; None if it may.
 
-    `container` is the status of the one to look at; None: that of our server or builder.
+    `container` is the status of the container to inspect (default: that of our server or builder). A pod may wait for a
+    node for `patience` seconds: the cluster may be adding one, or binding a volume.
     """
     name = pod["metadata"]["name"]
     scheduled = _condition(pod, "PodScheduled")
-    if scheduled.get("reason") == "Unschedulable":
-        if now - _seconds(scheduled["lastTransitionTime"]) < UNSCHEDULABLE_AFTER:
+    if scheduled.get("status") == "False":
+        message = scheduled.get("message") or scheduled.get("reason", "")
+        waited = now - _seconds(scheduled["lastTransitionTime"])
+        if waited < patience and not _NO_CLAIM.search(message):
             return None
-        return error("POD_UNSCHEDULABLE", f"no node can take the pod: {scheduled.get('message', '')}", {"pod": name})
+        since = f" for {waited:.0f} s" if patience else ""
+        return error("POD_UNSCHEDULABLE", f"no node can take the pod{since}: {message}", {"pod": name})
     container = _container(pod) if container is None else container
     state = container.get("state", {})
     waiting = state.get("waiting", {})
@@ -203,24 +212,30 @@ def _told(message: str) -> OrcError | None:
 
 
 def deployment_fault(deployment: Document) -> OrcError | None:
-    """Why the cluster makes no pods for the Deployment."""
+    """Return why the cluster creates no pods for the Deployment; None if it does."""
     condition = _condition(deployment, "ReplicaFailure")
-    if condition.get("status") != "True":
-        return None
-    message = condition.get("message", "")
+    return refused(condition.get("message", "")) if condition.get("status") == "True" else None
+
+
+def refused(message: str) -> OrcError:
+    """Return the error for what an API server said when a controller tried to create a pod."""
     if "exceeded quota" in message:
         return error("QUOTA_EXCEEDED", f"the cluster's quota doesn't allow the pods: {message}")
     return error("CLUSTER_REFUSED", f"the cluster refuses the pods: {message}")
 
 
 def build_of(
-    job: Document | None, pods: Sequence[Document], now: float, told: tuple[ModulePhase, str] | None = None
-) -> Build:
-    """What the builder's Job does; `told` is what it tells itself."""
-    if job is None:
+    job: Document | None, pods: Sequence[Document], now: float, told: tuple[ModulePhase, str] | None = None, *,
+    refusal: str = "", patience: float = 0.0,
+) -> Build:  # fmt: skip
+    """Return what the builder's Job is doing.
+
+    `told` is what its log says, `refusal` why it gets no pod. Its pod may wait for a node for `patience` seconds.
+    """
+    if job is None or job["metadata"].get("deletionTimestamp"):
         return Build(progress="waiting for the build of its environment to start")
     for pod in sorted(pods, key=lambda pod: str(pod["metadata"]["creationTimestamp"]), reverse=True):
-        if (fault := pod_fault(pod, now)) is not None:
+        if fault := pod_fault(pod, now, patience=patience):
             return Build(error=fault)
     failed = _condition(job, "Failed")
     if failed.get("status") == "True":
@@ -228,16 +243,18 @@ def build_of(
         return Build(error=error("ENVIRONMENT_FAILED", text))
     if told is not None:
         return Build(*told)
-    return Build(progress=_waiting(pods) or _unmade(job, pods, now) or "waiting for the builder's pod to start")
+    if not pods and refusal and not is_complete(job):
+        return Build(error=refused(refusal))
+    return Build(progress=_waiting(pods) or _silent(job, pods, now) or "waiting for the builder's pod to start")
 
 
-def _unmade(job: Document, pods: Sequence[Document], now: float) -> str:
-    """What is told of a Job that the cluster makes no pod for, of which it tells nothing but an event."""
+def _silent(job: Document, pods: Sequence[Document], now: float) -> str:
+    """Return where to look if the cluster neither creates the Job's pod nor says why."""
     metadata = job["metadata"]
-    if pods or is_complete(job) or now - _seconds(metadata["creationTimestamp"]) < UNSCHEDULABLE_AFTER:
+    if pods or is_complete(job) or now - _seconds(metadata["creationTimestamp"]) < _SILENT_AFTER:
         return ""
     look = f"kubectl -n {metadata['namespace']} describe job {metadata['name']}"
-    return f"the cluster makes no pod for the builder, as where a quota is used up; `{look}` tells why"
+    return f"the cluster has not created the builder's pod yet; this may say why: {look}"
 
 
 def is_complete(job: Document) -> bool:

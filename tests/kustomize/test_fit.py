@@ -208,6 +208,12 @@ def test_a_kustomization_of_ones_own_sets_an_overlays_settings(overlay: str, tmp
         assert not {"nginx", "contour"} & found
 
 
+def test_a_gateway_that_is_rolled_out_can_be_called() -> None:
+    """Nodes send it connections some time after it is ready; `kubectl rollout status` waits for that."""
+    for overlay in OVERLAYS:
+        assert named(render(overlay), "Deployment", "jac-orc-gateway")["spec"]["minReadySeconds"] == 5
+
+
 def test_production_has_two_of_each() -> None:
     documents = render("production")
     assert [each["spec"]["replicas"] for each in of_kind(documents, "Deployment")] == [2, 2]

@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-import os
 import re
 import shlex
 import shutil
@@ -21,7 +20,8 @@ from dataclasses import dataclass
 
 from jac_orc.cli import show
 from jac_orc.cli.failures import CallError, UsageError
-from jac_orc.core.processes import die_with_parent
+from jac_orc.core import config
+from jac_orc.core.processes import ManagedProcess, dying_with_parent
 
 GATEWAY = "jac-orc-gateway"
 NAMESPACE = "jac-orc"
@@ -122,7 +122,7 @@ class _Forward:
     def __init__(self, cluster: Cluster) -> None:
         self.port = 0
         self._cluster = cluster
-        self._process: asyncio.subprocess.Process | None = None
+        self._process: ManagedProcess | None = None
         self._reading: asyncio.Task[None] | None = None
         self._errors: list[str] = []
 
@@ -134,13 +134,11 @@ class _Forward:
             )
             raise UsageError(f"{text}; without it, give the gateway's address with --url")
         self._errors = []
-        process = self._process = await asyncio.create_subprocess_exec(
+        command = [
             "kubectl", *shlex.split(self._cluster.options), "port-forward", "--address=127.0.0.1",
             "--pod-running-timeout=10s", f"service/{GATEWAY}", f"{self.port or ''}:http",
-            stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
-            start_new_session=True, preexec_fn=die_with_parent,
-        )  # fmt: skip
-        assert process.stdout is not None
+        ]  # fmt: skip
+        process = self._process = ManagedProcess.start_piped(dying_with_parent(command), config.environment())
         opened = asyncio.Event()
         self._reading = asyncio.create_task(self._read_errors(process, opened))
         try:
@@ -156,9 +154,8 @@ class _Forward:
         await self.stop()
         raise self._failure()
 
-    async def _read_errors(self, process: asyncio.subprocess.Process, opened: asyncio.Event) -> None:
+    async def _read_errors(self, process: ManagedProcess, opened: asyncio.Event) -> None:
         """Keeps what kubectl complains of; what else it says before the port is open is how to log in."""
-        assert process.stderr is not None
         async for data in process.stderr:
             line = data.decode(errors="replace").strip()
             self._errors.append(line)
@@ -185,7 +182,7 @@ class _Forward:
 
     async def _ended(self) -> None:
         """Waits until the process has ended by itself."""
-        assert self._process is not None and self._process.stdout is not None
+        assert self._process is not None
         while await self._process.stdout.read(65536):  # it says something for each connection
             pass
         await self.stop()
@@ -194,9 +191,9 @@ class _Forward:
         """Closes the port."""
         if self._process is None or self._reading is None:
             return
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(self._process.pid, signal.SIGKILL)  # and what it may have started to log in
-        await asyncio.gather(self._reading, self._process.wait(), return_exceptions=True)
+        self._process.signal(signal.SIGKILL)  # which ends what it may have started to log in, too
+        await asyncio.gather(self._reading, self._process.ended.wait(), return_exceptions=True)
+        self._process.stdout.close()
         self._process = None
 
     def _failure(self) -> UsageError | CallError:

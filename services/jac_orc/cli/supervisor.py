@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from jac_orc.core.processes import die_with_parent
+from jac_orc.core.processes import dying_with_parent
 
 _FIRST_PAUSE = 0.1
 _LONGEST_PAUSE = 10.0
@@ -32,8 +32,8 @@ class Child:
         with self.output.open("ab") as output:
             # Started from the main thread, with whose end the kernel sends the signal (prctl(2)).
             self.process = await asyncio.create_subprocess_exec(
-                *self.command, env=dict(self.environment), stdin=asyncio.subprocess.DEVNULL, stdout=output,
-                stderr=output, pass_fds=self.pass_fds, start_new_session=True, preexec_fn=die_with_parent,
+                *dying_with_parent(self.command), env=dict(self.environment), stdin=asyncio.subprocess.DEVNULL,
+                stdout=output, stderr=output, pass_fds=self.pass_fds, start_new_session=True,
             )  # fmt: skip
 
     async def keep(self, say: Callable[[str], None]) -> None:

@@ -7,16 +7,24 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import ctypes
 import os
 import signal
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import IO
 
-_LIBC = ctypes.CDLL(None)
-_PR_SET_PDEATHSIG = 1
+# prctl(PR_SET_PDEATHSIG, SIGKILL) lasts through exec; the parent may have ended before it took effect.
+_DYING = """
+import ctypes, os, sys
+parent, nice, *command = sys.argv[1:]
+ctypes.CDLL(None).prctl(1, 9)
+os.nice(int(nice))
+if os.getppid() == int(parent):
+    os.execvp(command[0], command)
+"""
+_CHUNK = 64 * 1024
 
 
 class ManagedProcess:
@@ -25,6 +33,10 @@ class ManagedProcess:
     def __init__(self, pid: int, pidfd: int, child: subprocess.Popen[bytes] | None) -> None:
         self.pid = pid
         self.ended = asyncio.Event()
+        self.returncode: int | None = None
+        """The exit code, or the negative number of a signal; None while it runs, and for one that was adopted."""
+        self.stdout = _Pipe(child.stdout if child else None)
+        self.stderr = _Pipe(child.stderr if child else None)
         self._pidfd = pidfd
         self._child = child
         asyncio.get_running_loop().add_reader(pidfd, self._on_end)
@@ -42,8 +54,30 @@ class ManagedProcess:
                     pass_fds=pass_fds, start_new_session=True,
                 )  # fmt: skip
 
-        child = await asyncio.to_thread(run)
-        return cls(child.pid, os.pidfd_open(child.pid), child)
+        return cls._of(await asyncio.to_thread(run))
+
+    @classmethod
+    def start_piped(
+        cls, command: Sequence[str], environment: Mapping[str, str], pass_fds: Sequence[int] = ()
+    ) -> ManagedProcess:
+        """Start a process in a session of its own, whose output is read from `stdout` and `stderr`.
+
+        It is forked by this thread, as `dying_with_parent` requires.
+        """
+        child = subprocess.Popen(
+            command, env=dict(environment), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+            pass_fds=pass_fds, start_new_session=True,
+        )  # fmt: skip
+        return cls._of(child)
+
+    @classmethod
+    def _of(cls, child: subprocess.Popen[bytes]) -> ManagedProcess:
+        try:
+            return cls(child.pid, os.pidfd_open(child.pid), child)
+        except OSError:  # too many open files
+            child.kill()
+            child.wait()
+            raise
 
     @classmethod
     def adopt(cls, pid: int, start_ticks: int) -> ManagedProcess | None:
@@ -83,14 +117,48 @@ class ManagedProcess:
         asyncio.get_running_loop().remove_reader(self._pidfd)
         os.close(self._pidfd)
         if self._child is not None:
-            self._child.wait()  # returns at once: it has ended, and is reaped here
+            # What it has left in its group. Until it is reaped, in the next line, no other group can get the id.
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.killpg(self.pid, signal.SIGKILL)
+            self.returncode = self._child.wait()
         self.ended.set()
 
 
-def die_with_parent() -> None:
-    """Has the kernel kill this process when the thread that started it ends (prctl(2)); Linux only."""
-    if sys.platform == "linux":
-        _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+class _Pipe(asyncio.StreamReader):
+    """What a process writes. It ends when every process that has the other end has ended, or by `close`."""
+
+    def __init__(self, pipe: IO[bytes] | None) -> None:
+        super().__init__()
+        self._pipe = pipe
+        if pipe is None:
+            self.feed_eof()
+            return
+        os.set_blocking(pipe.fileno(), False)
+        asyncio.get_running_loop().add_reader(pipe.fileno(), self._read)
+
+    def _read(self) -> None:
+        assert self._pipe is not None
+        if data := os.read(self._pipe.fileno(), _CHUNK):
+            self.feed_data(data)
+        else:
+            self.close()
+
+    def close(self) -> None:
+        """End it, whoever still has the other end."""
+        if self._pipe is not None:
+            asyncio.get_running_loop().remove_reader(self._pipe.fileno())
+            self._pipe.close()
+            self._pipe = None
+            self.feed_eof()
+
+
+def dying_with_parent(command: Sequence[str], nice: int = 0) -> list[str]:
+    """Return a command that runs this one, to be killed by the kernel when the thread that starts it ends.
+
+    A function that runs between fork and exec would do without a further interpreter, 25 ms, but it can deadlock in a
+    process with threads. `nice` lowers the priority.
+    """
+    return [sys.executable, "-I", "-S", "-c", _DYING, str(os.getpid()), str(nice), *command]
 
 
 def start_time(pid: int) -> int | None:

@@ -16,6 +16,7 @@ import logging
 import os
 import re
 import shutil
+import signal
 import time
 import uuid
 from collections.abc import Collection, Iterator
@@ -24,11 +25,12 @@ from pathlib import Path
 from typing import Any
 
 from jac_orc.core import files
-from jac_orc.core.processes import die_with_parent, start_time
+from jac_orc.core.processes import ManagedProcess, dying_with_parent, start_time
 from jac_orc.core.tasks import Tasks, turn
 from jac_orc.errors import OrcError, error
 from jac_orc.pod_manager import interpreters
 from jac_orc.pod_manager.installer import Tell, run_uv
+from jac_orc.pod_manager.installer_environment import basic_environment
 from jac_orc.pod_manager.locks import Locks
 from jac_orc.pod_manager.model import Lock, ModuleSpec
 from jac_orc.pod_manager.requirements import installer_file
@@ -304,17 +306,13 @@ class Environments:
             self._compiling.pop(folder.name, None)
             return
         try:
-            process = await asyncio.create_subprocess_exec(
-                str(held.interpreter), "-I", "-m", "compileall", "-q", str(folder / "lib"),
-                stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.DEVNULL,
-                preexec_fn=_in_the_background,
-            )  # fmt: skip
+            command = [str(held.interpreter), "-I", "-m", "compileall", "-qq", str(folder / "lib")]
+            process = ManagedProcess.start_piped(dying_with_parent(command, nice=19), basic_environment())
             try:
-                await process.wait()
+                await process.ended.wait()
             finally:
-                with contextlib.suppress(ProcessLookupError):
-                    process.kill()
-                await process.wait()
+                process.signal(signal.SIGKILL)
+                await process.ended.wait()
             # Whatever it could not compile is no module of this Python; from here on the environment keeps its size.
             (folder / _COMPILED).write_text(str(await asyncio.to_thread(_size, folder)))
         except OSError as failure:
@@ -322,11 +320,6 @@ class Environments:
         finally:
             held.release()
             self._compiling.pop(folder.name, None)
-
-
-def _in_the_background() -> None:
-    die_with_parent()
-    os.nice(19)
 
 
 def _size(folder: Path) -> int:

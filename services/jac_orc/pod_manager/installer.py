@@ -7,17 +7,15 @@ come from; nothing here knows of them.
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import os
 import re
 import signal
 from collections.abc import Callable
 
 import uv
 
-from jac_orc.core import config
-from jac_orc.core.processes import die_with_parent
+from jac_orc.core.processes import ManagedProcess, dying_with_parent
 from jac_orc.errors import error
+from jac_orc.pod_manager.installer_environment import Redaction, environment
 from jac_orc.pod_manager.model import ModulePhase
 
 Tell = Callable[[str], None]
@@ -34,6 +32,7 @@ _STAGES = {
 }
 _FIRST_LINES, _LAST_LINES = 3, 12
 _MAX_LINE, _KEPT_LINES = 2000, 1000
+_AFTER_END = 1.0  # for what it wrote last; a process that a build has left in a session of its own may hold the pipe
 _LONG_WORD = re.compile(r"(\S{50})\S{100,}(\S{50})")  # a requirement or an address that says no more when it is whole
 
 
@@ -48,46 +47,44 @@ async def run_uv(*arguments: str, tell: Tell, timeout: float) -> str:
     Raises OrcError with the reason ENVIRONMENT_FAILED and the lines that matter where it fails or takes longer than
     `timeout` seconds. Ending this ends the installer and what it has started.
     """
-    process = await asyncio.create_subprocess_exec(
-        uv.find_uv_bin(), *arguments, env=config.environment() | {"UV_PYTHON_DOWNLOADS": "never"},
-        stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
-        start_new_session=True, preexec_fn=die_with_parent,
-    )  # fmt: skip
-    assert process.stdout is not None and process.stderr is not None
+    process = ManagedProcess.start_piped(dying_with_parent([uv.find_uv_bin(), *arguments]), environment())
     lines: list[str] = []
+    reading = asyncio.gather(process.stdout.read(), _follow(process.stderr, lines, tell))
     try:
         async with asyncio.timeout(timeout):
-            output, _ = await asyncio.gather(process.stdout.read(), _follow(process.stderr, lines, tell))
-            code = await process.wait()
+            await process.ended.wait()
+            await asyncio.wait([reading], timeout=_AFTER_END)
     except TimeoutError:
         text = f"installing took longer than the {timeout:g} s that POD_MANAGER_INSTALL_TIMEOUT allows"
         raise error("ENVIRONMENT_FAILED", "\n".join([text, *lines[-_LAST_LINES:]])) from None
     finally:
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
-        await process.wait()
-    if code != 0:
+        process.signal(signal.SIGKILL)
+        await process.ended.wait()
+        process.stdout.close()
+        process.stderr.close()
+        output, _ = await reading
+    if process.returncode != 0:
         raise error("ENVIRONMENT_FAILED", f"the requirements can't be installed:\n{_telling(lines)}")
     return output.decode("utf-8", "replace")
 
 
 async def _follow(reader: asyncio.StreamReader, lines: list[str], tell: Tell) -> None:
-    rest = b""
+    rest, redacted = b"", Redaction()
+
+    def shortened(line: bytes) -> str:
+        return _LONG_WORD.sub(r"\1…\2", redacted(line.decode("utf-8", "replace")))[:_MAX_LINE].rstrip()
+
     while data := await reader.read(64 * 1024):
         *whole, rest = (rest + data).split(b"\n")
         if len(rest) > _MAX_LINE:
             whole, rest = [*whole, rest], b""
-        for text in map(_shortened, whole):
+        for text in map(shortened, whole):
             if text:
                 lines.append(text)
                 tell(text)
         del lines[:-_KEPT_LINES]
     if rest:
-        lines.append(_shortened(rest))
-
-
-def _shortened(line: bytes) -> str:
-    return _LONG_WORD.sub(r"\1…\2", line.decode("utf-8", "replace"))[:_MAX_LINE].rstrip()
+        lines.append(shortened(rest))
 
 
 def _telling(lines: list[str]) -> str:

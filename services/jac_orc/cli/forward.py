@@ -193,7 +193,7 @@ class _Forward:
             return
         self._process.signal(signal.SIGKILL)  # which ends what it may have started to log in, too
         await asyncio.gather(self._reading, self._process.ended.wait(), return_exceptions=True)
-        self._process.stdout.close()
+        self._process.close_output()
         self._process = None
 
     def _failure(self) -> UsageError | CallError:

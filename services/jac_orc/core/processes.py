@@ -97,6 +97,11 @@ class ManagedProcess:
             with contextlib.suppress(ProcessLookupError):
                 signal.pidfd_send_signal(self._pidfd, number)
 
+    def close_output(self) -> None:
+        """End `stdout` and `stderr` after what has been read so far, whoever still has their other ends."""
+        self.stdout.close()
+        self.stderr.close()
+
     def release(self) -> None:
         """Stops watching the process, which goes on."""
         if not self.ended.is_set():

@@ -16,9 +16,10 @@ import signal
 import socket
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, Protocol, cast
+from typing import Protocol, cast
 
 from jac_orc.core import config
+from jac_orc.core.processes import ManagedProcess
 from jac_orc.errors import OrcError, error
 from jac_orc.guest import start as guest_start
 from jac_orc.guest import wire
@@ -59,7 +60,7 @@ class Receiver(Protocol):
 class IdleGuest:
     """A guest's process that has loaded nothing yet, and this side's end of its wire."""
 
-    def __init__(self, python: str, process: asyncio.subprocess.Process, wire_end: socket.socket) -> None:
+    def __init__(self, python: str, process: ManagedProcess, wire_end: socket.socket) -> None:
         self.python = python
         self.process = process
         self.socket = wire_end
@@ -73,26 +74,26 @@ class IdleGuest:
             end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SOCKET_BUFFER)  # as much of it as the system allows
         with contextlib.ExitStack() as unless_started, theirs:
             unless_started.enter_context(ours)
-            process = await _run(
-                python, "-I", "-u", str(GUEST), str(theirs.fileno()), str(os.getpid()),
-                pass_fds=(theirs.fileno(),), env=_environment(), start_new_session=True,
-                stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
-            )  # fmt: skip
+            command = [python, "-I", "-u", str(GUEST), str(theirs.fileno()), str(os.getpid())]
+            try:
+                process = ManagedProcess.start_piped(command, _environment(), (theirs.fileno(),))
+            except OSError as failure:
+                raise error("MODULE_IMPORT_FAILED", f"{python} can't be started: {failure}") from failure
             unless_started.pop_all()
         return cls(python, process, ours)
 
     async def stop(self) -> None:
         """Ends it."""
         self.socket.close()
-        with contextlib.suppress(ProcessLookupError):
-            self.process.kill()
-        await self.process.communicate()
+        self.process.signal(signal.SIGKILL)
+        await self.process.ended.wait()
+        self.process.close_output()
 
 
 class Guest(asyncio.Protocol):
     """A running guest; `start` makes one."""
 
-    def __init__(self, number: int, process: asyncio.subprocess.Process, settings: Settings) -> None:
+    def __init__(self, number: int, process: ManagedProcess, settings: Settings) -> None:
         self.number = number
         self._process = process
         self._settings = settings
@@ -328,47 +329,38 @@ class Guest(asyncio.Protocol):
 
     async def _wait(self) -> None:
         """Awaits the process's end, then fails what it owes."""
-        code = await self._process.wait()
+        await self._process.ended.wait()
         self.retired.set()
         self._writable.set()
-        self._kill_group()
         if self._transport is not None:
             self._transport.close()
         for timer in self._abandoned.values():
             timer.cancel()
         self._abandoned.clear()
         self._give_up()
-        failure = guest_errors.of_exit(code)
+        failure = guest_errors.of_exit(self._process.returncode or 0)
         receivers, self._calls = list(self._calls.values()), {}
         for receiver in receivers:
             receiver.set_exception(failure)
         if not self._loaded.done():
             self._loaded.set_exception(failure)
             self._loaded.exception()  # whoever awaits it gets it; nobody need
-        _, pending = await asyncio.wait(self._tasks, timeout=1)  # what it still wrote; a child of its may hold the pipe
-        for task in pending:
-            task.cancel()
+        await asyncio.wait(self._tasks, timeout=1)  # what it still wrote; a child of its may hold the pipe
+        self._process.close_output()
+        await asyncio.wait(self._tasks)
 
     def kill(self) -> None:
         """Ends the process at once."""
         self.retired.set()
-        if self._process.returncode is None:
-            with contextlib.suppress(ProcessLookupError):
-                self._process.kill()
-
-    def _kill_group(self) -> None:
-        """Ends what the module's code has started and left behind in the guest's session."""
-        with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.killpg(self._process.pid, signal.SIGKILL)
+        self._process.signal(signal.SIGKILL)
 
     async def stop(self) -> None:
         """Ends the process and awaits its end."""
         self.kill()
         await self.ended
 
-    async def _copy_output(self, reader: asyncio.StreamReader | None, stream: str) -> None:
+    async def _copy_output(self, reader: asyncio.StreamReader, stream: str) -> None:
         """Logs what the module's code prints, line by line; a line of any length is cut, never a reason to stop."""
-        assert reader is not None
         rest = b""
         while data := await reader.read(_MAX_LOG_LINE):
             *lines, rest = (rest + data).split(b"\n")
@@ -399,11 +391,3 @@ def _visible(environment: dict[str, str]) -> Iterator[tuple[str, str]]:
             yield name.removeprefix(config.MODULE_ENV_PREFIX), value
         elif name in _INHERITED or name.startswith(_INHERITED_PREFIXES):
             yield name, value
-
-
-async def _run(*command: str, **options: Any) -> asyncio.subprocess.Process:
-    """Starts a process; raises OrcError where its program isn't there."""
-    try:
-        return await asyncio.create_subprocess_exec(*command, **options)
-    except OSError as failure:
-        raise error("MODULE_IMPORT_FAILED", f"{command[0]} can't be started: {failure}") from failure

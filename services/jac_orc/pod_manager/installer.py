@@ -60,8 +60,7 @@ async def run_uv(*arguments: str, tell: Tell, timeout: float) -> str:
     finally:
         process.signal(signal.SIGKILL)
         await process.ended.wait()
-        process.stdout.close()
-        process.stderr.close()
+        process.close_output()
         output, _ = await reading
     if process.returncode != 0:
         raise error("ENVIRONMENT_FAILED", f"the requirements can't be installed:\n{_telling(lines)}")

@@ -271,6 +271,11 @@ class Front:
         with socket.socket() as probe:
             return probe.connect_ex(("127.0.0.1", self.port)) == 0
 
+    def signal(self, number: int) -> None:
+        """Send a signal to Envoy."""
+        assert self._envoy is not None
+        self._envoy.send_signal(number)
+
     def close(self) -> None:
         self.http.close()
         self.channel.close()

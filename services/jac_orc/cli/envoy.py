@@ -1,4 +1,4 @@
-"""Envoy on this machine: where its program is, and what its admin socket is asked."""
+"""Envoy on this machine: its program, and requests to its admin socket."""
 
 from __future__ import annotations
 
@@ -8,7 +8,11 @@ import http.client
 import importlib.metadata
 import json
 import socket
+from collections.abc import Awaitable, Callable
+from functools import partial
 from pathlib import Path
+
+_PAUSE = 0.1
 
 
 def binary() -> Path | None:
@@ -25,8 +29,8 @@ def binary() -> Path | None:
 
 
 class _UnixConnection(http.client.HTTPConnection):
-    def __init__(self, path: Path) -> None:
-        super().__init__("admin", timeout=2)
+    def __init__(self, path: Path, timeout: float) -> None:
+        super().__init__("admin", timeout=timeout)
         self._path = path
 
     def connect(self) -> None:
@@ -35,35 +39,73 @@ class _UnixConnection(http.client.HTTPConnection):
         self.sock.connect(str(self._path))
 
 
-async def admin(path: Path, method: str, target: str) -> str:
-    """Asks the admin socket; returns the body, empty if Envoy doesn't answer."""
+class NoAnswerError(Exception):
+    """Envoy runs, as far as can be told, but did not answer properly."""
+
+
+class GoneError(Exception):
+    """No Envoy listens at the admin socket."""
+
+
+async def admin(path: Path, method: str, target: str, timeout: float = 2.0) -> str:
+    """Return what the admin socket answers.
+
+    Raises GoneError if nothing listens there, NoAnswerError for any other failure.
+    """
 
     def ask() -> str:
-        connection = _UnixConnection(path)
+        connection = _UnixConnection(path, timeout)
         try:
             connection.request(method, target)
-            return connection.getresponse().read().decode("utf-8", "replace")
-        except (OSError, http.client.HTTPException):
-            return ""
+            response = connection.getresponse()
+            body = response.read().decode("utf-8", "replace")
+        except (FileNotFoundError, ConnectionRefusedError) as failure:
+            raise GoneError(str(failure)) from failure
+        except (OSError, http.client.HTTPException) as failure:
+            raise NoAnswerError(str(failure)) from failure
         finally:
             connection.close()
+        if response.status != http.HTTPStatus.OK:
+            raise NoAnswerError(f"status {response.status}")
+        return body
 
     return await asyncio.to_thread(ask)
 
 
 async def drain(path: Path, grace: float) -> None:
-    """Has clients turn away, then waits until no request is in flight, or for the grace in seconds."""
-    await admin(path, "POST", "/healthcheck/fail")
-    await admin(path, "POST", "/drain_listeners?graceful")
-    with contextlib.suppress(TimeoutError):
+    """Make clients turn away, then wait until no request is in flight, for at most `grace` seconds.
+
+    An Envoy that doesn't answer is busy, not idle: it is asked again until the grace is over.
+    """
+    steps = (
+        partial(admin, path, "POST", "/healthcheck/fail"),
+        partial(admin, path, "POST", "/drain_listeners?graceful"),
+        partial(_wait_until_idle, path),
+    )
+    with contextlib.suppress(TimeoutError, GoneError):
         async with asyncio.timeout(grace):
-            while await _active_requests(path):
-                await asyncio.sleep(0.1)
+            for step in steps:
+                await _persistently(step)
+
+
+async def _persistently(step: Callable[[], Awaitable[object]]) -> None:
+    while True:
+        try:
+            await step()
+        except NoAnswerError:
+            await asyncio.sleep(_PAUSE)
+        else:
+            return
+
+
+async def _wait_until_idle(path: Path) -> None:
+    while await _active_requests(path):
+        await asyncio.sleep(_PAUSE)
 
 
 async def _active_requests(path: Path) -> int:
     body = await admin(path, "GET", "/stats?format=json&filter=^http.front.downstream_rq_active$")
     try:
         return sum(stat.get("value", 0) for stat in json.loads(body)["stats"])
-    except (ValueError, KeyError):
-        return 0
+    except (ValueError, KeyError) as failure:
+        raise NoAnswerError(f"malformed statistics: {body[:100]}") from failure

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import gc
+from collections.abc import Callable
 from typing import Any
 
 import grpc
@@ -201,6 +203,46 @@ async def test_modules_are_listed_a_page_at_a_time(manager: PodManager) -> None:
     assert len((await manager.native.ListModules(pb.ListModulesRequest())).modules) == 7
     told = await failure(manager.native.ListModules(pb.ListModulesRequest(page_size=-1)))
     assert (told.error.reason, told.error.metadata) == ("MALFORMED_REQUEST", {"field": "page_size"})
+
+
+async def test_a_token_outlives_its_page(manager: PodManager) -> None:
+    """It holds for other sizes, and after the module that it was made of is gone."""
+    for name in ("a", "b", "c", "d.x"):
+        await create(manager, module_name=name)
+    token = (await manager.native.ListModules(pb.ListModulesRequest(page_size=3))).next_page_token
+    await manager.native.DeleteModule(pb.DeleteModuleRequest(module_name="c"))
+    for size in (0, 1, 1000):
+        answer = await manager.native.ListModules(pb.ListModulesRequest(page_size=size, page_token=token))
+        assert [module.name for module in answer.modules] == ["d.x"]
+
+
+@pytest.mark.parametrize(
+    "forge",
+    [
+        lambda token: "a",
+        lambda token: "numpy",
+        lambda token: base64.urlsafe_b64encode(b"numpy").decode(),
+        lambda token: token[:-1],
+        lambda token: token + "=",
+        lambda token: token + "A",
+        lambda token: f" {token}",
+        lambda token: token.swapcase(),
+        lambda token: "ä",
+        lambda token: "A" * 100_000,
+        lambda token: "AAAAAAAA",
+    ],
+)
+async def test_a_token_that_is_none_is_refused(manager: PodManager, forge: Callable[[str], str]) -> None:
+    for name in "ab":
+        await create(manager, module_name=name)
+    token = forge((await manager.native.ListModules(pb.ListModulesRequest(page_size=1))).next_page_token)
+    for told in (
+        await failure(manager.native.ListModules(pb.ListModulesRequest(page_token=token))),
+        await failure(manager.rest("RestListModules", page_token=token)),
+    ):
+        assert (told.code, told.error.reason) == (grpc.StatusCode.INVALID_ARGUMENT, "MALFORMED_REQUEST")
+        assert told.error.metadata["field"] == "page_token"
+        assert len(told.error.message) < 200
 
 
 async def test_a_page_stays_right_while_modules_go(manager: PodManager) -> None:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from typing import Any
 
 import grpc
 import pytest
+from google.api import httpbody_pb2
 
 from jac_orc.pod_manager.backends.fake import FakeBackend
 from jac_orc.v1 import rest_pb2
@@ -114,3 +116,23 @@ async def test_streams_are_lines(manager: PodManager, backend: FakeBackend) -> N
     assert line.count(b"\n") == 1 and json.loads(line)["text"] == "a\nb\u2028c"
     plan = await manager.rest("RestPlanModule", {"module_name": "PIL"})
     assert plan["spec"]["requirements"] == ["pillow"] and plan["manifests"] == ""
+
+
+async def send(upload: Any, mebibytes: int) -> None:
+    body = httpbody_pb2.HttpBody(data=bytes(8 * 1024 * 1024))
+    for _ in range(mebibytes // 8):
+        await upload.write(rest_pb2.RestUploadSourceRequest(file_name="no-archive.exe", body=body))
+    await upload.done_writing()
+
+
+async def test_a_refused_upload_is_read_to_its_end(manager: PodManager) -> None:
+    """So that a client which reads only after it has sent everything learns why."""
+    upload = manager.rest_stub.RestUploadSource(timeout=20)
+    await send(upload, 64)
+    assert (await failure(upload)).error.reason == "SOURCE_INVALID"
+
+
+async def test_a_refused_upload_is_not_read_for_ever(manager: PodManager) -> None:
+    upload = manager.rest_stub.RestUploadSource(timeout=20)
+    with pytest.raises((grpc.aio.AioRpcError, asyncio.InvalidStateError)):
+        await send(upload, 4096)

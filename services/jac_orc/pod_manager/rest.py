@@ -11,7 +11,7 @@ from google.protobuf import json_format
 from google.protobuf.message import Message
 
 from jac_orc.core.server import Context
-from jac_orc.errors import error
+from jac_orc.errors import OrcError, error
 from jac_orc.pod_manager import convert
 from jac_orc.pod_manager.model import Module, ModuleSpec
 from jac_orc.pod_manager.modules import Modules
@@ -20,6 +20,9 @@ from jac_orc.v1 import pod_manager_pb2 as pb
 from jac_orc.v1 import rest_pb2
 
 M = TypeVar("M", bound=Message)
+
+_MOST_UNREAD = 256 * 1024 * 1024
+"""How many bytes of a refused upload are read; a client that sends more finds its connection reset."""
 
 # Sent first on a stream, since Envoy's transcoder holds the response's headers back until there is a message.
 _BEGIN = httpbody_pb2.HttpBody(content_type="application/json")
@@ -87,7 +90,12 @@ class RestServicer:
             pb.UploadSourceRequest(file_name=each.file_name, digest=each.digest, data=each.body.data)
             async for each in requests
         )
-        return rest_pb2.RestUploadSourceResponse(body=_body(await self._native.UploadSource(pieces, context)))
+        try:
+            answer = await self._native.UploadSource(pieces, context)
+        except OrcError:
+            await _read_on(requests)
+            raise
+        return rest_pb2.RestUploadSourceResponse(body=_body(answer))
 
     async def RestScaleModule(
         self, request: rest_pb2.RestScaleModuleRequest, context: Context
@@ -131,6 +139,15 @@ class RestServicer:
         spec = _parse(request.body, pb.ModuleSpec())
         answer = await self._native.PlanModule(pb.PlanModuleRequest(spec=spec), context)
         return rest_pb2.RestPlanModuleResponse(body=_body(answer))
+
+
+async def _read_on(requests: AsyncIterator[rest_pb2.RestUploadSourceRequest]) -> None:
+    """Read the rest of a refused upload, within a limit: HTTP/1 clients may read only after they have sent all."""
+    unread = _MOST_UNREAD
+    async for request in requests:
+        unread -= len(request.body.data)
+        if unread < 0:
+            break
 
 
 def _parse(body: httpbody_pb2.HttpBody, message: M) -> M:

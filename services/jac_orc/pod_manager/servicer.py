@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 
 from jac_orc.core.server import Context
 from jac_orc.errors import error
-from jac_orc.pod_manager import convert, uploads
+from jac_orc.pod_manager import convert, pages, uploads
 from jac_orc.pod_manager.modules import Modules
 from jac_orc.pod_manager.sources import Sources
 from jac_orc.v1 import pod_manager_pb2 as pb
@@ -40,9 +40,10 @@ class PodManagerServicer:
         if request.page_size < 0:
             raise error("MALFORMED_REQUEST", "page_size can't be negative", {"field": "page_size"})
         size = min(request.page_size or _DEFAULT_PAGE, _LARGEST_PAGE)
-        # The token is the last name of the page before, so that a page stays right while modules come and go.
-        rest = [module for module in self._modules.backend.modules() if module.name > request.page_token]
-        token = rest[size - 1].name if len(rest) > size else ""
+        # The token holds the last name of the page before, so that a page stays right while modules come and go.
+        last = pages.last_name(request.page_token)
+        rest = [module for module in self._modules.backend.modules() if module.name > last]
+        token = pages.token(rest[size - 1].name) if len(rest) > size else ""
         messages = [convert.module_message(module) for module in rest[:size]]
         return pb.ListModulesResponse(modules=messages, next_page_token=token)
 

@@ -33,7 +33,8 @@ REST = rest_pb2.DESCRIPTOR.services_by_name["PodManagerRestService"]
 class PodManager:
     """Stubs of a running pod manager, and its modules."""
 
-    def __init__(self, channel: grpc.aio.Channel, modules: Modules, activator: Activator) -> None:
+    def __init__(self, channel: grpc.aio.Channel, modules: Modules, activator: Activator, address: str) -> None:
+        self.address = address
         self.channel = channel
         self.activator = activator
         self.modules = modules
@@ -70,7 +71,7 @@ async def running_pod_manager(
     following = asyncio.create_task(activator.follow())
     try:
         async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
-            yield PodManager(channel, modules, activator)
+            yield PodManager(channel, modules, activator, f"127.0.0.1:{port}")
     finally:
         following.cancel()
         await asyncio.gather(following, return_exceptions=True)

@@ -47,7 +47,17 @@ SERVER_OPTIONS: Sequence[tuple[str, Any]] = (
     ("grpc.http2.bdp_probe", 0),
     # What it would have learnt: how much may be in flight on one stream.
     ("grpc.http2.lookahead_bytes", 4 * 1024 * 1024),
+    # Clients ping while calls are under way; by default gRPC takes that for an attack.
+    ("grpc.http2.min_ping_interval_without_data_ms", 5000),
 )
+CHANNEL_OPTIONS: Sequence[tuple[str, Any]] = (
+    *SERVER_OPTIONS,
+    # So that calls to a server whose host has gone fail, whatever deadline they have.
+    ("grpc.keepalive_time_ms", 10_000),
+    ("grpc.keepalive_timeout_ms", 10_000),
+    ("grpc.http2.max_pings_without_data", 0),
+)
+"""The options of channels to such servers."""
 
 
 class Server:

@@ -15,7 +15,8 @@ import grpc
 from google.rpc import status_pb2
 
 from jac_orc.core import addresses
-from jac_orc.core.server import SERVER_OPTIONS
+from jac_orc.core.server import CHANNEL_OPTIONS
+from jac_orc.core.tasks import Tasks
 from jac_orc.errors import OrcError, error, from_status
 from jac_orc.v1 import pod_manager_pb2, pod_manager_pb2_grpc
 
@@ -25,23 +26,32 @@ SENT_ON = "x-jac-orc-sent-on"
 _PAUSES = (0.0, 0.1, 0.4)
 _QUESTION_TIMEOUT = 5.0
 _CONNECT_TIMEOUT = 1.0
+_KNOWN_SECONDS = 30.0  # then an address may be another module's
+_CLOSE_GRACE = 10.0
 
 
 class Peers:
-    """The pods of one module, as the pod manager tells of them."""
+    """The pods of one module, as the pod manager lists them; connections to others are closed."""
 
     def __init__(self, module_name: str, pod_manager: str | None) -> None:
         self._module_name = module_name
         self._pod_manager = pod_manager
         self._known: frozenset[str] = frozenset()
-        self._asked = 0.0
+        self._asked = -_KNOWN_SECONDS
         self._lock = asyncio.Lock()
         self._channels: dict[str, grpc.aio.Channel] = {}
+        self._closing = Tasks()
 
     async def stop(self) -> None:
-        """Closes all connections."""
+        """Close all connections."""
+        await self._closing.cancel()
         for channel in self._channels.values():
             await channel.close(None)
+
+    @property
+    def connections(self) -> list[str]:
+        """The addresses of the pods that it is connected to."""
+        return list(self._channels)
 
     async def call(self, method: str, request: bytes, obj_id: str, timeout: float | None) -> bytes:
         """The answer to a unary call by the pod that holds the object; raises OrcError."""
@@ -74,7 +84,8 @@ class Peers:
         if not address or not obj_id.startswith(f"{self._module_name}-"):
             text = f"{obj_id[:200]!r} is not the id of an object of {self._module_name}"
             raise error("OBJECT_LOST", text, {"obj_id": obj_id[:200]})
-        if address not in self._known and not await self._is_listed(address):
+        is_known = address in self._known and time.monotonic() - self._asked < _KNOWN_SECONDS
+        if not is_known and not await self._is_listed(address):
             raise _lost(obj_id)
         return address
 
@@ -83,8 +94,11 @@ class Peers:
         wanted = time.monotonic()
         async with self._lock:
             if self._asked < wanted:
-                self._asked = time.monotonic()
+                asked = time.monotonic()
                 self._known = await self._ask()
+                self._asked = asked
+                for gone in self._channels.keys() - self._known:
+                    self._closing.start(self._channels.pop(gone).close(_CLOSE_GRACE))
         return address in self._known
 
     async def _ask(self) -> frozenset[str]:
@@ -118,7 +132,7 @@ class Peers:
     def _channel(self, address: str) -> grpc.aio.Channel:
         channel = self._channels.get(address)
         if channel is None:
-            channel = self._channels[address] = grpc.aio.insecure_channel(address, options=SERVER_OPTIONS)
+            channel = self._channels[address] = grpc.aio.insecure_channel(address, options=CHANNEL_OPTIONS)
         return channel
 
 

@@ -8,7 +8,9 @@ more is read while too many answers wait for a client that doesn't read them.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import itertools
+import logging
 from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 
@@ -27,11 +29,14 @@ from jac_orc.module_server.guest_process import Guest
 from jac_orc.module_server.peers import address_in
 from jac_orc.v1 import module_pb2
 
+logger = logging.getLogger(__name__)
+
 STYLE = wire.STYLES.index("Session")
 _CALL, _CANCEL, _CHUNK, _CREDIT, _RELEASE, _BATCH = range(1, 7)
 _RESPONSE = key(1)
 _ANSWERS = key(5)
 _MOST_WAITING = 1000
+_MOST_WAITING_BYTES = 64 * 1024 * 1024
 _MOST_BATCHED = 256 * 1024
 _CREDIT_STEP = CREDIT_AT_FIRST // 4
 _numbers = itertools.count(1)
@@ -302,17 +307,23 @@ class Peer:
 
     def __init__(self, session: Session, relay: Relay, obj_id: str) -> None:
         self._session = session
-        self._requests: asyncio.Queue[bytes | None] = asyncio.Queue()
+        self._requests: asyncio.Queue[bytes] = asyncio.Queue()
+        self._waiting_bytes = 0  # of what has not been sent yet
         self._calls: dict[int, _SessionCall] = {}
         self.ended = asyncio.create_task(self._run(relay, obj_id))
 
     def start(self, call: _SessionCall, call_id: int, body: bytes) -> None:
-        """Sends a call on."""
+        """Send a call on, unless too much waits to be sent already."""
+        if self._requests.qsize() >= _MOST_WAITING or self._waiting_bytes >= _MOST_WAITING_BYTES:
+            text = "too many calls wait to be sent to the pod that holds the object"
+            call.set_exception(error("QUEUE_FULL", text, {"queue": str(_MOST_WAITING)}))
+            return
         self._calls[call_id] = call
         self.send(message_of_kind(_CALL, body))
 
     def send(self, message: bytes) -> None:
-        """Sends a message on."""
+        """Send a message on."""
+        self._waiting_bytes += len(message)
         self._requests.put_nowait(message)
 
     def cancel(self, call_id: int) -> None:
@@ -326,16 +337,24 @@ class Peer:
         self.ended.cancel()
 
     async def _run(self, relay: Relay, obj_id: str) -> None:
+        failure = error("MODULE_UNAVAILABLE", "the pod that holds the object has ended the session")
         try:
-            async for message in relay(obj_id, self._sent()):
-                self._take(message)
-        except OrcError as failure:
-            calls, self._calls = self._calls, {}
-            for call in calls.values():
-                call.set_exception(failure)
+            async with contextlib.aclosing(relay(obj_id, self._sent())) as messages:
+                async for message in messages:
+                    self._take(message)
+        except OrcError as told:
+            failure = told
+        except Exception:
+            logger.exception("a session with another pod failed")
+            failure = error("INTERNAL", "the session with the pod that holds the object failed; the log says why")
+        calls, self._calls = self._calls, {}
+        for call in calls.values():
+            call.set_exception(failure)
 
     async def _sent(self) -> AsyncIterator[bytes]:
-        while (message := await self._requests.get()) is not None:
+        while True:
+            message = await self._requests.get()
+            self._waiting_bytes -= len(message)
             yield message
 
     def _take(self, message: bytes) -> None:

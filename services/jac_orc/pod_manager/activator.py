@@ -18,7 +18,7 @@ from google.protobuf.descriptor import ServiceDescriptor
 from google.protobuf.message import DecodeError
 
 from jac_orc.core.deadlines import STREAM_TIMEOUT, stream_timeout, timeout_text
-from jac_orc.core.server import SERVER_OPTIONS, Context, translated_stream
+from jac_orc.core.server import CHANNEL_OPTIONS, Context, translated_stream
 from jac_orc.core.tasks import Tasks, report_working
 from jac_orc.errors import OrcError, error
 from jac_orc.pod_manager.held_calls import HeldCalls, HeldLimits
@@ -39,7 +39,7 @@ class _Link:
     """A connection to a pod, with the number of calls that use it."""
 
     def __init__(self, address: str) -> None:
-        self.channel = grpc.aio.insecure_channel(address, options=SERVER_OPTIONS)
+        self.channel = grpc.aio.insecure_channel(address, options=CHANNEL_OPTIONS)
         self.calls = 0
 
     async def is_connected(self) -> bool:

@@ -35,8 +35,15 @@ class Maker:
         return self._waiting.get(builder, set())
 
     def forget(self, uid: str) -> None:
-        """Has the Deployment's dependents made anew, should it need any."""
+        """Make the Deployment's dependents again, should it need any."""
         self._complete.pop(uid, None)
+
+    def drop(self, name: str) -> None:
+        """Drop what is known of a module that is gone, by the name of its objects."""
+        for builder in [builder for builder, names in self._waiting.items() if name in names]:
+            self._waiting[builder].discard(name)
+            if not self._waiting[builder]:
+                del self._waiting[builder]
 
     async def make(self, deployment: Document, record: Record) -> bool:
         """Whether the objects are now as the record says; else its environment is being built.

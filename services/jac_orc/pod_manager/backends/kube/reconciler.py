@@ -135,6 +135,7 @@ class Reconciler:
     def _forget(self, name: str, kept: _Kept) -> None:
         del self._kept[name]
         self.maker.forget(kept.uid)
+        self.maker.drop(name)
         module = self.modules.pop(name, None)
         if module is not None:
             self.watchers.publish(dataclasses.replace(module, phase=ModulePhase.DELETING, pods=()), gone=True)
@@ -173,7 +174,7 @@ class Reconciler:
             return Lock(own.path, own.version, "")
         if not digest or self._store is None:
             return None
-        return self._store.lock(digest, lambda: self._touch(name))
+        return self._store.lock(digest, name, self._touch)
 
     # --- making it so ---
 

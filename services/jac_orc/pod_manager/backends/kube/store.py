@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable, Collection
 from pathlib import Path
+from weakref import WeakValueDictionary
 
 from jac_orc.core.tasks import Tasks
 from jac_orc.pod_manager.backends.kube.pods import Runtime
@@ -12,7 +14,11 @@ from jac_orc.pod_manager.environments import Environments, needs_none
 from jac_orc.pod_manager.model import Lock, ModuleSpec
 from jac_orc.pod_manager.sources import SourceKind, Sources
 
+logger = logging.getLogger(__name__)
+
 _SOURCE_KEPT = 3600.0
+_READ_AGAIN = 2.0
+_HELD = 0.2
 
 
 class Store:
@@ -21,8 +27,9 @@ class Store:
     def __init__(self, environments: Environments, sources: Sources) -> None:
         self._environments = environments
         self._sources = sources
-        self._locks: dict[str, Lock] = {}
-        self._reading: set[str] = set()
+        # Only those that a module shows, which holds them.
+        self._locks: WeakValueDictionary[str, Lock] = WeakValueDictionary()
+        self._reading: dict[str, set[str]] = {}
         self._tasks = Tasks()
 
     async def runtime(self, spec: ModuleSpec) -> Runtime | None:
@@ -30,24 +37,41 @@ class Store:
         lock = await self._environments.known(spec)
         if lock is None:
             return None
-        self._locks[lock.digest] = lock
         folders: tuple[Path, ...] = ()
         if spec.source is not None and spec.source.kind is SourceKind.ZIP:
             folders = await asyncio.to_thread(self._sources.import_folders, spec.source)
         return Runtime("" if needs_none(lock) else lock.digest, tuple(map(str, folders)))
 
-    def lock(self, digest: str, on_read: Callable[[], None]) -> Lock | None:
-        """What an environment consists of; None until that is read, which `on_read` tells of."""
-        if digest not in self._locks and digest not in self._reading:
-            self._reading.add(digest)
-            self._tasks.start(self._read(digest, on_read))
-        return self._locks.get(digest)
+    def lock(self, digest: str, reader: str, on_read: Callable[[str], None]) -> Lock | None:
+        """Return what an environment consists of; None until it is read.
 
-    async def _read(self, digest: str, on_read: Callable[[], None]) -> None:
-        lock = await asyncio.to_thread(self._environments.lock_of, digest)
-        if lock is not None:
+        Then, or when it can be asked for again after a failure, `on_read` is called for each reader.
+        """
+        lock = self._locks.get(digest)
+        if lock is None:
+            if digest not in self._reading:
+                self._tasks.start(self._read(digest, on_read))
+            self._reading.setdefault(digest, set()).add(reader)
+        return lock
+
+    @property
+    def known(self) -> set[str]:
+        """The digests of the environments whose locks are in memory."""
+        return set(self._locks)
+
+    async def _read(self, digest: str, on_read: Callable[[str], None]) -> None:
+        lock: Lock | None = None
+        try:
+            lock = await asyncio.to_thread(self._environments.lock_of, digest)
+        except Exception:
+            logger.exception("the lock of the environment %s can't be read; trying again in %g s", digest, _READ_AGAIN)
+        if lock is None:
+            await asyncio.sleep(_READ_AGAIN)
+        else:
             self._locks[digest] = lock
-            on_read()
+        for reader in self._reading.pop(digest, ()):
+            on_read(reader)
+        await asyncio.sleep(_HELD)  # by then the readers hold the lock
 
     async def clean_up(self, environments: Collection[str], sources: Collection[str]) -> None:
         """Removes what nobody has needed for long; given are the digests of what is in use."""

@@ -1,0 +1,75 @@
+"""What the pod manager in a cluster knows of the shared volume."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from jac_orc.pod_manager.backends.kube.store import Store
+from jac_orc.pod_manager.environments import Environments
+from jac_orc.pod_manager.locks import Locks
+from jac_orc.pod_manager.model import Lock
+from jac_orc.pod_manager.policy import Policy
+from jac_orc.pod_manager.sources import Sources
+
+LOCK = Lock("/usr/bin/python3", "3.11.2", "numpy==2.0.0\n")
+
+
+def store(root: Path) -> Store:
+    sources = Sources(root / "sources")
+    return Store(Environments(root / "environments", Locks(root / "locks", sources, Policy())), sources)
+
+
+def lock_file(root: Path) -> Path:
+    file = root / "environments" / LOCK.digest / "lock.json"
+    file.parent.mkdir(parents=True)
+    return file
+
+
+async def until(condition: Callable[[], object]) -> None:
+    async with asyncio.timeout(10):
+        while not condition():
+            await asyncio.sleep(0.01)
+
+
+async def test_every_reader_hears_of_a_lock_once_it_is_read(no_task_left: None, tmp_path: Path) -> None:
+    lock_file(tmp_path).write_text(json.dumps(dataclasses.asdict(LOCK)))
+    volume, heard = store(tmp_path), list[str]()
+    assert [volume.lock(LOCK.digest, name, heard.append) for name in ("a", "b", "a")] == [None] * 3
+    await until(lambda: sorted(heard) == ["a", "b"])
+    assert volume.lock(LOCK.digest, "a", heard.append) == LOCK
+    await volume.stop()
+
+
+async def test_a_lock_that_cant_be_read_is_read_again(
+    no_task_left: None, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    file = lock_file(tmp_path)
+    file.write_text("{")
+    volume, heard = store(tmp_path), list[str]()
+    assert volume.lock(LOCK.digest, "a", heard.append) is None
+    await until(lambda: heard)
+    assert f"the lock of the environment {LOCK.digest} can't be read" in caplog.text
+    file.write_text(json.dumps(dataclasses.asdict(LOCK)))
+    assert volume.lock(LOCK.digest, "a", heard.append) is None
+    await until(lambda: len(heard) == 2)
+    assert volume.lock(LOCK.digest, "a", heard.append) == LOCK
+    await volume.stop()
+
+
+async def test_a_lock_is_kept_only_while_a_module_shows_it(no_task_left: None, tmp_path: Path) -> None:
+    lock_file(tmp_path).write_text(json.dumps(dataclasses.asdict(LOCK)))
+    volume, heard = store(tmp_path), list[str]()
+    volume.lock(LOCK.digest, "a", heard.append)
+    await until(lambda: heard)
+    module = [volume.lock(LOCK.digest, "a", heard.append)]
+    await asyncio.sleep(0.5)
+    assert volume.known == {LOCK.digest}
+    module.clear()
+    await until(lambda: not volume.known)
+    await volume.stop()

@@ -1,19 +1,18 @@
-"""Modules with `autoscaling`: where nothing measures pods, an autoscaler still keeps them within its bounds, and leaves
-any number within these as it is."""
+"""Modules with `autoscaling`: their autoscaler keeps them within its bounds and, in a cluster that measures pods, gives
+them as many pods as their load needs."""
 
 from __future__ import annotations
 
 import json
-import os
-import sys
-from collections.abc import Callable
-from pathlib import Path
+import time
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 
+from tests.cluster.base import apply
 from tests.cluster.installation import NAMESPACE, URL, Installation, wait_until
-from tests.cluster.kubectl import kubectl, kubectl_json
+from tests.cluster.kubectl import kubectl, kubectl_json, node_parts
 from tests.e2e.commands import run
 
 Deploy = Callable[..., Any]
@@ -22,19 +21,40 @@ MODULE = "colorsys"
 AUTOSCALING = {"min_replicas": 2, "max_replicas": 4, "target_cpu": 80}
 
 
-@pytest.fixture(autouse=True)
-def unmeasured() -> None:
-    """The cluster has no metrics-server."""
-    if "metrics.k8s.io" in kubectl("api-versions"):
-        pytest.skip("needs a cluster without metrics-server")
+STILL = {"spec": {"behavior": {"scaleUp": {"selectPolicy": "Disabled"}, "scaleDown": {"selectPolicy": "Disabled"}}}}
+"""An autoscaler with this leaves any number of pods within its bounds as it is, whatever is measured."""
 
 
 @pytest.fixture
 def module(deployed: Deploy, installation: Installation) -> Any:
-    """A module with autoscaling, all of whose pods answer."""
+    """A module with autoscaling that ignores the load, all of whose pods are ready."""
     made = deployed(MODULE, autoscaling=AUTOSCALING)
+    kubectl("-n", NAMESPACE, "patch", "hpa", MODULE, "--type=merge", "-p", json.dumps(STILL))
     wait_until(lambda: ready(installation) == AUTOSCALING["min_replicas"])
     return made
+
+
+def is_measured() -> bool:
+    return "metrics.k8s.io" in kubectl("api-versions")
+
+
+@pytest.fixture
+def unmeasured() -> Iterator[None]:
+    """The cluster has no metrics API, or not during the test."""
+    found = kubectl_json("get", "apiservices")["items"]
+    services = [each for each in found if each["spec"].get("group") == "metrics.k8s.io"]
+    if services:
+        node_parts()  # only on a cluster that is there for tests
+    for each in services:
+        kubectl("delete", "apiservice", each["metadata"]["name"])
+    wait_until(lambda: not is_measured())
+    yield
+    for each in services:
+        kept = {key: each["metadata"][key] for key in ("name", "labels") if key in each["metadata"]}
+        apply([{"apiVersion": each["apiVersion"], "kind": each["kind"], "metadata": kept, "spec": each["spec"]}])
+    if services:
+        wait_until(is_measured)
+        wait_until(lambda: "CPU" in kubectl("top", "node", check=False))
 
 
 def scaler() -> Any:
@@ -148,10 +168,32 @@ def test_it_goes_with_its_module(module: Any, installation: Installation) -> Non
     wait_until(lambda: scaler() is None)
 
 
-def test_the_doctor_tells_that_nothing_is_measured(module: Any) -> None:
-    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    done = run("doctor", "-o", "json", KUBECONFIG=os.environ["KUBECONFIG"], PATH=path)
-    assert done.returncode == 1, done.stdout + done.stderr
-    found = {check["name"]: check for check in json.loads(done.stdout)["checks"]}["autoscaling"]
+def doctor(variables: dict[str, str]) -> Any:
+    """What the doctor finds about autoscaling."""
+    done = run("doctor", "-o", "json", **variables)
+    checks = {check["name"]: check for check in json.loads(done.stdout)["checks"]}
+    assert done.returncode == any(check["state"] == "fault" for check in checks.values()), done.stdout + done.stderr
+    return checks["autoscaling"]
+
+
+def test_the_doctor_tells_that_nothing_is_measured(module: Any, unmeasured: None, variables: dict[str, str]) -> None:
+    found = doctor(variables)
     assert found["state"] == "fault" and "install metrics-server" in found["fix"]
     assert "metrics.k8s.io" in found["found"] and MODULE in found["found"]
+
+
+def test_load_brings_more_pods_and_no_call_fails(
+    deployed: Deploy, installation: Installation, variables: dict[str, str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    if not is_measured():
+        pytest.skip("needs a cluster with metrics-server")
+    deployed(MODULE, autoscaling={"min_replicas": 1, "max_replicas": 3, "target_cpu": 25}, resources={"cpu": "200m"})
+    assert replicas() == 1
+    begin = time.monotonic()
+    with installation.load(MODULE, "rgb_to_hsv", 0.1, 0.2, 0.3, rate=100) as calls:
+        wait_until(lambda: ready(installation) > 1, 180)
+        seconds = time.monotonic() - begin
+    with capsys.disabled():
+        print(f"\n  {MODULE} has {ready(installation)} pods {seconds:.0f} s after the load began: {calls}")
+    assert calls.failed == 0, calls
+    assert doctor(variables)["state"] == "ok"

@@ -54,10 +54,7 @@ def watched(server: ModuleServer) -> Iterator[Watched]:
     """Checks files, threads and children after the test, and that all places for calls are free."""
     before = Watched(server)
     yield before
-    begin = time.monotonic()
-    calls = [server.begin("slow", 0.2) for _ in range(8)]
-    assert all(call.result() for call in calls)
-    assert time.monotonic() - begin < 2
+    assert all(call.result() for call in [server.begin("meet", 8) for _ in range(8)])
     before.check(threads=10)
 
 
@@ -125,12 +122,16 @@ def test_streams_whose_readers_leave(watched: Watched, server: ModuleServer) -> 
     steady(watched, repeat, 100)
 
 
-def test_calls_at_a_full_queue(watched: Watched, server: ModuleServer) -> None:
+def test_calls_at_a_full_queue(watched: Watched, server: ModuleServer, tmp_path: Path) -> None:
+    gate = tmp_path / "gate"
+
     def repeat() -> None:
-        calls = [server.begin("slow", 0.08) for _ in range(60)]
-        refused = [call for call in calls if call.exception() is not None]
-        assert refused
+        gate.unlink(missing_ok=True)
+        calls = [server.begin("until", str(gate)) for _ in range(60)]
+        refused = wait_until(lambda: len(done := [call for call in calls if call.done()]) == 60 - 8 - 20 and done)
         assert {failure_of(call.exception()).error.reason for call in refused} == {"QUEUE_FULL"}
+        gate.touch()
+        assert sum(call.exception() is None for call in calls) == 8 + 20
 
     steady(watched, repeat, 30)
 

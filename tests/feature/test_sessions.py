@@ -6,7 +6,6 @@ import dataclasses
 import datetime
 import decimal
 import threading
-import time
 import zoneinfo
 from collections.abc import Iterator
 from fractions import Fraction
@@ -97,11 +96,10 @@ def test_an_object_that_is_forgotten_here_is_released(start_server: Start) -> No
         wait_until(lambda: session.call("alive") == 0)
 
 
-def test_answers_come_as_they_are_ready(session: Session) -> None:
-    slow = session.submit("slow", 0.5, "slow")
-    begin = time.monotonic()
+def test_answers_come_as_they_are_ready(session: Session, tmp_path: Path) -> None:
+    slow = session.submit("until", str(tmp_path / "gate"), "slow")
     assert [session.call("same", number) for number in range(20)] == list(range(20))
-    assert time.monotonic() - begin < 0.4
+    (tmp_path / "gate").touch()
     assert slow.result() == "slow"
 
 
@@ -166,11 +164,9 @@ def test_cancel(session: Session, server: ModuleServer) -> None:
 
 
 def test_a_calls_own_timeout(session: Session) -> None:
-    begin = time.monotonic()
     with pytest.raises(OrcError) as caught:
         session.begin("spins", timeout=0.2).result()
     assert caught.value.reason == "DEADLINE_EXCEEDED"
-    assert time.monotonic() - begin < 1
     assert session.call("same", 1) == 1
 
 
@@ -187,18 +183,17 @@ def test_streams(session: Session) -> None:
     assert caught.value.reason == "VALUE_NOT_REPRESENTABLE"
 
 
-def test_a_queue_that_is_full_refuses_at_once(start_server: Start) -> None:
+def test_a_queue_that_is_full_refuses_at_once(start_server: Start, tmp_path: Path) -> None:
     server = start_server(MODULE, max_concurrency=2, queue=3).serving()
     with Session(f"127.0.0.1:{server.port}") as session:
-        calls = [session.submit("slow", 0.5, number) for number in range(10)]
-        begin = time.monotonic()
+        calls = [session.submit("until", str(tmp_path / "gate"), number) for number in range(10)]
         refused = []
         for call in calls[5:]:
             with pytest.raises(OrcError) as caught:
                 call.result()
             refused.append(caught.value.reason)
         assert refused == ["QUEUE_FULL"] * 5
-        assert time.monotonic() - begin < 0.4
+        (tmp_path / "gate").touch()
         assert [call.result() for call in calls[:5]] == [0, 1, 2, 3, 4]
 
 

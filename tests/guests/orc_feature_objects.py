@@ -6,6 +6,7 @@ import dataclasses
 import datetime
 import decimal
 import enum
+import os
 import threading
 import time
 import types
@@ -188,6 +189,21 @@ def type_of(value: Any) -> str:
 def slow(seconds: float, value: Any = None) -> Any:
     time.sleep(seconds)
     return value
+
+
+def until(file: str, value: Any = None) -> Any:
+    """Return the value once the file exists."""
+    while not os.path.exists(file):
+        time.sleep(0.005)
+    return value
+
+
+_meetings: dict[int, threading.Barrier] = {}
+
+
+def meet(count: int) -> bool:
+    """Return True once so many calls of this run at the same time."""
+    return _meetings.setdefault(count, threading.Barrier(count)).wait(30) < count
 
 
 def fails(message: str) -> None:

@@ -37,10 +37,20 @@ def most_at_once() -> int:
 
 
 def until(file: str) -> str:
-    """Returns once the file is there."""
+    """Return once the file exists; another one shows that this has begun."""
+    with open(file + ".begun", "w"):
+        pass
     while not os.path.exists(file):
         time.sleep(0.01)
     return "done"
+
+
+_meetings: dict[int, threading.Barrier] = {}
+
+
+def meet(count: int) -> bool:
+    """Return True once so many calls of this run at the same time."""
+    return _meetings.setdefault(count, threading.Barrier(count)).wait(30) < count
 
 
 def loop(file: str) -> None:

@@ -197,10 +197,10 @@ def test_a_lookup_is_quick() -> None:
     names = ["nunpy", "reqeusts", "quite_unheard_of", "apache_airflow_providers_x", "numpy", "torchvison"] * 5
     for name in names:
         near(name)
-    start = time.perf_counter()
+    start = time.process_time()
     for name in names:
         near(name)
-    assert (time.perf_counter() - start) / len(names) < 0.05
+    assert (time.process_time() - start) / len(names) < 0.05
 
 
 @pytest.mark.parametrize("file", FILES)

@@ -287,9 +287,9 @@ def test_too_many_files_are_refused(tmp_path: Path) -> None:
     ):
         pack(tmp_path)
     (tmp_path / ".orcignore").write_text("many/\n")
-    begin = time.monotonic()
+    begin = time.process_time()
     assert pack(tmp_path).files == 3
-    assert time.monotonic() - begin < 0.5
+    assert time.process_time() - begin < 0.5
 
 
 @pytest.mark.parametrize(

@@ -189,12 +189,12 @@ def test_where_a_source_says_what_it_needs(tmp_path: Path, files: dict[str, str 
     ids=lambda text: text[-40:],
 )  # fmt: skip
 def test_what_is_not_taken_of_a_project(tmp_path: Path, text: str, words: str) -> None:
-    begin = time.monotonic()
+    begin = time.process_time()
     message = fault(tmp_path, {"pyproject.toml": text})
     assert words in message
     if "of [tool.uv]" in message:
         assert "operator" in message
-    assert time.monotonic() - begin < 5
+    assert time.process_time() - begin < 5
 
 
 def test_uv_toml_chooses_no_index_either(tmp_path: Path) -> None:

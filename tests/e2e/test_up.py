@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import base64
 import os
 import re
 import signal
 import socket
+import stat
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -167,3 +169,34 @@ def test_api_keys(new_system: Callable[..., LocalSystem], monkeypatch: pytest.Mo
     system = new_system().start()
     assert system.http.get("/v1/modules").status_code == 401
     assert system.http.get("/v1/modules", headers={"x-api-key": "a" * 32}).status_code == 200
+
+
+def test_other_users_can_not_look_into_it(new_system: Callable[..., LocalSystem]) -> None:
+    """Not even into what an earlier version has left."""
+    system = new_system()
+    system.state.mkdir()
+    system.state.chmod(0o755)
+    (system.state / "modules").mkdir()
+    (system.state / "modules").chmod(0o755)
+    (system.state / "modules" / "old.txt").touch()
+    system.start()
+    code = base64.b64encode(b"import os\ndef mask():\n    return os.umask(0)\n").decode()
+    source = {"files": {"contents": {"mine.py": code}}}
+    created = system.http.post("/v1/modules", json={"module_name": "mine", "source": source})
+    assert created.status_code == 200, created.text
+    mask = os.umask(0)
+    os.umask(mask)
+    assert system.call("mine", "mask") == mask, "a module's own files have the modes that they have at home"
+    found = {path: stat.S_IMODE(path.lstat().st_mode) for path in (system.state, *system.state.rglob("*"))}
+    found = {path: mode for path, mode in found.items() if "__pycache__" not in path.parts}  # the module's own
+    assert len(found) > 15
+    assert not {str(path): oct(mode) for path, mode in found.items() if mode & 0o077}
+    assert stat.S_IMODE((system.cache / "environments").stat().st_mode) == 0o700
+
+
+def test_a_state_directory_that_can_not_be_private(new_system: Callable[..., LocalSystem], tmp_path: Path) -> None:
+    (tmp_path / "shared").mkdir()
+    (tmp_path / "shared").chmod(0o1777)
+    (tmp_path / "link").symlink_to(tmp_path)
+    assert "shared by all users" in refusal(new_system(), "--state-dir", str(tmp_path / "shared"))
+    assert "symbolic link" in refusal(new_system(), "--state-dir", str(tmp_path / "link"))

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import logging
 import logging.handlers
+import os
+import stat
 import subprocess
 import sys
 import threading
@@ -169,3 +171,57 @@ def test_an_exception_is_logged_with_its_traceback(tmp_path: Path, root: logging
         logging.getLogger().exception("it failed")
     fields: dict[str, Any] = json.loads((tmp_path / "a.log").read_text())
     assert fields["text"].startswith("it failed\nTraceback") and fields["text"].endswith("ZeroDivisionError: no")
+
+
+def mode(path: Path) -> int:
+    return stat.S_IMODE(path.lstat().st_mode)
+
+
+def test_a_document_is_its_owners_alone(tmp_path: Path) -> None:
+    files.write_json(tmp_path / "x.json", [1])
+    assert mode(tmp_path / "x.json") == 0o600
+    files.write_json(tmp_path / "x.json", [1], mode=0o644)
+    assert mode(tmp_path / "x.json") == 0o644
+
+
+def test_a_private_directory_is_made_private_with_all_that_is_in_it(tmp_path: Path) -> None:
+    home, outside = tmp_path / "a" / "b", tmp_path / "outside"
+    files.private_directory(home)
+    assert mode(home) == 0o700
+    (home / "old").mkdir()
+    outside.touch()
+    for path in (home / "old" / "spec.json", home / "old" / "program", home / "log"):
+        path.touch()
+    (home / "link").symlink_to(outside)
+    (home / "old" / "program").chmod(0o775)
+    for path in (home, home / "old", home / "log"):
+        path.chmod(0o777 if path.is_dir() else 0o666)
+    outside.chmod(0o644)
+    files.private_directory(home)
+    found = {str(path.relative_to(home)): mode(path) for path in home.rglob("*") if not path.is_symlink()}
+    assert found == {"old": 0o700, "old/spec.json": 0o600, "old/program": 0o700, "log": 0o600}
+    assert (mode(home), mode(outside)) == (0o700, 0o644)
+
+
+def test_what_can_not_be_private_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "shared").mkdir()
+    (tmp_path / "shared").chmod(0o1777)
+    (tmp_path / "link").symlink_to(tmp_path)
+    (tmp_path / "file").touch()
+    for name, message in (("shared", "shared by all users"), ("link", "symbolic link"), ("file", "File exists")):
+        with pytest.raises(OSError, match=message):
+            files.private_directory(tmp_path / name)
+    assert mode(tmp_path / "shared") == 0o1777
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to give a file to another user")
+def test_what_belongs_to_another_user_is_refused(tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    home.mkdir(mode=0o755)
+    (home / "planted").touch()
+    os.chown(home / "planted", 12345, -1)
+    with pytest.raises(PermissionError, match=r"planted belongs to another user, 12345"):
+        files.private_directory(home)
+    os.chown(home, 12345, -1)
+    with pytest.raises(PermissionError, match=r"home belongs to another user, 12345"):
+        files.private_directory(home)

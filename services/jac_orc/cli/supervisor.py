@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from jac_orc.core.files import open_private
 from jac_orc.core.processes import dying_with_parent
 
 _FIRST_PAUSE = 0.1
@@ -29,7 +30,7 @@ class Child:
 
     async def start(self) -> None:
         """Starts the process once."""
-        with self.output.open("ab") as output:
+        with open_private(self.output, "ab") as output:
             # Started from the main thread, with whose end the kernel sends the signal (prctl(2)).
             self.process = await asyncio.create_subprocess_exec(
                 *dying_with_parent(self.command), env=dict(self.environment), stdin=asyncio.subprocess.DEVNULL,

@@ -31,7 +31,7 @@ import watchfiles
 
 from jac_orc.cli import envoy
 from jac_orc.cli.supervisor import Child, describe
-from jac_orc.core import config, logs
+from jac_orc.core import config, files, logs
 from jac_orc.core.log_files import LogFile
 from jac_orc.core.tasks import Tasks
 from jac_orc.pod_manager import policy
@@ -78,7 +78,7 @@ async def run(options: Options) -> int:
     except config.ConfigurationError as failure:
         raise UsageError(" ".join(str(failure).split())) from None
     try:
-        options.cache_dir.mkdir(parents=True, exist_ok=True)
+        files.private_directory(options.cache_dir / "environments")
         tempfile.TemporaryFile(dir=options.cache_dir).close()
     except OSError as failure:
         raise UsageError(f"the cache directory can't be used: {failure}; give another --cache-dir") from None
@@ -93,8 +93,9 @@ def _locked(state_dir: Path) -> Iterator[None]:
     if len(str(state_dir)) > _MAX_SOCKET_PATH - len("/envoy-admin.sock"):
         raise UsageError(f"the path {state_dir} is too long for a socket in it; give a shorter --state-dir")
     try:
-        (state_dir / "logs").mkdir(parents=True, exist_ok=True, mode=0o700)
-        file = (state_dir / "lock").open("a+")
+        for directory in (state_dir, state_dir / "logs"):
+            files.private_directory(directory)
+        file = files.open_private(state_dir / "lock", "a+")
     except OSError as failure:
         raise UsageError(f"the state directory can't be used: {failure}; give another --state-dir") from None
     with file:

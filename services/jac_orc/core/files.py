@@ -1,19 +1,65 @@
-"""Files that are whole or not there."""
+"""Files that are whole or not there, and directories that other users of the machine can't look into."""
 
 from __future__ import annotations
 
 import json
 import os
+import stat
 import uuid
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 
-def write_json(file: Path, document: Any, *, durable: bool = True) -> None:
-    """Writes the file so that a crash leaves the old one or the new one; `durable`: a crash of the machine, too."""
+def open_private(path: str | Path, mode: str, *, encoding: str | None = None, errors: str | None = None) -> IO[Any]:
+    """Open a file as `open` does; if that creates it, only its owner can read it."""
+    return open(path, mode, encoding=encoding, errors=errors, opener=_opener)
+
+
+def _opener(path: str, flags: int) -> int:
+    return os.open(path, flags, 0o600)
+
+
+def private_directory(path: Path) -> None:
+    """Create the directory, or take it from everybody but its owner, with all that is in it.
+
+    Raises OSError if it can't be made private: it is a symbolic link, it is shared like /tmp, or something in it
+    belongs to another user.
+    """
+    path.mkdir(mode=0o700, parents=True, exist_ok=True)
+    mode = _own(path)
+    if stat.S_ISLNK(mode):
+        raise NotADirectoryError(f"{path} is a symbolic link; name the directory that it leads to")
+    if mode & stat.S_ISVTX:
+        raise PermissionError(f"{path} is shared by all users of the machine")
+    if stat.S_IMODE(mode) & 0o077:
+        path.chmod(0o700)
+        _tighten(path)
+
+
+def _tighten(directory: Path) -> None:
+    for path in directory.iterdir():
+        mode = _own(path)
+        if stat.S_ISLNK(mode):
+            continue
+        path.chmod(stat.S_IMODE(mode) & 0o700)
+        if stat.S_ISDIR(mode):
+            _tighten(path)
+
+
+def _own(path: Path) -> int:
+    """Return the mode of what is at the path; raises PermissionError if it belongs to another user."""
+    status = path.lstat()
+    if status.st_uid != os.geteuid():
+        raise PermissionError(f"{path} belongs to another user, {status.st_uid}")
+    return status.st_mode
+
+
+def write_json(file: Path, document: Any, *, durable: bool = True, mode: int = 0o600) -> None:
+    """Write the file so that a crash leaves the old one or the new one; `durable`: a crash of the machine, too."""
     aside = file.with_name(f".{file.name}.{uuid.uuid4().hex}")
     try:
-        with aside.open("w", encoding="utf-8") as stream:
+        with open_private(aside, "w", encoding="utf-8") as stream:
+            os.fchmod(stream.fileno(), mode)
             json.dump(document, stream, indent=1, sort_keys=True)
             stream.flush()
             if durable:

@@ -11,7 +11,11 @@ import json
 import logging
 import logging.handlers
 import sys
+from io import TextIOWrapper
 from pathlib import Path
+from typing import cast
+
+from jac_orc.core.files import open_private
 
 MAX_FILE_BYTES = 4 * 1024 * 1024
 
@@ -33,13 +37,20 @@ def render(time: float, level: str, stream: str, text: str, **more: str) -> str:
     return json.dumps({"time": moment, "level": level, "stream": stream, "text": text, **more}, ensure_ascii=False)
 
 
+class _PrivateFileHandler(logging.handlers.RotatingFileHandler):
+    def _open(self) -> TextIOWrapper:
+        return cast(
+            TextIOWrapper, open_private(self.baseFilename, self.mode, encoding=self.encoding, errors=self.errors)
+        )
+
+
 def set_up(level: str, file: Path | None = None) -> None:
     """Sends this process's logging to standard output, or to a file that is rotated once it is large."""
     handler: logging.Handler
     if file is None:
         handler = logging.StreamHandler(sys.stdout)
     else:
-        handler = logging.handlers.RotatingFileHandler(
+        handler = _PrivateFileHandler(
             file, maxBytes=MAX_FILE_BYTES, backupCount=1, encoding="utf-8", errors="backslashreplace"
         )
     handler.setFormatter(JsonFormatter())

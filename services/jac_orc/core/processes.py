@@ -15,6 +15,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import IO
 
+from jac_orc.core.files import open_private
+
 # prctl(PR_SET_PDEATHSIG, SIGKILL) lasts through exec; the parent may have ended before it took effect.
 _DYING = """
 import ctypes, os, sys
@@ -48,7 +50,7 @@ class ManagedProcess:
         """Starts a process in a session of its own, its output appended to a file."""
 
         def run() -> subprocess.Popen[bytes]:
-            with output.open("ab") as file:
+            with open_private(output, "ab") as file:
                 return subprocess.Popen(
                     command, env=dict(environment), stdin=subprocess.DEVNULL, stdout=file, stderr=file,
                     pass_fds=pass_fds, start_new_session=True,

@@ -6,7 +6,6 @@ import asyncio
 import logging
 import sys
 from functools import partial
-from pathlib import Path
 
 import grpc
 import uvloop
@@ -172,6 +171,16 @@ async def serve(settings: Settings, allowed: policy.Policy) -> None:
         await backend.stop()  # which has told till now how far the creations are that are waited for
 
 
+def _make_directories(settings: Settings) -> None:
+    """Create what is missing; on a machine with other users, so that they can't look into it."""
+    if settings.backend == "local":
+        for name in ("", "locks", "logs", "modules", "pods", "sources"):
+            files.private_directory(settings.state_dir / name)
+        files.private_directory(settings.cache_dir / "environments")
+    else:
+        settings.state_dir.mkdir(parents=True, exist_ok=True)
+
+
 def main() -> None:
     """Runs the pod manager with settings from the environment."""
     try:
@@ -181,8 +190,8 @@ def main() -> None:
         print(f"pod manager: {failure}", file=sys.stderr)
         sys.exit(2)
     logs.set_up(settings.log_level)
-    Path(settings.state_dir).mkdir(parents=True, exist_ok=True)
     try:
+        _make_directories(settings)
         uvloop.run(serve(settings, allowed))
     except (OSError, OrcError, config.ConfigurationError) as failure:
         logger.error("%s", failure)

@@ -241,7 +241,7 @@ class Environments:
                 try:
                     if lock.text:
                         await self._install(lock, aside, tell)
-                    await asyncio.to_thread(files.write_json, aside / _LOCK, dataclasses.asdict(lock))
+                    await asyncio.to_thread(files.write_json, aside / _LOCK, dataclasses.asdict(lock), mode=0o644)
                     try:
                         await asyncio.to_thread(aside.rename, self._root / lock.digest)
                     except OSError as failure:

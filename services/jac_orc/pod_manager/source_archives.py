@@ -153,6 +153,7 @@ class _ZipFile(io.FileIO):
 def read_zip(archive: Path, kind: SourceKind, limits: SourceLimits, target: Path) -> None:
     """Reads all of a zip, and unpacks it if it is no wheel. Raises OrcError where anything is wrong with it."""
     contents, archive_bytes, left = Contents(limits), archive.stat().st_size, limits.unpacked_bytes
+    allowed = stat.S_IMODE(target.parent.stat().st_mode)  # what is unpacked into a private folder is private
     with _faults_told(), _ZipFile(archive, limits) as file, zipfile.ZipFile(file, metadata_encoding="utf-8") as packed:
         entries = packed.infolist()
         for entry in entries:
@@ -171,7 +172,7 @@ def read_zip(archive: Path, kind: SourceKind, limits: SourceLimits, target: Path
             raise fault("the entries of the zip overlap")
         for folder in ("", *sorted(contents.folders)) if kind is SourceKind.ZIP else ():
             (target / folder).mkdir()
-            (target / folder).chmod(0o755)
+            (target / folder).chmod(0o755 & allowed)
         for entry in entries:
             if entry.is_dir():
                 continue
@@ -180,7 +181,7 @@ def read_zip(archive: Path, kind: SourceKind, limits: SourceLimits, target: Path
                 left -= sum(map(len, chunks))
                 continue
             with (target / entry.filename).open("xb") as unpacked:
-                os.fchmod(unpacked.fileno(), 0o755 if entry.external_attr >> 16 & 0o111 else 0o644)
+                os.fchmod(unpacked.fileno(), (0o755 if entry.external_attr >> 16 & 0o111 else 0o644) & allowed)
                 left -= sum(map(unpacked.write, chunks))
 
 

@@ -177,7 +177,7 @@ class Sources:
     def _new_aside(self) -> Path:
         aside = _aside_in(self._root)
         aside.mkdir(parents=True)
-        aside.chmod(0o755)
+        aside.chmod(0o755 & stat.S_IMODE(self._root.stat().st_mode))  # as private as the whole folder
         return aside
 
 
@@ -213,7 +213,7 @@ class Upload:
     def finish(self) -> tuple[SourceRef, int]:
         """Checks the archive and stores it; the size, too. That it is stored already is no fault."""
         try:
-            os.fchmod(self._file.fileno(), 0o644)
+            os.fchmod(self._file.fileno(), 0o644 & stat.S_IMODE(self._archive.parent.stat().st_mode))
             self._file.flush()
             ref = SourceRef(f"sha256:{self._hash.hexdigest()}", self._archive.name)
             if self._expected_digest not in ("", ref.digest):

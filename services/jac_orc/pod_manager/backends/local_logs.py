@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from pathlib import Path
 
 from jac_orc.core import logs
+from jac_orc.core.files import open_private
 from jac_orc.core.log_files import LogFile
 from jac_orc.pod_manager.model import LogLine
 
@@ -41,7 +42,7 @@ def append(file: Path, stream: str, text: str) -> None:
     with contextlib.suppress(OSError):  # a full disk is told elsewhere
         if file.exists() and file.stat().st_size > logs.MAX_FILE_BYTES:
             file.unlink()
-        with file.open("a", encoding="utf-8", errors="backslashreplace") as log:
+        with open_private(file, "a", encoding="utf-8", errors="backslashreplace") as log:
             log.write(logs.render(time.time(), "info", stream, text) + "\n")
 
 

@@ -16,6 +16,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from jac_orc.core import config
+from jac_orc.core.files import open_private
 from jac_orc.core.processes import ManagedProcess
 from jac_orc.core.tasks import Tasks
 
@@ -59,7 +60,7 @@ class Spares:
         while self._ready:
             process, link = self._ready.pop()
             self._taken.set()
-            with link, output.open("ab") as file:
+            with link, open_private(output, "ab") as file:
                 if process.ended.is_set():
                     continue
                 named = {**descriptors, "output": file.fileno()}

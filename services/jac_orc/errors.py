@@ -215,6 +215,7 @@ REASONS: Mapping[str, type[OrcError]] = {
     "IMAGE_UNAVAILABLE": FailedPreconditionError,
     "OUT_OF_MEMORY": ResourceExhaustedError,
     "POD_FAILED": FailedPreconditionError,
+    "POLICY_REFUSED": PermissionDeniedError,
 }
 
 _BY_CODE: Mapping[int, type[OrcError]] = {cls.code: cls for cls in OrcError.__subclasses__()}

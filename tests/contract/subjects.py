@@ -72,9 +72,7 @@ class Local:
         self.state = state
         sources = Sources(state / "sources")
         locks = Locks(environments / "locks", sources, Policy())
-        self.backend = LocalBackend(
-            state, Environments(environments / "built", locks), sources, run_id, None, frozenset()
-        )
+        self.backend = LocalBackend(state, Environments(environments / "built", locks), sources, run_id, None, {})
 
     def processes(self) -> dict[str, int]:
         """The process ids of the pods, by the pods' names."""

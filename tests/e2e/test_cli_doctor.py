@@ -77,8 +77,8 @@ def test_a_plan_is_the_whole_spec(system: System) -> None:
     assert bool(manifests) is system.has_manifests
     assert planned.returncode == 0 and ("no manifests" in planned.stderr) is not system.has_manifests
     assert list(yaml.safe_load_all(planned.stdout)) == (list(yaml.safe_load_all(manifests)) or [spec])
-    refused = run("plan", "os", "--url", url)
-    assert refused.returncode == 1 and "refused" in refused.stderr and refused.stdout == ""
+    refused = run("plan", "_x", "--url", url)
+    assert refused.returncode == 1 and "private" in refused.stderr and refused.stdout == ""
 
 
 def test_a_plan_of_ones_own_code(system: System, tmp_path: Path) -> None:

@@ -56,9 +56,9 @@ class PodManager:
 
 @asynccontextmanager
 async def running_pod_manager(
-    backend: Backend, *, auto_deploy: bool = True, limits: HeldLimits | None = None
+    backend: Backend, *, auto_deploy: bool = True, policy: Policy | None = None, limits: HeldLimits | None = None
 ) -> AsyncIterator[PodManager]:
-    modules = Modules(backend, Policy(), auto_deploy=auto_deploy)
+    modules = Modules(backend, policy or Policy(), auto_deploy=auto_deploy)
     activator = Activator(MODULE_SERVICE, modules, limits)
     server = Server()
     directory = tempfile.TemporaryDirectory()

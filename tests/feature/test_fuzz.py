@@ -48,7 +48,6 @@ def server(guest_python: str, tmp_path_factory: pytest.TempPathFactory) -> Itera
         tmp_path_factory.mktemp("fuzz"),
         timeout=3,
         object_lease=2,
-        refused="threading",
     ).serving()
     assert running.call("same", 1) == 1
     yield running

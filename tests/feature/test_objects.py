@@ -21,7 +21,7 @@ MODULE = "orc_feature_objects"
 @pytest.fixture(scope="module")
 def server(guest_python: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ModuleServer]:
     directory: Path = tmp_path_factory.mktemp("objects")
-    running = ModuleServer(MODULE, guest_python, directory, object_lease=600, refused="builtins,threading").serving()
+    running = ModuleServer(MODULE, guest_python, directory, object_lease=600).serving()
     yield running
     assert running.stop() == 0
 

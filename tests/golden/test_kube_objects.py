@@ -15,7 +15,8 @@ from jac_orc.pod_manager.sources import SourceRef
 
 CLUSTER = Cluster(
     "jac-orc", "registry.example/jac-cloud-orc:1.0", store_claim="jac-orc-store",
-    pod_manager_url="jac-orc-pod-manager.jac-orc.svc:50050", refused=frozenset({"os", "subprocess"}),
+    pod_manager_url="jac-orc-pod-manager.jac-orc.svc:50050",
+    policy={"ALLOWED_MODULES": "", "REFUSED_MODULES": "numpy.f2py"},
 )  # fmt: skip
 SOURCE = SourceRef(f"sha256:{'0f' * 32}", "shop.zip")
 PLAIN = ModuleSpec("statistics")

@@ -16,11 +16,11 @@ from jac_orc.guest import wire
 from jac_orc.guest.calls import Call, Calls
 from jac_orc.guest.coroutines import Loop
 from jac_orc.guest.failures import Refusal
+from jac_orc.guest.host_access import HostAccess
 from jac_orc.guest.names import Names
 from jac_orc.guest.objects import Objects
 from jac_orc.guest.requests import Requests
 from jac_orc.guest.wire import Wire
-from jac_orc.pod_manager.policy import REFUSED
 
 LIMITS = {"max_answer": 1_000_000, "max_array": 1_000_000}
 
@@ -45,7 +45,7 @@ class Shelf:
 
 
 def names_of(module: str) -> Names:
-    return Names(module, importlib.import_module(module), sorted(REFUSED))
+    return Names(module, importlib.import_module(module), HostAccess())
 
 
 def objects_of(

@@ -15,6 +15,7 @@ from jac_orc.cli.forward import ways_in
 from jac_orc.cli.place import DEFAULT_URL, Address
 from jac_orc.cli.remote import Remote
 from jac_orc.errors import OrcError
+from jac_orc.guest.host_access import HostAccess
 from jac_orc.v1 import module_pb2
 from jac_orc.v1 import pod_manager_pb2 as pb
 
@@ -50,7 +51,9 @@ async def first_call(remote: Remote, name: str) -> str:
     """Return a shell command: a call of a function whose arguments can be made up, else one that describes them all."""
     curl = await _curl(remote, name)
     key = ' -H "x-api-key: $JAC_ORC_API_KEY"' if remote.address.api_key else ""
-    if (call := _KNOWN.get(name) or await _described(remote, name)) is None:
+    # Nobody should start a process or change a file by trying a suggestion.
+    call = None if HostAccess().of(name) else _KNOWN.get(name) or await _described(remote, name)
+    if call is None:
         return f"{curl}/v1/modules/{name}:describe{key}"
     function, arguments = call
     body = shlex.quote(json.dumps(arguments))

@@ -75,7 +75,10 @@ def up(
     auto_deploy: Annotated[bool, typer.Option(help="Whether a call to a module deploys it.")] = True,
     policy: Annotated[
         Path | None,
-        typer.Option(help="A YAML file: `allow` and `refuse` of modules, `guess`, `requirements`.", dir_okay=False),
+        typer.Option(
+            help="A YAML file with the operator's policy: allow, refuse, guess, requirements, secrets, images.",
+            dir_okay=False,
+        ),
     ] = None,
     spares: Annotated[
         int,

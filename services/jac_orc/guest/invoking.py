@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from .binding import explain_binding
 from .coroutines import Items, Loop
 from .failures import Refusal, quote
+from .formatting import check_format
 from .protowire import Malformed
 
 if TYPE_CHECKING:
@@ -51,6 +52,7 @@ class Invoker:
 
     def run(self, call: Call, target: Any, method: str, args: list[Any], kwargs: dict[str, Any]) -> Any:
         """What the callable returns; a coroutine is awaited."""
+        check_format(target, args, kwargs)
         try:
             result = target(*args, **kwargs)
         except TypeError as failure:

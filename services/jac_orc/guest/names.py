@@ -1,13 +1,15 @@
-"""Which names of a module may be reached, and what they stand for (contract: What is exposed)."""
+"""Which names of a module may be reached, and what they stand for (contract: Exposure and access)."""
 
 from __future__ import annotations
 
 import builtins
 import importlib
+import itertools
 import keyword
 import operator
+import sys
 import types
-from functools import partial
+from functools import lru_cache, partial
 from typing import TYPE_CHECKING, Any
 
 from .failures import Refusal, quote
@@ -15,9 +17,14 @@ from .failures import Refusal, quote
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from .host_access import HostAccess
+
 _MOST_REMEMBERED = 10_000
+_MOST_HOMES = 1000
 # From these one gets at every name there is.
 _INTERNALS = (types.FrameType, types.TracebackType, types.CodeType)
+_BOUND = (types.MethodType, types.BuiltinMethodType)
+_FUNCTIONS = (types.FunctionType, types.BuiltinFunctionType, type, type(lru_cache(len)))
 
 _OPERATORS = """
 __add__ __and__ __concat__ __contains__ __delitem__ __eq__ __floordiv__ __ge__ __getitem__ __gt__ __iadd__ __iand__
@@ -45,13 +52,21 @@ SPECIAL: dict[str, Callable[..., Any]] = {
 
 
 class Names:
-    """Which names of the module may be reached, and what they stand for (contract: What is exposed)."""
+    """Which names of the module may be reached, and what they stand for.
 
-    def __init__(self, name: str, module: types.ModuleType, refused: list[str]) -> None:
+    A path never leaves the module's own top-level package. Unless the module itself gives access to the host, no path
+    leads to a module that does, nor to a function or class from one: whoever may call `urllib` may not call
+    `urllib.request` by it.
+    """
+
+    def __init__(self, name: str, module: types.ModuleType, host: HostAccess) -> None:
         self.name = name
         self.module = module
         self._package = name.partition(".")[0]
-        self._refused = frozenset(refused) - {self._package}
+        self._host = host
+        self._gives_access = bool(host.always_of(name))
+        self._is_standard_library = self._package in getattr(sys, "stdlib_module_names", ())
+        self._why_closed = lru_cache(_MOST_HOMES)(self._closed)
         self._found: dict[str, list[tuple[Any, str, Any]]] = {}
 
     def resolve(self, path: str) -> Any:
@@ -78,24 +93,47 @@ class Names:
         head, _, last = path.rpartition(".")
         special = SPECIAL.get(last)
         if special is None:
-            return self._steps(owner, path)[-1][2]
+            return self._steps(owner, path, is_object=True)[-1][2]
         if head:
-            owner = self._steps(owner, head)[-1][2]
+            owner = self._steps(owner, head, is_object=True)[-1][2]
         return partial(special, owner)
 
-    def check_value(self, value: Any, what: str) -> None:
-        """Raises Refusal for what leads out of the module's package, or into the interpreter itself."""
-        if isinstance(value, types.ModuleType):
-            home: Any = value.__name__
-        else:
-            home = getattr(value, "__module__", None) if callable(value) else None
-            if isinstance(value, _INTERNALS):
-                raise Refusal("NAME_NOT_EXPOSED", "%s is a %s" % (what, type(value).__name__))
-        home = home.partition(".")[0] if isinstance(home, str) else self._package
-        if home.lstrip("_") in self._refused or (isinstance(value, types.ModuleType) and home != self._package):
-            raise Refusal("NAME_NOT_EXPOSED", "%s leads out of %s into %s" % (what, self._package, home))
+    def check_result(self, value: Any) -> None:
+        """Raises Refusal for a result that leads where no path may lead.
 
-    def _steps(self, owner: Any, path: str) -> list[tuple[Any, str, Any]]:
+        Other code than the standard library's may return classes, and methods of objects, from anywhere.
+        """
+        if self._is_standard_library or not (isinstance(value, type) or _owner_of(value) is not None):
+            self._check_value(value, "the result")
+
+    def _check_value(self, value: Any, what: str, *, is_own: bool = False) -> None:
+        """Raises Refusal for what leads out of the module's package, to the host, or into the interpreter itself."""
+        if isinstance(value, _INTERNALS):
+            raise Refusal("NAME_NOT_EXPOSED", "%s is a %s" % (what, type(value).__name__))
+        home = _home_of(value)
+        if home is None:
+            return
+        if isinstance(value, types.ModuleType) and not is_own and home.partition(".")[0] != self._package:
+            raise Refusal("NAME_NOT_EXPOSED", "%s leads out of %s into %s" % (what, self._package, home))
+        self._check_open(home, what)
+
+    def _check_open(self, home: str, what: str) -> None:
+        """Raises Refusal for a module of which nothing may be reached."""
+        reason = self._why_closed(home)
+        if reason:
+            raise Refusal("NAME_NOT_EXPOSED", "%s leads to %s" % (what, reason))
+
+    def _closed(self, home: str) -> str:
+        """Return why nothing of a module may be reached, and what to do instead; empty if it may be."""
+        if self._host.refusing(home):
+            return "%s, which the operator's policy refuses" % home
+        access = "" if self._gives_access else self._host.of(home)
+        if not access:
+            return ""
+        public = ".".join(itertools.takewhile(lambda part: part[0] != "_", home.lstrip("_").split(".")))
+        return "%s, which gives access to the host (%s); create the module %s to call it" % (home, access, public)
+
+    def _steps(self, owner: Any, path: str, *, is_object: bool = False) -> list[tuple[Any, str, Any]]:
         segments = path.split(".")
         for segment in segments:
             if not segment.isidentifier() or keyword.iskeyword(segment):
@@ -104,12 +142,12 @@ class Names:
                 raise Refusal("NAME_NOT_EXPOSED", "%s is private" % quote(path), method=path[:200])
         steps = []
         for index, segment in enumerate(segments):
-            value = self._step(owner, segment, ".".join(segments[: index + 1]))
+            value = self._step(owner, segment, ".".join(segments[: index + 1]), is_object)
             steps.append((owner, segment, value))
             owner = value
         return steps
 
-    def _step(self, owner: Any, segment: str, path: str) -> Any:
+    def _step(self, owner: Any, segment: str, path: str, is_object: bool = False) -> Any:
         exported = getattr(owner, "__all__", None) if isinstance(owner, types.ModuleType) else None
         try:
             value = self._attribute(owner, segment)
@@ -121,14 +159,17 @@ class Names:
             hint = "; did you mean %s?" % ", ".join(near) if near else ""
             message = "%s has no function %s%s" % (name if "." not in path else self.name, quote(path), hint)
             raise Refusal("FUNCTION_NOT_FOUND", message, method=path[:200], near=",".join(near)) from None
-        if exported is not None and segment not in exported:
-            message = "%s is not exported by %s (__all__)" % (quote(path), owner.__name__)
-            raise Refusal("NAME_NOT_EXPOSED", message, method=path[:200])
+        is_method = _owner_of(value) is owner and not isinstance(owner, type)
+        if is_method and (is_object or isinstance(value, types.BuiltinMethodType)):
+            return value
         try:
-            self.check_value(value, quote(path))
+            self._check_value(value, quote(path), is_own=_is_submodule(owner, segment, value))
         except Refusal as refusal:
             refusal.metadata["method"] = path[:200]
             raise
+        if exported is not None and segment not in exported:
+            message = "%s is not exported by %s (__all__)" % (quote(path), owner.__name__)
+            raise Refusal("NAME_NOT_EXPOSED", message, method=path[:200])
         return value
 
     def _attribute(self, owner: Any, segment: str) -> Any:
@@ -139,6 +180,7 @@ class Names:
             if not hasattr(owner, "__path__"):
                 raise
             name = "%s.%s" % (owner.__name__, segment)
+            self._check_open(name, quote(segment))  # before its import does anything
             try:
                 return importlib.import_module(name)
             except ModuleNotFoundError as failure:
@@ -170,3 +212,32 @@ class Names:
                 elif id(value) not in seen and (hasattr(owner, "__all__") or prefix == ""):
                     seen.add(id(value))
                     waiting.append((prefix + name + ".", value))
+
+
+def _is_submodule(owner: Any, segment: str, value: Any) -> bool:
+    """Whether the module is imported by the owner's name, whatever its own name is: `os.path` is `posixpath`."""
+    return isinstance(owner, types.ModuleType) and sys.modules.get("%s.%s" % (owner.__name__, segment)) is value
+
+
+def _owner_of(value: Any) -> Any:
+    """Return the object or the class that a method is bound to; None for what is no method."""
+    owner = value.__self__ if isinstance(value, _BOUND) else None
+    return None if isinstance(owner, types.ModuleType) else owner
+
+
+def _home_of(value: Any) -> str | None:
+    """Return the name of the module that a module, function, class or method comes from; None for other values.
+
+    A method comes from the class of its object, which may have inherited it from another module's.
+    """
+    while isinstance(value, partial):
+        value = value.func
+    if isinstance(value, types.ModuleType):
+        return value.__name__
+    owner = _owner_of(value)
+    if owner is not None:
+        value = owner if isinstance(owner, type) else type(owner)
+        if value.__module__ == "builtins":
+            return None
+    home = getattr(value, "__module__", None) if isinstance(value, _FUNCTIONS) else None
+    return home if isinstance(home, str) else None

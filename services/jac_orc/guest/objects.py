@@ -61,8 +61,7 @@ class Objects:
 
     def keep(self, value: Any) -> Document:
         """Keeps the value and gives its reference; raises Refusal where no more fits, or it may not be handed out."""
-        if not isinstance(value, type):
-            self._names.check_value(value, "the result")
+        self._names.check_result(value)
         kept = Kept(value, self._lease, self.admit(value))
         obj_id = "%s-%s" % (self._place, os.urandom(_SECRET_BYTES).hex())
         with self._lock:

@@ -15,6 +15,7 @@ from . import wire
 from .calls import Calls
 from .coroutines import Loop
 from .failures import error_of
+from .host_access import HostAccess
 from .json_values import MAX_DIGITS
 from .names import Names
 from .objects import Objects
@@ -43,9 +44,9 @@ def main(descriptor: int, server: int) -> None:
 def load(link: Wire, output: Output) -> Calls:
     """Imports the module that the first frame names; ends the process where that fails.
 
-    The frame's document has `module`, `folders` (where the user's own code is), `refused` (top-level names), `place`
-    (what the ids of objects here begin with) and the limits `max_answer`, `max_array`, `max_objects`,
-    `max_object_bytes` (bytes, or how many) and `object_lease` (seconds).
+    The frame's document has `module`, `folders` (where the user's own code is), `allowed` and `refused` (modules, by
+    the operator's policy), `place` (what the ids of objects here begin with) and the limits `max_answer`, `max_array`,
+    `max_objects`, `max_object_bytes` (bytes, or how many) and `object_lease` (seconds).
     """
     document: Any = json.loads(bytes(link.receive()[4]))
     _add_folders(document["folders"])
@@ -58,7 +59,7 @@ def load(link: Wire, output: Output) -> Calls:
         output.finish(0)
         link.send(frame(wire.FAILED, body=json.dumps(error_of(failure)).encode()))
         os._exit(1)
-    names = Names(document["module"], module, document["refused"])
+    names = Names(document["module"], module, HostAccess(document["allowed"], document["refused"]))
     objects = Objects(
         names, document["place"], document["object_lease"], document["max_objects"], document["max_object_bytes"]
     )

@@ -141,9 +141,10 @@ class Guest(asyncio.Protocol):
         name, timeout = settings.module_name, settings.import_timeout
         document = {
             "module": name, "folders": list(filter(None, settings.source_folders.split(os.pathsep))),
-            "refused": settings.refused, "place": place, "max_answer": settings.max_answer_bytes,
-            "max_array": settings.max_array_bytes, "max_objects": settings.max_objects,
-            "max_object_bytes": settings.max_object_bytes, "object_lease": settings.object_lease,
+            "allowed": settings.allowed_modules, "refused": settings.refused_modules, "place": place,
+            "max_answer": settings.max_answer_bytes, "max_array": settings.max_array_bytes,
+            "max_objects": settings.max_objects, "max_object_bytes": settings.max_object_bytes,
+            "object_lease": settings.object_lease,
         }  # fmt: skip
         try:
             self._write(frame(wire.LOAD, body=json.dumps(document).encode()))

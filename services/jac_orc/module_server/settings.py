@@ -53,8 +53,10 @@ class Settings:
     """How many bytes these may have together, by their own account."""
     object_lease: float = 900.0
     """Seconds that an object lives after its last use."""
-    refused: tuple[str, ...] = ()
-    """Top-level modules whose names the module must not hand out; the pod manager's policy."""
+    allowed_modules: tuple[str, ...] = ()
+    """Modules that give access to the host and that others may lead to all the same: `allow` of the policy."""
+    refused_modules: tuple[str, ...] = ()
+    """Further modules that no module may lead to: `refuse` of the policy."""
     log_level: str = "info"
     """The least level that is logged."""
     log_file: str | None = None

@@ -148,7 +148,7 @@ async def serve(settings: Settings, allowed: policy.Policy) -> None:
         backend, address = await kubernetes_backend(settings, environments, sources, allowed)
     else:
         backend = LocalBackend(
-            settings.state_dir, environments, sources, settings.run_id, settings.lifeline_fd, allowed.refused,
+            settings.state_dir, environments, sources, settings.run_id, settings.lifeline_fd, allowed.environment,
             addresses.join(settings.host, settings.port), settings.spares,
         )  # fmt: skip
     manager = PodManager(settings, address, allowed, backend, sources)

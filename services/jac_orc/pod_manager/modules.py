@@ -41,8 +41,14 @@ class Modules:
         self._settling = Settling(backend)
 
     async def start(self) -> None:
-        """Begins to follow the backend."""
+        """Begin to follow the backend, and log which of its modules the policy no longer allows."""
         self._tasks.supervise("watching modules for waiting callers", self._settling.follow)
+        for module in self.backend.modules():
+            try:
+                self._policy.check(module.spec)
+            except OrcError as failure:
+                advice = f"it stays as it is until it is updated or deleted: jac-orc delete {module.name}"
+                logger.warning("%s is deployed, but %s; %s", module.name, failure.message, advice)
 
     async def stop(self) -> None:
         """End what is under way here; the modules go on."""
@@ -57,20 +63,19 @@ class Modules:
             raise error("MODULE_NOT_FOUND", f"no module {name} is deployed", {"module": name})
         return module
 
-    def check(self, name: str) -> None:
-        """Raises OrcError where the policy refuses the module."""
-        self._policy.check(name)
-
     def completed(self, spec: ModuleSpec) -> ModuleSpec:
-        """The spec with the requirements that its module's name stands for; raises OrcError for what is refused."""
+        """Return the spec with the requirements that its module's name implies.
+
+        Raises OrcError for a spec that the policy does not allow.
+        """
+        self._policy.check(spec)
         name = spec.module_name
-        self.check(name)
-        is_installed = spec.needs_install or bool(spec.image) or is_standard_library(name)
-        if not is_installed:
-            if not self._policy.guess:
-                text = f"the policy lets no distribution be taken for {name}; create it with `requirements`"
-                raise error("DISTRIBUTION_UNKNOWN", text, {"module": name, "near": ""})
-            spec = dataclasses.replace(spec, requirements=default_requirements(name))
+        if spec.needs_install or spec.image or is_standard_library(name):
+            return spec
+        if not self._policy.guess:
+            text = f"the policy lets no distribution be taken for {name}; create it with `requirements`"
+            raise error("DISTRIBUTION_UNKNOWN", text, {"module": name, "near": ""})
+        spec = dataclasses.replace(spec, requirements=default_requirements(name))
         self._policy.check_requirements(spec.requirements)
         return spec
 
@@ -124,8 +129,9 @@ class Modules:
         if module is None:
             creating = self._for_calls.get(name)
             if creating is None:
-                creating = self._tasks.start(self._create_for_call(self.completed(ModuleSpec(name))))
-                self._for_calls[name] = creating
+                spec = self.completed(ModuleSpec(name))
+                self._policy.check_call(name)
+                creating = self._for_calls[name] = self._tasks.start(self._create_for_call(spec))
             return await self._shielded(creating)
         if module.spec.replicas == 0:
             raise error("MODULE_UNAVAILABLE", f"{name} is scaled to no pod; scale it up to call it", {"module": name})

@@ -1,114 +1,171 @@
-"""What an operator lets users have: no module that hands out the machine, unless it is allowed; any distribution."""
+"""The operator's policy: what users may deploy, and which modules a call may deploy by itself."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
+from functools import cached_property
 from pathlib import Path
 
 import yaml
 
 from jac_orc.core.config import ConfigurationError
-from jac_orc.errors import error
+from jac_orc.errors import OrcError, error
+from jac_orc.guest.host_access import HostAccess
+from jac_orc.pod_manager.images import canonical_pattern, spellings
+from jac_orc.pod_manager.model import ModuleSpec
 from jac_orc.pod_manager.requirements import parse
 
-# Standard-library modules whose functions run programs or code, reach memory, files, sockets or this very interpreter.
-REFUSED = frozenset(
-    """
-    aifc antigravity asyncio atexit bdb builtins bz2 cgi cgitb code codecs codeop compileall concurrent cProfile
-    ctypes dbm distutils doctest ensurepip faulthandler fcntl filecmp fileinput ftplib gc genericpath glob grp
-    gzip http idlelib imaplib imp importlib inspect io lib2to3 linecache logging lzma mailbox marshal mmap
-    modulefinder msvcrt multiprocessing netrc nis nntplib nt ntpath os pathlib pdb pickle pickletools pip pipes
-    pkgutil poplib posix posixpath profile pstats pty pwd py_compile pyclbr pydoc readline resource rlcompleter
-    runpy select selectors shelve shutil signal site smtpd smtplib socket socketserver spwd sqlite3 ssl subprocess
-    sunau symtable sys sysconfig syslog tarfile telnetlib tempfile termios test threading timeit tkinter tokenize
-    trace tracemalloc tty types unittest urllib uu venv wave webbrowser winreg wsgiref xmlrpc zipapp zipfile
-    zipimport
-    """.split()
-)
-
-_KEYS = ("allow", "refuse", "guess", "requirements")
-_PATTERN = re.compile(r"[A-Za-z0-9._*?\[\]!-]+\Z")
+_MODULE = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*\Z", re.ASCII)
+_REQUIREMENT = re.compile(r"[A-Za-z0-9._*?\[\]!-]+\Z")
+_SECRET = re.compile(r"[a-z0-9.*?\[\]!-]+\Z")
+_IMAGE = re.compile(r"[A-Za-z0-9.:/@_*?\[\]!-]+\Z")
 
 
 @dataclass(frozen=True)
 class Policy:
-    """What users may have."""
+    """What users may deploy. Of the lists that may be None, None allows anything and an empty list nothing."""
 
-    refused: frozenset[str] = REFUSED
-    """The top-level module names that are refused."""
+    allowed: tuple[str, ...] = ()
+    """Modules that a call may deploy although they give access to the host, with what is below them."""
+    refused: tuple[str, ...] = ()
+    """Modules that nobody may deploy, with what is below them; stronger than `allowed`."""
     guess: bool = True
     """Whether a module without `requirements` gets the distribution that is known to provide it."""
     allowed_requirements: tuple[str, ...] | None = None
-    """Which distributions a spec may require, as normalised names or shell patterns; None: any. What these require
-    themselves comes along unasked."""
+    """Distributions that a spec may require, as normalised names or shell patterns. Their own dependencies are free."""
+    secrets: tuple[str, ...] | None = None
+    """Secrets that a spec may name, as shell patterns."""
+    images: tuple[str, ...] | None = None
+    """Images that a spec may name, as shell patterns in their canonical form (`images.canonical_pattern`)."""
 
-    def check(self, module_name: str) -> None:
-        """Raises OrcError for a module that is refused."""
-        package = module_name.partition(".")[0]
-        if package in self.refused:
-            message = f"{package} hands out the machine and is refused; an operator can allow it in the policy file"
-            raise error("MODULE_REFUSED", message, {"module": package})
+    @cached_property
+    def _host(self) -> HostAccess:
+        return HostAccess(self.allowed, self.refused)
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """The variables that tell a module server which names its module must not lead to."""
+        return {"ALLOWED_MODULES": ",".join(self.allowed), "REFUSED_MODULES": ",".join(self.refused)}
+
+    def check(self, spec: ModuleSpec) -> None:
+        """Raise OrcError (PERMISSION_DENIED) if anything in the spec is not allowed, on create, update or plan."""
+        if entry := self._host.refusing(spec.module_name):
+            text = f"the operator's policy refuses the module {spec.module_name} (`refuse` has {entry})"
+            raise error("MODULE_REFUSED", text, {"module": spec.module_name})
+        self.check_requirements(spec.requirements)
+        for secret in spec.secrets:
+            if not _matches([secret], self.secrets):
+                raise _not_allowed("secrets", secret)
+        if spec.image and not _matches(spellings(spec.image), self.images):
+            raise _not_allowed("images", spec.image)
+
+    def check_call(self, module_name: str) -> None:
+        """Raise OrcError if a call may not deploy the module, since it gives access to the host."""
+        if access := self._host.of(module_name):
+            text = f"{module_name} gives access to the host ({access}), so a call does not deploy it; create it first: "
+            text += f"jac-orc create {module_name}, or POST /create_pod/{module_name}"
+            raise error("MODULE_REFUSED", text, {"module": module_name, "access": access})
 
     def check_requirements(self, requirements: Sequence[str]) -> None:
-        """Raises OrcError for a requirement that isn't allowed. One with an address is judged by its name, too."""
-        if self.allowed_requirements is None:
-            return
-        for requirement in requirements:
+        """Raise OrcError for a requirement that is not allowed. One with an address is judged by its name, too."""
+        for requirement in requirements if self.allowed_requirements is not None else ():
             try:
-                name = parse(requirement).name
+                name = [parse(requirement).name]
             except ValueError:
-                name = ""  # no pattern matches it
-            if not any(fnmatchcase(name, pattern) for pattern in self.allowed_requirements if name):
+                name = []  # no pattern matches it
+            if not _matches(name, self.allowed_requirements):
                 shown = requirement[:100]
                 message = f"{shown} may not be required; an operator can add it to `requirements` in the policy file"
                 raise error("REQUIREMENT_REFUSED", message, {"requirement": shown})
 
 
-def load(file: Path | None) -> Policy:
-    """The policy of a YAML file, over the default: the lists `allow` and `refuse` of top-level module names, `guess`,
-    true or false, and the list `requirements` of distributions.
+def _matches(spellings: Iterable[str], patterns: Sequence[str] | None) -> bool:
+    """Whether one of a value's spellings matches one of the patterns."""
+    return patterns is None or any(fnmatchcase(each, pattern) for each in spellings for pattern in patterns)
 
-    Raises ConfigurationError for a file that can't be read or isn't of that form.
+
+def _not_allowed(key: str, value: str) -> OrcError:
+    shown = value[:200]
+    text = f"the operator's policy does not allow {shown!r} in `{key}`; an operator can add it in the policy file"
+    return error("POLICY_REFUSED", text, {"key": key, "value": shown})
+
+
+def load(file: Path | None) -> Policy:
+    """Return the policy of a YAML file; without a file, the default.
+
+    Raises ConfigurationError, which names the file, the key and its form, for a file that cannot be read or is not of
+    that form.
     """
     if file is None:
         return Policy()
     try:
-        document = yaml.safe_load(file.read_text())
+        document = yaml.load(file.read_text(encoding="utf-8"), _Loader)  # noqa: S506 - a SafeLoader
+        return _policy({} if document is None else document)
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as failure:
         raise ConfigurationError(f"the policy file {file} can't be read: {failure}") from failure
-    document = {} if document is None else document
-    if not isinstance(document, dict) or set(document) - set(_KEYS):
-        keys = ", ".join(f"`{key}`" for key in _KEYS)
-        raise ConfigurationError(
-            f"the policy file {file} must have the keys {keys}, each of them optional, and no other"
-        )
-    try:
-        return _policy(document)
     except ValueError as fault:
         raise ConfigurationError(f"the policy file {file}: {fault}") from None
 
 
-def _policy(document: Mapping[str, object]) -> Policy:
-    """Raises ValueError for a key with a value of the wrong kind."""
-    allowed, refused = (
-        [] if document.get(key) is None else _names(document[key], key, "module names") for key in ("allow", "refuse")
-    )
+class _Loader(yaml.SafeLoader):
+    """Refuses a key that appears twice, of which YAML's own loader silently takes the last."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[object, object]:
+        keys = [self.construct_object(key, deep=True) for key, _ in node.value]
+        if twice := next((key for index, key in enumerate(keys) if key in keys[:index]), None):
+            raise ValueError(f"the key `{twice}` appears twice")
+        return super().construct_mapping(node, deep)
+
+
+@dataclass(frozen=True)
+class _List:
+    """A key of the policy file whose value is a list."""
+
+    name: str
+    form: str
+    entry: re.Pattern[str]
+
+    def read(self, document: dict[object, object]) -> tuple[str, ...] | None:
+        """Return the entries; None if the key is absent. Raises ValueError for a value of another form."""
+        if self.name not in document:
+            return None
+        value = document[self.name]
+        if not isinstance(value, list):
+            raise ValueError(f"`{self.name}` must be a list of {self.form}")
+        for each in value:
+            if not isinstance(each, str) or not self.entry.match(each):
+                raise ValueError(f"`{self.name}` must be a list of {self.form}; {str(each)[:100]!r} is none")
+        return tuple(value)
+
+
+_LISTS = (
+    _List("allow", "module names", _MODULE),
+    _List("refuse", "module names", _MODULE),
+    _List("requirements", "distributions, without versions", _REQUIREMENT),
+    _List("secrets", "names of Secrets, or patterns of them", _SECRET),
+    _List("images", "images, or patterns of them", _IMAGE),
+)
+_KEYS = ("guess", *(each.name for each in _LISTS))
+
+
+def _policy(document: object) -> Policy:
+    """Raises ValueError for what is no policy."""
+    if not isinstance(document, dict):
+        raise ValueError(f"must have keys and values, as in `guess: false`; known keys: {', '.join(_KEYS)}")
+    if unknown := [str(key)[:100] for key in document if key not in _KEYS]:
+        raise ValueError(f"unknown key `{unknown[0]}`; known keys: {', '.join(_KEYS)}")
     guess = document.get("guess", True)
     if not isinstance(guess, bool):
         raise ValueError("`guess` must be true or false")
-    requirements = None
-    if "requirements" in document:  # empty, it allows none
-        names = _names(document["requirements"], "requirements", "distributions, without versions")
-        requirements = tuple(re.sub(r"[-_.]+", "-", name).lower() for name in names)
-        if not all(map(_PATTERN.match, requirements)):
-            raise ValueError("`requirements` must be a list of distributions, without versions")
-    return Policy((REFUSED - set(allowed)) | set(refused), guess, requirements)
-
-
-def _names(entries: object, key: str, kind: str) -> list[str]:
-    if not isinstance(entries, list) or not all(isinstance(entry, str) for entry in entries):
-        raise ValueError(f"`{key}` must be a list of {kind}")
-    return entries
+    allowed, refused, requirements, secrets, images = (each.read(document) for each in _LISTS)
+    return Policy(
+        allowed=allowed or (),
+        refused=refused or (),
+        guess=guess,
+        allowed_requirements=requirements and tuple(re.sub(r"[-_.]+", "-", each).lower() for each in requirements),
+        secrets=secrets,
+        images=images and tuple(map(canonical_pattern, images)),
+    )

@@ -68,7 +68,7 @@ class Settings:
     held_bytes_total: int = 256 * 1024**2
     """How many bytes their messages may have together."""
     policy_file: Path | None = None
-    """A YAML file with the lists `allow` and `refuse` of top-level module names; None: the default policy."""
+    """The operator's policy, a YAML file (`policy.load`); None: the default policy."""
     namespace: str = ""
     """The cluster's namespace in which modules are deployed; empty: that of this pod, or of the kubeconfig."""
     service: str = ""

@@ -13,7 +13,7 @@ import logging
 import os
 import time
 import uuid
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -43,14 +43,15 @@ class LocalBackend:
 
     def __init__(
         self, state: Path, environments: Environments, sources: Sources, run_id: str, lifeline_fd: int | None,
-        refused: frozenset[str], pod_manager_url: str = "", spares: int = 0,
+        policy: Mapping[str, str], pod_manager_url: str = "", spares: int = 0,
     ) -> None:  # fmt: skip
         self._files = state / "modules"
         turns = asyncio.Semaphore(2 * (os.cpu_count() or 1))  # each waits for something half of its time
         self._spares = Spares(spares, state / "logs" / "spares.log", turns, lifeline_fd)
         self._wants_spares = spares > 0
+        run_id = " ".join([run_id, *policy.values()]).strip()  # so that pods of another policy are replaced
         self._host = Host(
-            state / "pods", state / "logs", run_id, lifeline_fd, refused, pod_manager_url, self._spares, turns
+            state / "pods", state / "logs", run_id, lifeline_fd, policy, pod_manager_url, self._spares, turns
         )
         self._environments = environments
         self._sources = sources

@@ -16,7 +16,7 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -49,7 +49,8 @@ class Host:
     logs: Path
     run_id: str
     lifeline_fd: int | None
-    refused: frozenset[str]
+    policy: Mapping[str, str]
+    """The environment variables by which a module server learns the operator's policy."""
     pod_manager_url: str
     spares: Spares
     turns: asyncio.Semaphore
@@ -242,7 +243,7 @@ class LocalPod:
             "QUEUE": str(spec.queue),
             "TIMEOUT": str(spec.timeout),
             "POD_MANAGER_URL": self._host.pod_manager_url,
-            "REFUSED": ",".join(sorted(self._host.refused)),
+            **self._host.policy,
             "LOG_FILE": str(self._host.logs / f"{self.record.name}.log"),
         }
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -51,8 +52,8 @@ class Cluster:
     store_folder: str = ""
     """The folder of the claim's volume with these; empty: all of the volume."""
     pod_manager_url: str = ""
-    refused: frozenset[str] = field(default_factory=frozenset)
-    """The module names that the policy refuses."""
+    policy: Mapping[str, str] = field(default_factory=dict)
+    """The environment variables by which a module server learns the operator's policy."""
     allowed_requirements: tuple[str, ...] | None = None
     """The distributions that the policy allows; None: any."""
     install_timeout: float = 1800.0
@@ -163,7 +164,7 @@ def _environment(cluster: Cluster, spec: ModuleSpec, runtime: Runtime) -> list[D
         "QUEUE": str(spec.queue),
         "TIMEOUT": str(spec.timeout),
         "POD_MANAGER_URL": cluster.pod_manager_url,
-        "REFUSED": ",".join(sorted(cluster.refused)),
+        **cluster.policy,
         "LAME_DUCK": str(_LAME_DUCK),
         "DRAIN_GRACE": str(_DRAIN_GRACE),
         "TERMINATION_LOG": TERMINATION_LOG,

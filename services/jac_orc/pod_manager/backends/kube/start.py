@@ -48,7 +48,7 @@ async def kubernetes_backend(
         store_claim=settings.store_claim,
         store_folder=settings.store_folder,
         pod_manager_url=url,
-        refused=policy.refused,
+        policy=policy.environment,
         allowed_requirements=policy.allowed_requirements,
         install_timeout=settings.install_timeout,
         scheduling_timeout=settings.scheduling_timeout,

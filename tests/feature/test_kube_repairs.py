@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 from collections.abc import AsyncIterator, Callable
 
 import pytest
@@ -79,6 +80,39 @@ async def test_what_is_removed_is_put_back(backend: KubernetesBackend, server: A
     await asyncio.sleep(0.2)
     kind = path.rpartition("/")[0]
     assert server.changes.count(f"POST {kind}") == 2, "it is put back once"
+
+
+async def test_a_changed_policy_replaces_the_pods_once(backend: KubernetesBackend, server: ApiServer) -> None:
+    """Two pod managers with different policies, as while they are replaced, don't undo each other's."""
+
+    def variables() -> dict[str, str]:
+        env = server.objects[DEPLOYMENT]["spec"]["template"]["spec"]["containers"][0]["env"]
+        return {each["name"]: each.get("value", "") for each in env}
+
+    assert "REFUSED_MODULES" not in variables()
+    before = len(server.changes)
+    async with server.served() as client:
+        newer = KubernetesBackend(
+            client, dataclasses.replace(CLUSTER, policy={"ALLOWED_MODULES": "", "REFUSED_MODULES": "numpy"}), None
+        )
+        await newer.start()
+        await until(lambda: variables().get("REFUSED_MODULES") == "numpy")
+        await asyncio.sleep(0.2)
+        assert server.changes[before:].count(f"PATCH {DEPLOYMENT}") == 1, server.changes[before:]
+        await newer.stop()
+    assert variables()["ALLOWED_MODULES"] == ""
+
+
+async def test_a_default_policy_replaces_no_pods(backend: KubernetesBackend, server: ApiServer) -> None:
+    """As after an upgrade from a version that told its pods of none."""
+    before = len(server.changes)
+    async with server.served() as client:
+        default = dataclasses.replace(CLUSTER, policy={"ALLOWED_MODULES": "", "REFUSED_MODULES": ""})
+        newer = KubernetesBackend(client, default, None)
+        await newer.start()
+        await asyncio.sleep(0.2)
+        await newer.stop()
+    assert server.changes[before:] == []
 
 
 @pytest.mark.parametrize("record", ["{", None, "{}"], ids=["damaged", "missing", "empty"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,9 @@ import pytest
 import yaml
 
 from jac_orc.core import config
+from jac_orc.errors import PermissionDeniedError
+from jac_orc.pod_manager import policy
+from jac_orc.pod_manager.model import ModuleSpec
 from jac_orc.pod_manager.settings import Settings
 from tests.kustomize.rendering import (
     COMPONENTS,
@@ -35,7 +39,7 @@ def settings(documents: list[Document]) -> Settings:
 
 
 def bootstrap(documents: list[Document]) -> Any:
-    (config_map,) = of_kind(documents, "ConfigMap")
+    (config_map,) = [each for each in of_kind(documents, "ConfigMap") if "envoy.yaml" in each["data"]]
     return yaml.safe_load(config_map["data"]["envoy.yaml"])
 
 
@@ -220,3 +224,42 @@ def test_production_has_two_of_each() -> None:
     assert len(of_kind(documents, "PodDisruptionBudget")) == 2
     (namespace,) = of_kind(documents, "Namespace")
     assert namespace["metadata"]["labels"]["pod-security.kubernetes.io/enforce"] == "restricted"
+
+
+def test_the_policy_of_production_is_one_and_restricts_secrets(tmp_path: Path) -> None:
+    documents = render("production")
+    (config_map,) = [each for each in of_kind(documents, "ConfigMap") if "policy.yaml" in each["data"]]
+    manager, pod = container(documents, "pod-manager"), named(documents, "Deployment", "jac-orc-pod-manager")
+    file = settings(documents).policy_file
+    (mounted,) = [each for each in manager["volumeMounts"] if file and each["mountPath"] == str(file.parent)]
+    (volume,) = [each for each in pod["spec"]["template"]["spec"]["volumes"] if each["name"] == mounted["name"]]
+    assert file and file.name in config_map["data"]
+    assert volume["configMap"] == {"name": config_map["metadata"]["name"]}, "a changed policy replaces the pod managers"
+    (tmp_path / "policy.yaml").write_text(config_map["data"]["policy.yaml"])
+    loaded = policy.load(tmp_path / "policy.yaml")
+    loaded.check(ModuleSpec("shop", secrets=("module-shop",), image="shop"))
+    with pytest.raises(PermissionDeniedError):
+        loaded.check(ModuleSpec("shop", secrets=("tls",)))
+
+
+def test_every_key_that_the_policy_shows_is_one(tmp_path: Path) -> None:
+    """The commented ones, too."""
+    text = (TREE / "components" / "policy" / "policy.yaml").read_text()
+    shown = re.sub(r"(?m)^# (\w+: .*)$", r"\1", text)
+    (tmp_path / "policy.yaml").write_text(shown)
+    loaded = policy.load(tmp_path / "policy.yaml")
+    assert None not in (loaded.allowed_requirements, loaded.secrets, loaded.images)
+    assert loaded.allowed and loaded.refused and not loaded.guess
+
+
+def test_a_policy_of_ones_own_replaces_the_default(tmp_path: Path) -> None:
+    default = render("production")
+    (tmp_path / "policy.yaml").write_text("secrets: []\n")
+    generator = {"name": "jac-orc-policy", "behavior": "replace", "files": ["policy.yaml"]}
+    documents = render_upon(tmp_path, "overlays/production", namespace="orc", configMapGenerator=[generator])
+    (config_map,) = [each for each in of_kind(documents, "ConfigMap") if "policy.yaml" in each["data"]]
+    assert config_map["data"] == {"policy.yaml": "secrets: []\n"}
+    name = config_map["metadata"]["name"]
+    assert name not in [each["metadata"]["name"] for each in default]
+    pod = named(documents, "Deployment", "jac-orc-pod-manager")["spec"]["template"]["spec"]
+    assert {"name": name} in [each.get("configMap") for each in pod["volumes"]]

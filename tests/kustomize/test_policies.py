@@ -35,7 +35,7 @@ def documents(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathF
     """The objects of each overlay, of `production` as it may be combined, and of the base with each component."""
     name: str = request.param
     if name.startswith("production upon "):
-        parts = ["api-keys", "high-availability", "monitoring", "network-policies", "quotas"]
+        parts = ["api-keys", "high-availability", "monitoring", "network-policies", "policy", "quotas"]
         return render_upon(tmp_path_factory.mktemp("upon"), f"overlays/{name.removeprefix('production upon ')}", parts)
     if name.startswith("base with "):
         return render_upon(tmp_path_factory.mktemp("with"), "base", [name.removeprefix("base with ")])
@@ -46,7 +46,7 @@ def test_production_is_made_of_those_components() -> None:
     """Or `production upon …`, above, would test something else."""
     text = (ROOT / "kustomize/overlays/production/kustomization.yaml").read_text()
     names = re.findall(r"^  - \.\./\.\./components/([a-z-]+)$", text, re.MULTILINE)
-    assert names == ["api-keys", "high-availability", "monitoring", "network-policies", "quotas"]
+    assert names == ["api-keys", "high-availability", "monitoring", "network-policies", "policy", "quotas"]
 
 
 def test_names_keep_out_of_the_way_of_modules(documents: list[Document]) -> None:

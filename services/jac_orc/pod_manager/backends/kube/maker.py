@@ -45,13 +45,15 @@ class Maker:
             if not self._waiting[builder]:
                 del self._waiting[builder]
 
-    async def make(self, deployment: Document, record: Record) -> bool:
+    async def make(self, deployment: Document, record: Record, *, anew: bool = False) -> bool:
         """Whether the objects are now as the record says; else its environment is being built.
+
+        With `anew` a Deployment that was made for this record is made again.
 
         Raises ConflictError and NotFoundInClusterError where the Deployment has changed meanwhile, and OrcError.
         """
         metadata = deployment["metadata"]
-        if objects.is_applied(deployment, record):
+        if objects.is_applied(deployment, record) and not anew:
             await self._make_dependents(record, metadata["uid"])
             if record.spec.autoscaling is not None and objects.is_asleep(deployment, record):
                 await self._wake(metadata, record.spec.autoscaling.min_replicas)

@@ -45,6 +45,9 @@ APPLIED = "jac-orc.dev/applied-generation"
 ENVIRONMENT = "jac-orc.dev/environment"
 """Annotation of a pod: the digest of the environment that it runs in; empty where it needs none."""
 
+POLICY = "jac-orc.dev/policy"
+"""Annotation of a pod: what its policy allows and refuses; empty by default."""
+
 UNBUILT = "not-built-yet"
 """In plans, in place of an environment's digest."""
 
@@ -111,6 +114,16 @@ def is_applied(deployment: Mapping[str, Any], record: Record) -> bool:
     """Whether the objects were made for the record."""
     annotations = deployment["metadata"].get("annotations") or {}
     return bool(annotations.get(APPLIED) == str(record.generation))
+
+
+def has_policy(cluster: Cluster, deployment: Mapping[str, Any]) -> bool:
+    """Whether the module's pods follow the operator's policy as it is now."""
+    annotations = deployment["spec"]["template"]["metadata"].get("annotations", {})
+    return bool(annotations.get(POLICY, "") == _policy(cluster))
+
+
+def _policy(cluster: Cluster) -> str:
+    return " ".join(cluster.policy.values()).strip()
 
 
 def is_asleep(deployment: Mapping[str, Any], record: Record) -> bool:
@@ -188,6 +201,7 @@ def deployment(cluster: Cluster, record: Record, runtime: Runtime) -> Document:
                     "labels": {**labels, REVISION_LABEL: spec.revision()},
                     "annotations": {
                         ENVIRONMENT: runtime.environment,
+                        POLICY: _policy(cluster),
                         "kubectl.kubernetes.io/default-container": SERVER,
                     },
                 },

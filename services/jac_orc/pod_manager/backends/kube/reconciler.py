@@ -182,7 +182,8 @@ class Reconciler:
         """Has the objects made that are older than the record, or missing."""
         module = self.modules[name]
         is_made = kept.made == deployment["metadata"]["resourceVersion"]
-        is_up_to_date = is_made or objects.is_applied(deployment, kept.record)
+        kept.has_policy = kept.has_policy or objects.has_policy(self._cluster, deployment)
+        is_up_to_date = is_made or (objects.is_applied(deployment, kept.record) and kept.has_policy)
         is_complete = not is_up_to_date or self.caches.is_complete(name, kept.record)
         kept.is_settled = is_complete and not (module.progress and module.error is None)
         is_overdue = False
@@ -203,7 +204,7 @@ class Reconciler:
         record = kept.record
         pause = _RECHECK if objects.is_asleep(deployment, record) else 0.0  # whoever else scales it may do so at once
         try:
-            if await self.maker.make(deployment, record):
+            if await self.maker.make(deployment, record, anew=not kept.has_policy):
                 kept.made = deployment["metadata"]["resourceVersion"]
             kept.failure = None
         except (ConflictError, NotFoundInClusterError) as failure:
@@ -235,6 +236,8 @@ class _Kept:
     is_settled: bool = False
     """Whether nothing but an event will change what is told of it."""
     is_busy: bool = False
+    has_policy: bool = False
+    """Whether its pods have once followed this pod manager's policy. Whatever changes that later is a newer one's."""
     made: str = ""
     """The version of its Deployment that its objects were made for."""
     failure: _Failure | None = None

@@ -200,3 +200,15 @@ def test_a_state_directory_that_can_not_be_private(new_system: Callable[..., Loc
     (tmp_path / "link").symlink_to(tmp_path)
     assert "shared by all users" in refusal(new_system(), "--state-dir", str(tmp_path / "shared"))
     assert "symbolic link" in refusal(new_system(), "--state-dir", str(tmp_path / "link"))
+
+
+def test_the_logs_of_its_own_processes_are_bounded(system: LocalSystem) -> None:
+    logs = system.state / "logs"
+    with (logs / "envoy.log").open("a") as log:
+        log.write(("x" * 999 + "\n") * 5000)
+    wait_until(lambda: (logs / "envoy.log").stat().st_size < 1_000_000)
+    assert (logs / "envoy.log.1").stat().st_size >= 5_000_000
+    assert system.http.get("/nowhere", headers={"x-request-id": "after-rotation"}).status_code == 404
+    wait_until(lambda: "after-rotation" in (logs / "envoy.log").read_text())
+    assert "\0" not in (logs / "envoy.log").read_text()
+    wait_until(lambda: "envoy | WARNING: GET /nowhere 404" in system.output)

@@ -225,3 +225,17 @@ def test_what_belongs_to_another_user_is_refused(tmp_path: Path) -> None:
     os.chown(home, 12345, -1)
     with pytest.raises(PermissionError, match=r"home belongs to another user, 12345"):
         files.private_directory(home)
+
+
+def test_a_file_that_is_only_appended_to_is_rotated_without_losing_a_line(tmp_path: Path) -> None:
+    path = tmp_path / "envoy.log"
+    with path.open("ab", buffering=0) as writer:  # as a child holds it for as long as it runs
+        log, seen = LogFile(path), []
+        for number in range(200):
+            writer.write(f"line {number}\n".encode() + (b"half " if number % 7 == 0 else b""))
+            if number % 3:
+                seen += log.new_lines() + log.rotate(500)
+            assert path.stat().st_size < 600
+        seen += log.new_lines()
+    assert [line.removeprefix("half ") for line in seen] == [f"line {number}" for number in range(200)]
+    assert mode(tmp_path / "envoy.log.1") == 0o600

@@ -41,6 +41,7 @@ _START_SECONDS = 60.0
 _DRAIN_SECONDS = 10.0
 _STOP_SECONDS = 20.0
 _MAX_SOCKET_PATH = 100
+_APPENDED = ("pod-manager.log", "envoy.log")  # standard output of children, which don't rotate it
 _TOGETHER_MS, _STEP_MS = 200, 50  # how long log lines are gathered
 _FIRST_CALL = (
     "curl -X POST 'http://127.0.0.1:{port}/run_module?module_name=numpy&method_name=array' "
@@ -149,7 +150,7 @@ class System:
         self._admin = options.state_dir / "envoy-admin.sock"
         self._lifeline, self._other_end = socket.socketpair()
         logs_dir = options.state_dir / "logs"
-        for name in ("pod-manager.log", "envoy.log"):
+        for name in _APPENDED:
             with contextlib.suppress(FileNotFoundError):
                 (logs_dir / name).rename(logs_dir / f"{name}.1")
         self._pod_manager = Child(
@@ -336,7 +337,11 @@ class LogFollower:
 
     def _print_new(self) -> None:
         for path in sorted(self._directory.glob("*.log")):
-            for line in self._file(path).new_lines():
+            file = self._file(path)
+            lines = file.new_lines()
+            if path.name in _APPENDED:
+                lines += file.rotate(logs.MAX_FILE_BYTES)
+            for line in lines:
                 emit(render(path.stem, line))
 
     def _file(self, path: Path) -> LogFile:

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 from pathlib import Path
+
+from jac_orc.core.files import open_private
 
 _MAX_LINE = 256 * 1024
 
@@ -33,6 +37,21 @@ class LogFile:
         self._inode = inode
         added, self._offset = _read(self._path, self._offset)
         return lines + added
+
+    def rotate(self, limit: int) -> list[str]:
+        """Move a file of more than `limit` bytes to `.1`, for a writer that only appends; return what is not yet read.
+
+        A line that is written between the end of the copy and the truncation, some microseconds, is lost.
+        """
+        if self._offset <= limit:
+            return []
+        older = self._path.with_name(self._path.name + ".1")
+        with self._path.open("rb") as file, open_private(older, "wb") as copy:
+            shutil.copyfileobj(file, copy)
+            os.truncate(self._path, 0)
+        lines = _read(older, self._offset)[0]
+        self._offset = 0
+        return lines
 
 
 def _read(path: Path, offset: int) -> tuple[list[str], int]:

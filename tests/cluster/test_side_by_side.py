@@ -67,14 +67,19 @@ def ready_since(component: str) -> datetime.datetime:
 
 
 def test_the_second_of_two_installs_is_deleted(
-    installation: Installation, deployed: Callable[..., Any], second: Installation, tmp_path: Path
-) -> None:
+    installation: Installation, deployed: Callable[..., Any], second: Installation, variables: dict[str, str],
+    tmp_path: Path,
+) -> None:  # fmt: skip
     assert second.http.get("/v1/modules").status_code == 200  # at once, as kustomize/README.md has it
     waited = ready_since("jac-orc-gateway") - ready_since("jac-orc-pod-manager")
     assert waited.total_seconds() <= 3
     deployed("orc_answer", source=source(1))
     response = second.create("orc_answer", source=source(2))
     assert response.status_code == 200, response.text
+    printed = run(
+        "create", "math", "--namespace", SECOND, **variables
+    ).stdout  # a call that works without a port-forward
+    assert f"curl http://127.0.0.1:{PORT}/modules/math/sqrt" in printed and "port-forward" not in printed
     assert [system.call("orc_answer", "answer").json()["result"] for system in (installation, second)] == [1, 2]
     assert volumes() == {NAMESPACE: "Bound", SECOND: "Bound"}
     with installation.load("orc_answer", "answer", rate=50) as load:

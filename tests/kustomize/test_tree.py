@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.kustomize.rendering import TREE
+from tests.kustomize.rendering import TREE, build
 
 KUSTOMIZATIONS = sorted(TREE.rglob("kustomization.yaml"))
 
@@ -42,6 +42,22 @@ def test_a_file_holds_one_object(kustomization: Path) -> None:
     for path in references(kustomization):
         documents = list(yaml.safe_load_all(path.read_text()))
         assert len(documents) == 1, path
+
+
+def test_the_kustomizations_of_the_readme_build(tmp_path: Path) -> None:
+    text = (TREE / "README.md").read_text()
+    shown = [yaml.safe_load(block) for block in re.findall(r"^```yaml\n(.*?)^```", text, re.MULTILINE | re.DOTALL)]
+    shown = [each for each in shown if "resources" in each]
+    assert len(shown) == 2
+    tree = os.path.relpath(TREE, tmp_path)
+    for document in shown:
+        written = yaml.safe_dump(document).replace("../jac-cloud-orc/kustomize", tree)
+        (tmp_path / "kustomization.yaml").write_text(written)
+        documents = build(tmp_path)
+        namespaces = {each["metadata"].get("namespace", document["namespace"]) for each in documents}
+        assert namespaces == {document["namespace"]}
+        values = re.findall(r"value: ([^\s}]+)", written)
+        assert values and all(value in str(documents) for value in values)
 
 
 def test_readme_tells_of_every_overlay_and_component() -> None:

@@ -203,9 +203,12 @@ class Reconciler:
         """Makes the module's objects what its record says, as far as that is possible now."""
         record = kept.record
         pause = _RECHECK if objects.is_asleep(deployment, record) else 0.0  # whoever else scales it may do so at once
+        is_building = False
         try:
             if await self.maker.make(deployment, record, anew=not kept.has_policy):
                 kept.made = deployment["metadata"]["resourceVersion"]
+            else:
+                is_building = True
             kept.failure = None
         except (ConflictError, NotFoundInClusterError) as failure:
             logger.info("%s has changed meanwhile: %s", name, failure)
@@ -220,7 +223,10 @@ class Reconciler:
             text = f"deploying {record.spec.module_name} failed; the pod manager's log has the details"
             kept.failure = _Failure(record.generation, error("INTERNAL", text), pause)
             self._touch(name)
-        asyncio.get_running_loop().call_later(pause, self._resume, name, kept)
+        if is_building:  # each change of its builder has the module looked at again, and so does `_check_again`
+            kept.is_busy = False
+        else:
+            asyncio.get_running_loop().call_later(pause, self._resume, name, kept)
 
     def _resume(self, name: str, kept: _Kept) -> None:
         kept.is_busy = False

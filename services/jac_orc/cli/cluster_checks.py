@@ -27,12 +27,12 @@ NODE_LOCAL = "jac-orc-node-local"
 NODE_PORT = 30080
 """The node port that the overlay `local` asks for."""
 _LATELY = 600.0
+_OURS = ("jac-orc-pod-manager-", "jac-orc-gateway-")
 _NOT_FOR_PODS = ("services", "persistentvolumeclaims", "requests.storage", "count/services", "count/persistentvolume")
 _UNITS = {
     "n": 1e-9, "u": 1e-6, "m": 1e-3, "k": 1e3, "M": 1e6, "G": 1e9, "T": 1e12, "P": 1e15, "E": 1e18,
     "Ki": 2.0**10, "Mi": 2.0**20, "Gi": 2.0**30, "Ti": 2.0**40, "Pi": 2.0**50, "Ei": 2.0**60,
 }  # fmt: skip
-_POD_SECURITY = "set the Pod Security level that the pods need (node-local-store needs baseline, all else restricted)"
 _BASELINE = "pod-security.kubernetes.io/enforce=baseline"
 _BEFORE_ANY_RUNS = ("ContainerCreating", "PodInitializing")
 
@@ -82,7 +82,8 @@ def workload(
         return ok(name, f"{ready} of {wanted} pods ready")
     describe = f"{cluster.kubectl} describe replicaset,pod --selector {selector(found)}"
     if failure := status.deployment_fault(found):
-        return fault(name, failure.message, describe)
+        known = _refusal_fix(failure.message, cluster)
+        return fault(name, failure.message, f"{known}; see also {describe}" if known else describe)
     waits = next((f"; {pod['metadata']['name']} {_waits(pod)}" for pod in starting), "")
     return fault(name, f"{ready} of {wanted} pods ready{waits}", describe)
 
@@ -220,7 +221,7 @@ def quota(name: str, quotas: Sequence[Document], cluster: Cluster) -> Check:
             if not resource.startswith(_NOT_FOR_PODS) and _amount(used.get(resource, "0")) >= _amount(limit):
                 full.append(f"{each['metadata']['name']}: {resource} {used[resource]} of {limit}")
     if full:
-        fix = f"delete modules that you no longer need, or raise the quota: {cluster.kubectl} edit resourcequota"
+        fix = _refusal_fix("exceeded quota", cluster)
         return fault(name, f"it is used up, so no pod can be created: {'; '.join(full)}", fix)
     return ok(name, f"{', '.join(each['metadata']['name'] for each in quotas)}: not used up")
 
@@ -239,22 +240,28 @@ def refusals(
     newest: dict[str, tuple[float, Document]] = {}
     for event in events:
         age = now - _seconds(event)
-        if event["involvedObject"].get("uid") in served or age > _LATELY:
+        subject = event["involvedObject"]
+        if age > _LATELY or subject.get("uid") in served or subject["name"].startswith(_OURS):
             continue
-        cause = re.sub(r'pods "[^"]*"', "pods", event.get("message", ""))
+        cause = re.sub(r'^.*Error creating: |pods "[^"]*" (is|are) ', "", event.get("message", ""))
         if cause not in newest or age < newest[cause][0]:
             newest[cause] = (age, event)
     checks = []
-    for age, event in newest.values():
-        subject = f"{event['involvedObject']['kind']} {event['involvedObject']['name']}"
-        failure = status.refused(event.get("message", ""))
+    for cause, (age, event) in newest.items():
+        text = f"{event['involvedObject']['kind']} {event['involvedObject']['name']}, {age:.0f} s ago"
         fix = f"{cluster.kubectl} get events --field-selector reason=FailedCreate"
-        if failure.reason == "QUOTA_EXCEEDED":
-            fix = f"delete modules that you no longer need, or raise the quota: {cluster.kubectl} edit resourcequota"
-        elif "PodSecurity" in failure.message:
-            fix = f"{_POD_SECURITY}: kubectl label --overwrite namespace {cluster.namespace} {_BASELINE}"
-        checks.append(fault(name, f"{subject}, {age:.0f} s ago: {failure.message}", fix))
+        checks.append(fault(name, f"{text}: {status.refused(cause).message}", _refusal_fix(cause, cluster) or fix))
     return checks
+
+
+def _refusal_fix(message: str, cluster: Cluster) -> str:
+    """Return what to do about pods that an API server refuses with that message; empty if that isn't known."""
+    if status.refused(message).reason == "QUOTA_EXCEEDED":
+        return f"delete modules that you no longer need, or raise the quota: {cluster.kubectl} edit resourcequota"
+    if "violates PodSecurity" in message:
+        text = "set the Pod Security level that the pods need (node-local-store: baseline, all else: restricted)"
+        return f"{text}: {cluster.kubectl} label --overwrite namespace {cluster.namespace} {_BASELINE}"
+    return ""
 
 
 def _has_its_pods(maker: Document) -> bool:

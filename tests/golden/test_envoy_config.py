@@ -60,7 +60,7 @@ def readable_listener() -> Any:
 RENDERED: dict[str, Callable[[], Any]] = {
     "envoy/bootstrap": lambda: resources.bootstrap("front", ("127.0.0.1", 18000), "envoy-admin.sock"),
     "kustomize/base/gateway/envoy": lambda: resources.bootstrap(
-        "front", ("jac-orc-xds", 18000), "/tmp/envoy-admin.sock", status_port=9902
+        "front", ("jac-orc-xds", 18000), "/tmp/envoy-admin.sock", status_port=9902, standby="jac-orc-xds-standby"
     ),
     "envoy/listener": readable_listener,
     "envoy/routes": lambda: as_data(resources.routes()),

@@ -74,6 +74,13 @@ def test_envoy_finds_the_pod_manager() -> None:
     service = named(documents, "Service", address["address"])
     assert [port["port"] for port in service["spec"]["ports"]] == [address["port_value"]]
     assert service["spec"]["clusterIP"] == "None"
+    fallback = clusters["xds"]["load_assignment"]["endpoints"][1]
+    standby = fallback["lb_endpoints"][0]["endpoint"]["address"]["socket_address"]
+    assert fallback["priority"] == 1
+    assert standby["port_value"] == address["port_value"]
+    assert named(documents, "Service", standby["address"])["spec"] == {
+        key: value for key, value in service["spec"].items() if key != "clusterIP"
+    }
     assert address["port_value"] == settings(documents).xds_port == port_of(documents, "pod-manager", "xds")
 
 

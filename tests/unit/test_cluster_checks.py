@@ -123,6 +123,15 @@ def test_pods_that_cannot_become_ready() -> None:
     assert is_fault(workload(deployment(), stuck), "0/1 nodes are available", "describe pod p")
 
 
+def test_an_image_that_can_not_be_pulled_for_an_upgrade() -> None:
+    """The former pod serves on, so the Deployment has as many ready pods as it wants."""
+    for reason in ("ErrImagePull", "ImagePullBackOff"):
+        new = pod("new", SINCE, containerStatuses=[waiting(reason, "no such tag")])
+        assert is_fault(
+            workload(deployment(1, 1), new), "the pod new", "no such tag", "an image that the nodes can pull"
+        )
+
+
 def test_of_several_pods_the_newest_tells() -> None:
     old = pod("old", "2026-09-21T13:00:00Z", containerStatuses=[waiting("ImagePullBackOff")])
     new = pod("new", SINCE, containerStatuses=[waiting("CreateContainerConfigError", "no config map")])

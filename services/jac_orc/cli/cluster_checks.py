@@ -74,6 +74,10 @@ def workload(
         if failure := next(filter(None, faults), None):
             text = f"the pod {pod['metadata']['name']}: {failure.message}"
             return fault(name, text, _pod_fix(failure.reason, pod, cluster))
+        pulling = [each["message"] for each in _waiting(pod) if each and each.get("reason") == "ErrImagePull"]
+        if pulling:  # which is tried again, in vain as a rule
+            text = f"the pod {pod['metadata']['name']}: its image can't be pulled: {pulling[0]}"
+            return fault(name, text, _pod_fix("IMAGE_UNAVAILABLE", pod, cluster))
         if unmounted := _unmounted(pod, events):
             text = f"the pod {pod['metadata']['name']} waits: {unmounted}"
             return fault(name, text, _pod_fix("", pod, cluster))

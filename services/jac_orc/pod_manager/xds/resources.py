@@ -68,12 +68,16 @@ class Endpoint:
 
 
 def bootstrap(
-    node_id: str, xds_address: tuple[str, int], admin_socket: str, status_port: int | None = None
-) -> dict[str, Any]:
+    node_id: str, xds_address: tuple[str, int], admin_socket: str, status_port: int | None = None, *,
+    standby: str = "",
+) -> dict[str, Any]:  # fmt: skip
     """What Envoy reads from its file: who it is, where ADS is and where its own admin interface listens.
 
     The admin interface can stop Envoy and shows all of its configuration, so it is a Unix socket, never a port. At
     `status_port` Envoy answers what of it others may ask: whether it is ready, and Prometheus' metrics.
+
+    `standby` is a host that leads to any control plane. Envoy uses it while the host of `xds_address` has no address,
+    as resolvers remember for up to 30 s that a name has none.
 
     Envoy waits for its first configuration as long as it takes. By default it would call itself ready after 15 s, and
     listen nowhere.
@@ -88,7 +92,16 @@ def bootstrap(
         "envoy.extensions.resource_monitors.downstream_connections.v3.DownstreamConnectionsConfig",
         max_active_downstream_connections=MAX_CONNECTIONS,
     )
-    static: dict[str, Any] = {"clusters": [_static_cluster(XDS_CLUSTER, *xds_address, keepalive)]}
+    xds = _static_cluster(XDS_CLUSTER, *xds_address, keepalive)
+    if standby:
+        address = {"socket_address": {"address": standby, "port_value": xds_address[1]}}
+        others = {"priority": 1, "lb_endpoints": [{"endpoint": {"address": address}}]}
+        xds["load_assignment"]["endpoints"].append(others)
+        # A stream that fails is tried again over a new connection, as a Service's address may lead elsewhere until the
+        # node knows of it.
+        options = xds["typed_extension_protocol_options"][_HTTP_OPTIONS]
+        options["common_http_protocol_options"] = {"max_requests_per_connection": 1}
+    static: dict[str, Any] = {"clusters": [xds]}
     if status_port is not None:
         static["listeners"] = [status_listener(status_port)]
         static["clusters"].append(_admin_cluster(admin_socket))

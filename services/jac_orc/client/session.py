@@ -152,6 +152,7 @@ class Session:
         self._chunk_numbers = itertools.count(1)
         self._reader = threading.Lock()
         self._changed = threading.Condition()
+        self._waiting = 0  # threads in wait_for
         self._lock = threading.Lock()
         self._failure: OrcError | None = None
         self._context = _SessionContext(self)
@@ -294,7 +295,11 @@ class Session:
                         self._changed.notify_all()
             else:
                 with self._changed:
-                    self._changed.wait_for(lambda: condition() or not self._reader.locked(), timeout=1)
+                    self._waiting += 1
+                    try:
+                        self._changed.wait_for(lambda: condition() or not self._reader.locked(), timeout=1)
+                    finally:
+                        self._waiting -= 1
 
     def _receive(self) -> None:
         """Takes one message from the stream; its end fails all calls."""
@@ -307,7 +312,7 @@ class Session:
                 call._settle(None, self._failure)
         else:
             self._take(message)
-        if self._changed._waiters:  # type: ignore[attr-defined]
+        if self._waiting:
             with self._changed:
                 self._changed.notify_all()
 

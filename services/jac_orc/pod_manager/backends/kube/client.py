@@ -1,7 +1,7 @@
 """Requests to the API server of one cluster, in plain documents.
 
-The models of the client library are left aside: with them an informer's cache is several times as large, and fields
-that a newer server adds are lost. What is used of it is its configuration, authentication and transport.
+The client library's models are not used: with them an informer's cache is several times as large, and fields that a
+newer server adds are lost. Its configuration, authentication and transport are.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import json
 from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlencode
 
 import aiohttp
 from kubernetes.aio import config
@@ -46,7 +47,7 @@ class KubeClient:
 
     def __init__(self, configuration: Configuration) -> None:
         self.api = ApiClient(configuration)
-        self._rest: Any = self.api.rest_client
+        self._configuration = configuration
 
     @classmethod
     async def connect(cls, kubeconfig: str | None = None, context: str | None = None) -> tuple[KubeClient, str]:
@@ -88,6 +89,10 @@ class KubeClient:
     async def merge(self, path: str, body: Document) -> Document:
         """Changes the fields that the body names (RFC 7386); raises NotFoundInClusterError, ConflictError."""
         return await self._request("PATCH", path, {"fieldManager": FIELD_MANAGER}, body, "application/merge-patch+json")
+
+    async def replace(self, path: str, body: Document) -> Document:
+        """Replace an object; raises ConflictError if it is no longer at the body's `resourceVersion`."""
+        return await self._request("PUT", path, {"fieldManager": FIELD_MANAGER}, body)
 
     async def delete(self, path: str, body: Document) -> None:
         """Deletes an object, with DeleteOptions; one that is gone is no fault. Raises ConflictError."""
@@ -131,12 +136,11 @@ class KubeClient:
         self, method: str, path: str, query: Mapping[str, str], body: Document | None, content_type: str,
         timeout: aiohttp.ClientTimeout,
     ) -> aiohttp.ClientResponse:  # fmt: skip
-        headers = {"Content-Type": content_type, "Accept": "application/json"}
-        _, url, sent_headers, _, _ = await self.api.param_serialize(
-            method, path, query_params=dict(query), header_params=headers, auth_settings=["BearerToken"]
-        )
+        url = f"{self._configuration.host}{path}" + (f"?{urlencode(query)}" if query else "")
+        headers = {"Content-Type": content_type, "Accept": "application/json", "User-Agent": self.api.user_agent}
         try:
-            answer = await self._rest.request(method, url, sent_headers, body, _request_timeout=timeout)
+            headers |= await self._authorization()
+            answer = await self.api.call_api(method, url, headers, body, _request_timeout=timeout)
             response: aiohttp.ClientResponse = answer.response
             if response.status < 400:
                 return response
@@ -145,6 +149,14 @@ class KubeClient:
             raise _unreachable(failure) from failure
         response.release()
         raise _failure(response.status, text, path)
+
+    async def _authorization(self) -> dict[str, str]:
+        """Return the headers with the credentials as they are now; a token's file may have changed."""
+        try:
+            settings: Any = (await self._configuration.auth_settings()).values()
+        except config.ConfigException as failure:
+            raise error("CLUSTER_REFUSED", f"the credentials for the cluster can't be read: {failure}") from failure
+        return {each["key"]: each["value"] for each in settings if each["in"] == "header" and each["value"]}
 
 
 def _dry(dry_run: bool) -> dict[str, str]:

@@ -15,10 +15,12 @@ from kubernetes.aio.leaderelection.electionconfig import Config
 from kubernetes.aio.leaderelection.leaderelection import LeaderElection
 from kubernetes.aio.leaderelection.resourcelock.leaselock import LeaseLock
 
-from jac_orc.pod_manager.backends.kube.client import ConflictError, KubeClient
+from jac_orc.errors import OrcError, error
+from jac_orc.pod_manager.backends.kube.client import ConflictError, KubeClient, NotFoundInClusterError
 
 logger = logging.getLogger(__name__)
 
+_RELEASE_SECONDS = 2.0
 LEASE = "jac-orc-pod-manager"
 
 
@@ -36,7 +38,11 @@ class Pace:
 async def keep_house(
     client: KubeClient, namespace: str, clean_up: Callable[[], Awaitable[None]], pace: Pace = Pace()
 ) -> None:
-    """Cleans up each hour while this process holds the Lease, for which it stands; until cancelled."""
+    """Clean up each hour while this process holds the Lease, which it competes for; until cancelled.
+
+    The Lease is released then, so that the next holder need not wait until it expires. Nothing but the cleaning up
+    depends on it. Raises OrcError if the Lease can't be asked for.
+    """
     identity = f"{socket.gethostname()}-{uuid.uuid4().hex[:6]}"
     while True:
         leading: list[asyncio.Task[None]] = []
@@ -55,13 +61,16 @@ async def keep_house(
             await _make_lease(client, namespace)
             lock = LeaseLock(LEASE, namespace, identity, client.api)
             await LeaderElection(Config(lock, pace.lease, pace.renew, pace.retry, lead, _lost)).run()
-        except Exception as failure:  # noqa: BLE001 - the library minds only some of what the server answers
-            logger.warning("can't ask for the lease %s: %s", LEASE, failure)
-            await asyncio.sleep(pace.retry)
+        except OrcError:
+            raise
+        except Exception as failure:  # the library handles only some of what the server answers
+            raise error("CLUSTER_UNAVAILABLE", f"can't ask for the lease {LEASE}: {failure}") from failure
         finally:
             for task in leading:
                 task.cancel()
             await asyncio.gather(*leading, return_exceptions=True)
+            if leading:
+                await _release(client, namespace, identity)
 
 
 async def _make_lease(client: KubeClient, namespace: str) -> None:
@@ -70,6 +79,20 @@ async def _make_lease(client: KubeClient, namespace: str) -> None:
     lease = {"apiVersion": "coordination.k8s.io/v1", "kind": "Lease", "metadata": {"name": LEASE}}
     with contextlib.suppress(ConflictError):  # it is there
         await client.create(path, lease)
+
+
+async def _release(client: KubeClient, namespace: str, identity: str) -> None:
+    """Release the Lease if this process still holds it; if that fails, it expires."""
+    path = f"/apis/coordination.k8s.io/v1/namespaces/{namespace}/leases/{LEASE}"
+    try:
+        async with asyncio.timeout(_RELEASE_SECONDS):
+            lease = await client.get(path)
+            if lease["spec"].get("holderIdentity") == identity:
+                del lease["spec"]["holderIdentity"]
+                await client.replace(path, lease)
+                logger.info("released the lease %s", LEASE)
+    except (TimeoutError, OrcError, ConflictError, NotFoundInClusterError) as failure:
+        logger.warning("the lease %s isn't released, and expires: %s", LEASE, failure)
 
 
 async def _lost() -> None:

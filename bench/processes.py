@@ -142,7 +142,8 @@ def _told(command: Sequence[str], env: Mapping[str, str]) -> Iterator[Server]:
             running = stack.enter_context(process(command, {**env, "NOTIFY_FD": str(writer)}, fds=[writer]))
         finally:
             os.close(writer)
-        port = json.loads(told.readline() or "{}").get("port")
+        # A module server reports first that it imports, then its port or why it has none.
+        port = next((document["port"] for line in told if "port" in (document := json.loads(line))), None)
         if port is None:
             running.wait(10)
             raise NotStarted(f"{' '.join(command[1:])} did not become ready")

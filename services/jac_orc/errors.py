@@ -251,10 +251,15 @@ def exception_raised(mro: Sequence[str], info: errors_pb2.ExceptionInfo) -> OrcE
     return _BY_CODE[code]("EXCEPTION_RAISED", text, {"type": info.type}, [info])
 
 
-def to_status(failure: OrcError) -> status_pb2.Status:
-    """The failure as it goes over the wire, cut to what the headers of a response may hold."""
+def to_status(failure: OrcError, call_id: str = "") -> status_pb2.Status:
+    """The failure as it goes over the wire, cut to what the headers of a response may hold.
+
+    `call_id` becomes part of its metadata. Calls may share one failure, so the failure itself has none.
+    """
     status = status_pb2.Status(code=failure.code, message=_cut(_utf8(failure.message)))
     metadata = {_utf8(key): _utf8(value)[:MAX_METADATA_CHARS] for key, value in failure.metadata.items()}
+    if call_id:
+        metadata["call_id"] = call_id
     info = error_details_pb2.ErrorInfo(reason=failure.reason, domain=DOMAIN, metadata=metadata)
     status.details.add().Pack(info)
     for detail in failure.details:

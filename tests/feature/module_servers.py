@@ -33,6 +33,7 @@ class Failure:
     code: grpc.StatusCode
     error: OrcError
     info: error_details_pb2.ErrorInfo
+    call_id: str = ""
 
     @property
     def exception(self) -> errors_pb2.ExceptionInfo:
@@ -49,7 +50,10 @@ def failure_of(error: grpc.RpcError) -> Failure:
     assert status.code == error.code().value[0] and status.message == error.details()
     info = error_details_pb2.ErrorInfo()
     assert status.details[0].Unpack(info) and info.domain == "jac_orc"
-    return Failure(error.code(), from_status(status), info)
+    told = from_status(status)
+    call_id = told.metadata.pop("call_id", "")
+    assert call_id == metadata.get("x-request-id", call_id)
+    return Failure(error.code(), told, info, call_id)
 
 
 def failure(function: Callable[..., Any], *args: Any, **kwargs: Any) -> Failure:

@@ -32,7 +32,7 @@ def server(guest_python: str, tmp_path_factory: pytest.TempPathFactory) -> Itera
     ).serving()  # fmt: skip
     warm_up(running)
     yield running
-    errors = [line["text"] for line in running.log() if line["level"] == "error"]
+    errors = [line["text"] for line in running.log() if line["level"] == "error" and line["stream"] == "server"]
     # The gRPC library's, of a caller who goes away just when the answer is sent.
     assert not [text for text in errors if not text.startswith("ExecuteBatchError raised in core")]
     assert running.stop() == 0

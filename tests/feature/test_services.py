@@ -108,7 +108,10 @@ async def test_an_unexpected_exception_tells_an_id_and_nothing_else(
         for method in service.methods:
             told = await ask(channel, method)
             assert_tells_nothing(told)
-            assert told.error.metadata["id"] in caplog.text and SECRET in caplog.text
+            (record,) = caplog.records
+            caplog.clear()
+            assert vars(record)["call_id"] == told.call_id == told.error.metadata["id"]
+            assert SECRET in str(record.exc_info) and vars(record)["fields"]["method"] == method.name
     await server.grpc.stop(0)
 
 

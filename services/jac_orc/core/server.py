@@ -1,34 +1,36 @@
 """The gRPC server that every service here runs on: registration, errors, reflection, health.
 
 Services are registered from their descriptors, and it is there, once per method and not once per call, that errors are
-translated: an OrcError becomes a rich status, anything else INTERNAL with an id that only the log explains.
+translated: an OrcError becomes a rich status, anything else INTERNAL, which only the log explains. There, too, a call
+gets its id, and one that fails its line in the log (`core.traces`); health and reflection leave none.
 """
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import inspect
-import logging
-import uuid
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Collection, Sequence
 from functools import partial
 from typing import Any
 
 import grpc
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
-from google.protobuf.descriptor import MethodDescriptor, ServiceDescriptor
+from google.protobuf.descriptor import Descriptor, MethodDescriptor, ServiceDescriptor
 from google.protobuf.message import DecodeError, Message
 from grpc_health.v1 import health, health_pb2
 from grpc_reflection.v1alpha import reflection, reflection_pb2
 
+from jac_orc.core import traces
+from jac_orc.core.traces import Trace
 from jac_orc.errors import OrcError, error, to_status
-
-logger = logging.getLogger(__name__)
 
 LIVENESS = "liveness"
 """The health service's name for: the server answers at all, whatever it serves."""
 MAX_MESSAGE_BYTES = 64 * 1024 * 1024 + 64 * 1024
 _MAX_PENDING_REQUESTS = 10_000
+_FLUSH_SECONDS = 0.2
+_NEAR_DEADLINE = 0.05  # a client that gives up at its deadline is heard a moment before the server's own timer
 _STATUS_BY_NUMBER = {status.value[0]: status for status in grpc.StatusCode}
 
 Context = grpc.aio.ServicerContext[Any, Any]
@@ -67,6 +69,7 @@ class Server:
         self.grpc = grpc.aio.server(options=SERVER_OPTIONS)
         self.health = health_servicer or health.aio.HealthServicer()
         self._services: list[str] = []
+        self._open = _OpenCalls()
 
     def register(
         self, service: ServiceDescriptor, servicer: object, *, raw: bool = False, only: Collection[str] | None = None
@@ -77,7 +80,7 @@ class Server:
         With `raw` these take and give the messages' bytes.
         """
         handlers = {
-            method.name: _handler(method, getattr(servicer, method.name), raw=raw)
+            method.name: _handler(method, getattr(servicer, method.name), self._open, raw=raw)
             for method in service.methods
             if only is None or method.name in only
         }
@@ -93,8 +96,11 @@ class Server:
 
         Raises OSError where the address can't be bound.
         """
-        self.register(health_pb2.DESCRIPTOR.services_by_name["Health"], self.health)
+        service = health_pb2.DESCRIPTOR.services_by_name["Health"]
+        handlers = {method.name: _handler(method, getattr(self.health, method.name)) for method in service.methods}
+        self.add_handler(service, grpc.method_handlers_generic_handler(service.full_name, handlers))
         self._add_reflection()
+        self.grpc.add_generic_rpc_handlers((_Unknown(),))
         try:
             port = self.grpc.add_insecure_port(address)
         except RuntimeError as failure:
@@ -110,6 +116,21 @@ class Server:
             serves = serving and service not in impaired
             status = health_pb2.HealthCheckResponse.SERVING if serves else health_pb2.HealthCheckResponse.NOT_SERVING
             await self.health.set(service, status)
+
+    async def drain(self, grace: float) -> None:
+        """Stops: refuses new calls, and returns when those in flight have ended, or after `grace` seconds.
+
+        Clients that stay connected are disconnected then, and what watches health is no call in flight.
+        """
+        stopping = asyncio.ensure_future(self.grpc.stop(grace + 1))
+        idle = asyncio.create_task(self._open.idle.wait())
+        await asyncio.wait([stopping, idle], timeout=grace, return_when=asyncio.FIRST_COMPLETED)
+        idle.cancel()
+        if self._open.idle.is_set():
+            await asyncio.wait([stopping], timeout=_FLUSH_SECONDS)  # the last answers are on their way
+        self._open.are_cut = True
+        await self.grpc.stop(None)
+        await stopping
 
     def _add_reflection(self) -> None:
         """Serves reflection in both its versions, which differ in nothing but the package's name.
@@ -142,19 +163,102 @@ def _reflection_v1_file(alpha: ServiceDescriptor) -> bytes:
     return file.SerializeToString()
 
 
+class _OpenCalls:
+    """Counts the calls that have not ended, which includes that their answer is sent."""
+
+    def __init__(self) -> None:
+        self.are_cut = False
+        """Whether the server stops, and cancels those that are left."""
+        self.idle = asyncio.Event()
+        self.idle.set()
+        self._count = 0
+
+    def add(self, context: Context) -> None:
+        self._count += 1
+        self.idle.clear()
+        done: Any = self._end
+        context.add_done_callback(done)
+
+    def _end(self, _: Context) -> None:
+        self._count -= 1
+        if not self._count:
+            self.idle.set()
+
+
+class _Unknown(grpc.GenericRpcHandler):
+    """Answers calls of methods that no service has, which gRPC's library would refuse without reason or trace."""
+
+    def service(self, handler_call_details: grpc.HandlerCallDetails) -> Any:
+        path = handler_call_details.method
+
+        async def refuse(requests: AsyncIterator[bytes], context: Context) -> AsyncGenerator[bytes]:
+            yield _refused(path)
+
+        return grpc.stream_stream_rpc_method_handler(translated_stream(refuse, path.rpartition("/")[2]))
+
+
+def _refused(path: str) -> bytes:
+    raise error("NOT_IMPLEMENTED", f"there is no method {traces.shown(path)}")
+
+
 def _handler(
-    method: MethodDescriptor, behaviour: Callable[..., Any], request: type[Message] | None = None, *, raw: bool = False
-) -> Any:
+    method: MethodDescriptor, behaviour: Callable[..., Any], calls: _OpenCalls | None = None,
+    request: type[Message] | None = None, *, raw: bool = False,
+) -> Any:  # fmt: skip
     """The gRPC handler of one method, with errors translated, those of reading the request included.
 
     A method that takes one message is registered as if it took a stream: on the wire they are alike, and grpc.aio never
-    answers a unary call that comes without its message.
+    answers a unary call that comes without its message. `calls` counts its calls; without, they leave no trace.
     """
     parse = _as_it_is if raw else _parser(request or message_factory.GetMessageClass(method.input_type))
     read = partial(_all if method.client_streaming else _one, parse)
-    translated = translated_stream if inspect.isasyncgenfunction(behaviour) else _translated
+    traced = _Method(method.name, method.input_type, calls, quiet=calls is None)
+    translated = _translated_stream if inspect.isasyncgenfunction(behaviour) else _translated
     kind = grpc.stream_stream_rpc_method_handler if method.server_streaming else grpc.stream_unary_rpc_method_handler
-    return kind(translated(behaviour, read), response_serializer=None if raw else _serialize)
+    return kind(translated(behaviour, read, traced), response_serializer=None if raw else _serialize)
+
+
+class _Method:
+    """One method: begins a trace for each of its calls, and ends the calls that fail."""
+
+    def __init__(
+        self, name: str, kind: Descriptor | None, calls: _OpenCalls | None = None, *, quiet: bool = False
+    ) -> None:
+        self._name = name
+        self._kind = kind
+        self._calls = calls
+        self._quiet = quiet
+
+    def begin(self, context: Context) -> Trace:
+        trace = Trace(traces.id_from(context.invocation_metadata() or ()), self._name, self._kind, quiet=self._quiet)
+        traces.current.set(trace)
+        if metadata := traces.response_metadata(trace.call_id):
+            context.set_trailing_metadata(metadata)
+        if self._calls is not None:
+            self._calls.add(context)
+        return trace
+
+    async def fail(self, trace: Trace, context: Context, fault: BaseException) -> None:
+        """Logs the failure and ends the call with its status; returns if none can be sent, as the call is gone."""
+        if isinstance(fault, OrcError):
+            trace.fail(fault)
+            await abort(context, fault, trace.call_id)
+        elif isinstance(fault, Exception) and not isinstance(fault, grpc.aio.AbortError):
+            text = f"internal error {trace.call_id}; the server's log has the details"
+            failure = error("INTERNAL", text, {"id": trace.call_id})
+            trace.fail(failure, fault)
+            await abort(context, failure, trace.call_id)
+        else:
+            trace.fail(self._cancellation(context))
+
+    def _cancellation(self, context: Context) -> OrcError:
+        """Why a call was cancelled before it had ended."""
+        remaining: Any = context.time_remaining()
+        if self._calls is not None and self._calls.are_cut:
+            return error("MODULE_UNAVAILABLE", "the server stops, and the call outlasted the grace that it had")
+        if remaining is not None and remaining < _NEAR_DEADLINE:
+            return error("DEADLINE_EXCEEDED", "the deadline passed before the answer")
+        return error("CANCELLED", "the caller gave it up")
 
 
 def _parser(kind: type[Message]) -> Callable[[bytes], Message]:
@@ -195,53 +299,56 @@ def _serialize(message: Message) -> bytes:
 
 
 def _translated(
-    behaviour: Callable[[Any, Context], Awaitable[Any]], read: Callable[[Any, Context], Awaitable[Any]]
+    behaviour: Callable[[Any, Context], Awaitable[Any]],
+    read: Callable[[Any, Context], Awaitable[Any]],
+    method: _Method,
 ) -> Callable[[Any, Context], Awaitable[Any]]:
     async def call(request: Any, context: Context) -> Any:
+        trace = method.begin(context)
         try:
-            return await behaviour(await read(request, context), context)
-        except OrcError as failure:
-            await abort(context, failure)
-        except grpc.aio.AbortError:
+            trace.request = message = await read(request, context)
+            return await behaviour(message, context)
+        except BaseException as fault:
+            await method.fail(trace, context, fault)
             raise
-        except Exception as fault:  # noqa: BLE001 - whatever it is, the caller learns an id and the log the rest
-            await abort(context, _unexpected(fault))
+
+    return call
+
+
+def _translated_stream(
+    behaviour: Callable[[Any, Context], AsyncGenerator[Any]],
+    read: Callable[[Any, Context], Awaitable[Any]],
+    method: _Method,
+) -> Callable[[Any, Context], AsyncIterator[Any]]:
+    async def call(request: Any, context: Context) -> AsyncIterator[Any]:
+        trace = method.begin(context)
+        try:
+            trace.request = message = await read(request, context)
+            async with contextlib.aclosing(behaviour(message, context)) as responses:
+                async for response in responses:
+                    yield response
+        except BaseException as fault:
+            await method.fail(trace, context, fault)
+            raise
 
     return call
 
 
 def translated_stream(
-    behaviour: Callable[[Any, Context], AsyncGenerator[Any]],
-    read: Callable[[Any, Context], Awaitable[Any]] = _the_iterator,
+    behaviour: Callable[[Any, Context], AsyncGenerator[Any]], method: str, kind: Descriptor | None = None
 ) -> Callable[[Any, Context], AsyncIterator[Any]]:
-    """The behaviour with its errors told as every method here tells them; `read` makes its request of the bytes."""
+    """The behaviour with its errors told as every method here tells them.
 
-    async def call(request: Any, context: Context) -> AsyncIterator[Any]:
-        try:
-            async with contextlib.aclosing(behaviour(await read(request, context), context)) as responses:
-                async for response in responses:
-                    yield response
-        except OrcError as failure:
-            await abort(context, failure)
-        except grpc.aio.AbortError:
-            raise
-        except Exception as fault:  # noqa: BLE001 - as above
-            await abort(context, _unexpected(fault))
-
-    return call
+    `kind` is the type of its requests, whose bytes the behaviour may give to its trace.
+    """
+    return _translated_stream(behaviour, _the_iterator, _Method(method, kind))
 
 
-def _unexpected(fault: Exception) -> OrcError:
-    number = uuid.uuid4().hex
-    logger.error("internal error %s", number, exc_info=fault)
-    return error("INTERNAL", f"internal error {number}; the server's log has the details", {"id": number})
-
-
-async def abort(context: Context, failure: OrcError) -> None:
+async def abort(context: Context, failure: OrcError, call_id: str) -> None:
     """Ends the call with the failure as a rich status; always raises."""
-    status = to_status(failure)
+    status = to_status(failure, call_id)
     await context.abort(
         _STATUS_BY_NUMBER[failure.code],
         status.message,
-        (("grpc-status-details-bin", status.SerializeToString()),),
+        (("grpc-status-details-bin", status.SerializeToString()), (traces.REQUEST_ID, call_id)),
     )

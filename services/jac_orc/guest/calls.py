@@ -8,7 +8,6 @@ the thread of the slow call answers it when it is done, and then waits to lead a
 from __future__ import annotations
 
 import ctypes
-import json
 import os
 import threading
 import time
@@ -17,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from . import wire
 from .coroutines import Loop
-from .failures import Cancelled, error_of
+from .failures import Cancelled, error_body
 from .output import current
 from .wire import HEAD, frame
 
@@ -247,7 +246,7 @@ class Calls:
                 return self._wait(incoming, missing)
             data = HEAD.pack(wire.ANSWER, 0, 0, number, len(answer)) + answer
         except BaseException as failure:
-            data = frame(wire.ERROR, number=number, body=json.dumps(error_of(failure)).encode())
+            data = frame(wire.ERROR, number=number, body=error_body(failure))
             if call.promise is not None:
                 call.promise.failure = failure
         finally:
@@ -290,7 +289,7 @@ class Calls:
                 else:
                     call.running.cancel()
         if was_waiting:
-            self._wire.send(frame(wire.ERROR, number=number, body=json.dumps(error_of(Cancelled())).encode()))
+            self._wire.send(frame(wire.ERROR, number=number, body=error_body(Cancelled())))
         if promise is not None:
             promise.failure = Cancelled()
             for incoming in self._settle(promise):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import traceback
 from typing import Any
@@ -12,6 +13,8 @@ MAX_MESSAGE_CHARS = 1000
 MAX_TRACEBACK_CHARS = 2500
 MAX_CAUSES = 3
 MAX_MEMBERS = 5
+MAX_LOGGED_CHARS = 32 * 1024
+_MAX_BODY = 1000 * 1000  # of an ERROR or a FAILED; the server takes a little more
 _OWN_FOLDER = os.path.dirname(os.path.abspath(__file__)) + os.sep
 _IMPORT_FRAMES = frozenset(
     """
@@ -53,6 +56,34 @@ def error_of(failure: BaseException) -> Document:
     data = exception_data(failure)
     mro = [cls.__name__ for cls in type.mro(type(failure)) if cls.__module__ == "builtins"]
     return {"reason": "EXCEPTION_RAISED", "message": data["message"], "exception": data, "mro": mro}
+
+
+def error_body(failure: BaseException) -> bytes:
+    """The error document as the body of a frame, with the traceback for the log where the module's code raised."""
+    document = error_of(failure)
+    if "exception" in document:
+        document["log"] = _logged(failure)
+    body = json.dumps(document).encode()
+    if len(body) > _MAX_BODY:
+        for field in ("cause", "exceptions"):
+            document["exception"].pop(field, None)
+        body = json.dumps(document).encode()
+    return body
+
+
+def _logged(failure: BaseException) -> str:
+    """The traceback as Python prints it, causes included, without this package's frames at its top; cut if long."""
+    try:
+        tb = failure.__traceback__
+        while tb is not None and tb.tb_frame.f_code.co_filename.startswith(_OWN_FOLDER):
+            tb = tb.tb_next
+        text = "".join(traceback.format_exception(type(failure), failure, tb)).rstrip()
+    except BaseException as second:
+        return "%s\n(its traceback can't be formatted: %s)" % (qualified_name(type(failure)), type(second).__name__)
+    if len(text) <= MAX_LOGGED_CHARS:
+        return text
+    part = MAX_LOGGED_CHARS // 2 - 10
+    return "%s\n  …\n%s" % (text[:part], text[-part:])
 
 
 def exception_data(failure: BaseException, depth: int = 0) -> Document:

@@ -14,7 +14,7 @@ from typing import Any
 from . import wire
 from .calls import Calls
 from .coroutines import Loop
-from .failures import error_of
+from .failures import error_body
 from .host_access import HostAccess
 from .json_values import MAX_DIGITS
 from .names import Names
@@ -57,7 +57,7 @@ def load(link: Wire, output: Output) -> Calls:
         if type(failure) is ModuleNotFoundError and failure.name == package:
             failure.__notes__ = [_advice(package, document["folders"])]
         output.finish(0)
-        link.send(frame(wire.FAILED, body=json.dumps(error_of(failure)).encode()))
+        link.send(frame(wire.FAILED, body=error_body(failure)))
         os._exit(1)
     names = Names(document["module"], module, HostAccess(document["allowed"], document["refused"]))
     objects = Objects(

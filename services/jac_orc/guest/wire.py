@@ -23,9 +23,9 @@ A frame is a head of fixed size and a body; all numbers are big-endian:
 | ERROR | the call's | JSON, an error |
 | HEARD | the call's | - (its CANCEL has been read) |
 
-An error is `{"reason", "message", "metadata"}`, for an exception of the module's code also `"exception"` and `"mro"`
-(see `failures`). Each call has one ANSWER or ERROR. A guest sends at most as many ITEMs of a call as it has credit for;
-it begins with `CREDIT_AT_FIRST`. End of file ends the guest.
+An error is `{"reason", "message", "metadata"}`, for an exception of the module's code also `"exception"`, `"mro"` and
+`"log"`, the traceback for the module's log (see `failures`). Each call has one ANSWER or ERROR. A guest sends at most
+as many ITEMs of a call as it has credit for; it begins with `CREDIT_AT_FIRST`. End of file ends the guest.
 """
 
 from __future__ import annotations

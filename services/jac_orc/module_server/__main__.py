@@ -45,7 +45,9 @@ async def run(spare_fd: int | None) -> int:
     except config.ConfigurationError as failure:
         print(f"module server: {failure}", file=sys.stderr)
         return 2
-    logs.set_up(settings.log_level, Path(settings.log_file) if settings.log_file else None)
+    file = Path(settings.log_file) if settings.log_file else None
+    pod = settings.pod_name or socket.gethostname()
+    logs.set_up(settings.log_level, file, pod=pod, module=settings.module_name)
     if idle is not None and not fits(idle, settings):
         await idle.stop()
         idle = None
@@ -71,7 +73,8 @@ async def serve(settings: Settings, idle: IdleGuest | None = None) -> int:
 
     calls = Calls(settings, on_serving, gone.set)
     peers = Peers(settings.module_name, settings.pod_manager_url)
-    server.register(SERVICE, ModuleServicer(calls, peers, settings.timeout), raw=True)
+    servicer = ModuleServicer(calls, peers, settings.timeout)
+    server.register(SERVICE, servicer, raw=True)
     port = await server.start(addresses.join(settings.host, settings.port))
     logger.info("listening on %s:%d, importing %s", settings.host, port, settings.module_name)
     lifecycle.notify(settings.notify_fd, {"importing": settings.module_name}, last=False)
@@ -95,7 +98,7 @@ async def serve(settings: Settings, idle: IdleGuest | None = None) -> int:
         broken.cancel()
         if stop.done():
             logger.info("stopping: %s", stop.result())
-            await drain(server, settings)
+            await drain(server, servicer, settings)
         else:
             logger.error("the module's environment is gone: ending, so that it is made again")
             exit_code = 1
@@ -109,11 +112,12 @@ async def serve(settings: Settings, idle: IdleGuest | None = None) -> int:
     return exit_code
 
 
-async def drain(server: Server, settings: Settings) -> None:
+async def drain(server: Server, servicer: ModuleServicer, settings: Settings) -> None:
     """Lame duck, then no new calls, then the end of those in flight, or of the grace."""
     await server.health.enter_graceful_shutdown()
     await asyncio.sleep(settings.lame_duck)
-    await server.grpc.stop(settings.drain_grace)
+    servicer.end_idle_sessions()
+    await server.drain(settings.drain_grace)
 
 
 def _address(settings: Settings) -> str:

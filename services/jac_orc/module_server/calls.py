@@ -16,6 +16,7 @@ from collections.abc import AsyncGenerator, Callable
 from dataclasses import dataclass
 from functools import partial
 
+from jac_orc.core import traces
 from jac_orc.core.tasks import Tasks
 from jac_orc.errors import OrcError, error
 from jac_orc.guest.wire import CREDIT_AT_FIRST, END
@@ -78,7 +79,7 @@ class Calls:
         Without a `timeout` in seconds, the caller's own deadline, the settings' one holds. Cancelling this cancels the
         call in the guest.
         """
-        answer = _Answer()
+        answer = _Answer(traces.call_id())
         call = self.begin(answer, style, body, self._settings.timeout if timeout is None else timeout)
         try:
             return await answer
@@ -92,7 +93,7 @@ class Calls:
         The guest is at most `CREDIT_AT_FIRST` messages ahead of who reads this. Each may take as long as the settings
         let a call take; the caller's deadline ends the whole.
         """
-        messages = Messages()
+        messages = Messages(traces.call_id())
         call = self.begin(messages, style, body, None)
         taken = 0
         try:
@@ -211,7 +212,6 @@ class Calls:
                 self._retired.add(guest)
                 guest.ended.add_done_callback(partial(self._forget_guest, guest))
                 self._on_serving(bool(self._guests))
-                logger.warning("a guest takes no more calls; starting another")
             pause = 0.0 if loop.time() - started > _STABLE_AFTER else pause
             slot.guest, pause = await self._restart(pause)
             self._add(slot.guest)
@@ -254,13 +254,17 @@ def deadline_exceeded(seconds: float) -> OrcError:
 class Call:
     """A call that waits or runs; the guest's answer goes through it to its receiver."""
 
-    __slots__ = ("_body", "_calls", "_id", "_receiver", "_session", "_style", "_timer", "guest", "has_moved", "seconds")
+    __slots__ = (
+        "_body", "_calls", "_id", "_receiver", "_session", "_style", "_timer", "call_id", "guest", "has_moved",
+        "seconds",
+    )  # fmt: skip
 
     def __init__(
         self, calls: Calls, receiver: Receiver, style: int, body: bytes, session: int, guest: Guest | None
     ) -> None:
         self._calls = calls
         self._receiver: Receiver | None = receiver
+        self.call_id = receiver.call_id
         self._style = style
         self._body = body
         self._session = session
@@ -350,6 +354,10 @@ def objects_apart() -> OrcError:
 class _Answer(asyncio.Future[bytes]):
     """The one message that answers a call."""
 
+    def __init__(self, call_id: str) -> None:
+        super().__init__()
+        self.call_id = call_id
+
     def add(self, body: bytes) -> None:
         raise FrameError("an item of no stream")
 
@@ -366,7 +374,8 @@ class _Answer(asyncio.Future[bytes]):
 class Messages:
     """The messages of a call that have come and are not yet taken, then its end."""
 
-    def __init__(self) -> None:
+    def __init__(self, call_id: str) -> None:
+        self.call_id = call_id
         self._messages: deque[bytes] = deque()
         self._has_ended = False
         self._failure: OrcError | None = None

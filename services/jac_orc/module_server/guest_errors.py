@@ -7,6 +7,7 @@ import signal
 from typing import Any
 
 from jac_orc.errors import REASONS, NotFoundError, OrcError, error, exception_raised
+from jac_orc.guest.failures import MAX_LOGGED_CHARS
 from jac_orc.module_server.frames import FrameError
 from jac_orc.v1 import errors_pb2
 
@@ -23,10 +24,14 @@ class ObjectElsewhere(NotFoundError):
         self.obj_id = obj_id
 
 
-def read(body: bytes) -> OrcError:
-    """The error in the body of a frame; raises FrameError for what is none."""
+def read(body: bytes) -> tuple[OrcError, str]:
+    """Return the error in the body of a frame and the traceback for the log, empty if the module's code raised nothing.
+
+    Raises FrameError for what is no error.
+    """
     try:
-        return from_document(json.loads(body))
+        document = json.loads(body)
+        return from_document(document), _text(document.get("log"), MAX_LOGGED_CHARS)
     except (ValueError, RecursionError) as failure:
         raise FrameError("an error that is no JSON") from failure
 
@@ -65,18 +70,18 @@ def of_exit(code: int) -> OrcError:
     return error("GUEST_DIED", f"the process that runs the module {how}", metadata)
 
 
-def of_import(module_name: str, body: bytes) -> OrcError:
-    """Why the module can't be imported."""
+def of_import(module_name: str, body: bytes) -> tuple[OrcError, str]:
+    """Return why the module can't be imported, and the traceback for the log."""
     try:
-        failure = read(body)
+        failure, trace = read(body)
     except FrameError as fault:
-        return error("MODULE_IMPORT_FAILED", f"importing {module_name} failed: the guest sent {fault}")
+        return error("MODULE_IMPORT_FAILED", f"importing {module_name} failed: the guest sent {fault}"), ""
     lines = [f"importing {module_name} failed: {failure.message}"]
     for detail in failure.details:
         if isinstance(detail, errors_pb2.ExceptionInfo):
             lines += [*detail.notes, detail.traceback[-600:]]
     metadata = {"type": failure.metadata.get("type", "")}
-    return error("MODULE_IMPORT_FAILED", "\n".join(lines).strip(), metadata, failure.details)
+    return error("MODULE_IMPORT_FAILED", "\n".join(lines).strip(), metadata, failure.details), trace
 
 
 def _exception(data: Any, depth: int = 0) -> errors_pb2.ExceptionInfo:

@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-import logging
 import os
 import signal
 import socket
@@ -23,19 +22,16 @@ from jac_orc.core.processes import ManagedProcess
 from jac_orc.errors import OrcError, error
 from jac_orc.guest import start as guest_start
 from jac_orc.guest import wire
-from jac_orc.guest.output import MARK
 from jac_orc.guest.wire import ANSWER, COUNT, ERROR, FAILED, HEAD, HEARD, ITEM, LOADED, TOTAL, frame
 from jac_orc.module_server import guest_errors
 from jac_orc.module_server.frames import Frame, FrameError, FrameParser
+from jac_orc.module_server.guest_log import GuestLog
 from jac_orc.module_server.settings import Settings
-
-logger = logging.getLogger(__name__)
 
 GUEST = Path(guest_start.__file__)
 # Of this process's environment only what any program needs reaches the user's code, so that no setting leaks.
 _INHERITED = ("PATH", "HOME", "LANG", "LC_ALL", "LC_CTYPE", "TZ", "TMPDIR", "LD_LIBRARY_PATH", "SSL_CERT_FILE")
 _INHERITED_PREFIXES = ("OPENBLAS_", "OMP_", "MKL_", "CUDA_", "NVIDIA_")
-_MAX_LOG_LINE = 64 * 1024
 _READ_FIRST = 0.02
 _JOINED = 64 * 1024
 _SOCKET_BUFFER = 4 * 1024 * 1024
@@ -43,6 +39,9 @@ _SOCKET_BUFFER = 4 * 1024 * 1024
 
 class Receiver(Protocol):
     """Whoever awaits what a call gives."""
+
+    call_id: str
+    """The call's id, under which its output is logged."""
 
     def add(self, body: bytes) -> None:
         """Takes a message that comes before the last one; raises FrameError where none may come, or none so soon."""
@@ -105,14 +104,13 @@ class Guest(asyncio.Protocol):
         self._unheard: set[int] = set()  # of the abandoned calls, those whose CANCEL has not been read yet
         self._on_ends: dict[int, Callable[[], None]] = {}
         self._last_id = 0
+        self._log = GuestLog(number, process)
+        self._why_killed = ""
+        self._is_stopped = False
         self._loop = asyncio.get_running_loop()
         self._outgoing: list[bytes | memoryview] = []
         self._writable = asyncio.Event()
         self._writable.set()
-        self._tasks = [
-            asyncio.create_task(self._copy_output(process.stdout, "stdout")),
-            asyncio.create_task(self._copy_output(process.stderr, "stderr")),
-        ]
         self.retired = asyncio.Event()
         """Set when it takes no more calls: it has ended, or shall as soon as its last call has."""
         self.ended = asyncio.create_task(self._wait())
@@ -157,7 +155,9 @@ class Guest(asyncio.Protocol):
             text = f"importing {name} failed: {failure.message}"
             raise error("MODULE_IMPORT_FAILED", text, failure.metadata) from None
         if kind != LOADED:
-            raise guest_errors.of_import(name, body)
+            refusal, trace = guest_errors.of_import(name, body)
+            self._log.traceback(trace)
+            raise refusal
 
     @property
     def load(self) -> int:
@@ -176,6 +176,7 @@ class Guest(asyncio.Protocol):
         self._last_id += 1
         self._write(frame(wire.CALL, style, session, self._last_id, body))
         self._calls[self._last_id] = receiver
+        self._log.begin_call(self._last_id, receiver.call_id)
         return self._last_id
 
     def add_credit(self, call_id: int, items: int, style: int = 0) -> None:
@@ -257,10 +258,9 @@ class Guest(asyncio.Protocol):
             for kind, number, body in self._parser.feed(data):
                 self._take(kind, number, body)
         except FrameError as failure:
-            logger.error("the guest sent %s: killing it", failure)
             if self._transport is not None:
                 self._transport.abort()  # nothing more is read from it
-            self.kill()
+            self.kill(f"it sent {failure}")
 
     def _take(self, kind: int, number: int, body: bytes) -> None:
         """Gives an answer to whoever awaits it; raises FrameError for what is none, which ends all that it owes."""
@@ -269,14 +269,15 @@ class Guest(asyncio.Protocol):
             self._take_other(kind, number, body)
         elif kind == ANSWER:
             del self._calls[number]
+            self._log.end_call(number)
             receiver.set_result(body)
         elif kind == ITEM:
             receiver.add(body)
         elif kind == ERROR:
-            failure = guest_errors.read(body)
-            if failure.reason == "EXCEPTION_RAISED":
-                failure.metadata["call_id"] = f"{self.number}.{number}"
+            failure, trace = guest_errors.read(body)
+            self._log.traceback(trace, number)
             del self._calls[number]
+            self._log.end_call(number)
             receiver.set_exception(failure)
         else:
             raise FrameError("an answer of another kind")
@@ -292,7 +293,10 @@ class Guest(asyncio.Protocol):
         elif number not in self._abandoned:
             raise FrameError(f"an answer to no call: {number}")
         elif kind != ITEM:
+            if kind == ERROR:
+                self._log.traceback(guest_errors.read(body)[1], number)
             self._abandoned.pop(number).cancel()
+            self._log.end_call(number)
             self._unheard.discard(number)  # where a guest ends calls and acknowledges nothing, it would grow
             if number in self._on_ends:
                 self._on_ends.pop(number)()
@@ -308,7 +312,8 @@ class Guest(asyncio.Protocol):
 
         Where not even the cancellation has been read, no call can end: C code holds the interpreter.
         """
-        logger.warning("a cancelled call has not ended in %g s: replacing its guest", self._settings.cancel_grace)
+        self._why_killed = f"a cancelled call had not ended after {self._settings.cancel_grace:g} s"
+        self._log.replaced(self._why_killed, call_id)
         self.retired.set()
         self._give_up()
         if call_id in self._unheard:
@@ -335,51 +340,31 @@ class Guest(asyncio.Protocol):
         self._writable.set()
         if self._transport is not None:
             self._transport.close()
+        failure = guest_errors.of_exit(self._process.returncode or 0)
+        self._log.ended(failure, self._why_killed, [*self._calls, *self._abandoned], expected=self._is_stopped)
         for timer in self._abandoned.values():
             timer.cancel()
         self._abandoned.clear()
         self._give_up()
-        failure = guest_errors.of_exit(self._process.returncode or 0)
         receivers, self._calls = list(self._calls.values()), {}
         for receiver in receivers:
             receiver.set_exception(failure)
         if not self._loaded.done():
             self._loaded.set_exception(failure)
             self._loaded.exception()  # whoever awaits it gets it; nobody need
-        await asyncio.wait(self._tasks, timeout=1)  # what it still wrote; a child of its may hold the pipe
-        self._process.close_output()
-        await asyncio.wait(self._tasks)
+        await self._log.close()
 
-    def kill(self) -> None:
+    def kill(self, why: str = "") -> None:
         """Ends the process at once."""
+        self._why_killed = self._why_killed or why
         self.retired.set()
         self._process.signal(signal.SIGKILL)
 
     async def stop(self) -> None:
         """Ends the process and awaits its end."""
-        self.kill()
+        self._is_stopped = True
+        self.kill("its server stops it")
         await self.ended
-
-    async def _copy_output(self, reader: asyncio.StreamReader, stream: str) -> None:
-        """Logs what the module's code prints, line by line; a line of any length is cut, never a reason to stop."""
-        rest = b""
-        while data := await reader.read(_MAX_LOG_LINE):
-            *lines, rest = (rest + data).split(b"\n")
-            if len(rest) > _MAX_LOG_LINE:
-                lines, rest = [*lines, rest], b""
-            for line in lines:
-                self._log(line, stream)
-        if rest:
-            self._log(rest, stream)
-
-    def _log(self, line: bytes, stream: str) -> None:
-        """Logs a line of the guest's output (`guest.output` tells its form)."""
-        extra = {"stream": stream}
-        if line.startswith(MARK):
-            call_id, mark, text = line[1:].partition(MARK)
-            if mark and call_id.isdigit():
-                extra["call_id"], line = f"{self.number}.{call_id.decode()}", text
-        logger.info("%s", line.decode("utf-8", "backslashreplace"), extra=extra)
 
 
 def _environment() -> dict[str, str]:

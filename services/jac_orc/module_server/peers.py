@@ -14,7 +14,7 @@ from typing import Any
 import grpc
 from google.rpc import status_pb2
 
-from jac_orc.core import addresses
+from jac_orc.core import addresses, traces
 from jac_orc.core.server import CHANNEL_OPTIONS
 from jac_orc.core.tasks import Tasks
 from jac_orc.errors import OrcError, error, from_status
@@ -58,7 +58,7 @@ class Peers:
         address = await self._find(obj_id)
         multi_callable: Any = self._channel(address).unary_unary(method)
         try:
-            answer: bytes = await multi_callable(request, timeout=timeout, metadata=((SENT_ON, "1"),))
+            answer: bytes = await multi_callable(request, timeout=timeout, metadata=_metadata())
         except grpc.aio.AioRpcError as failure:
             raise await self._told(failure, obj_id) from failure
         return answer
@@ -69,7 +69,7 @@ class Peers:
         """The answers of the pod that holds the object; raises OrcError."""
         address = await self._find(obj_id)
         multi_callable: Any = self._channel(address).stream_stream(method)
-        call = multi_callable(requests, timeout=timeout, metadata=((SENT_ON, "1"),))
+        call = multi_callable(requests, timeout=timeout, metadata=_metadata())
         try:
             async for answer in call:
                 yield answer
@@ -108,7 +108,7 @@ class Peers:
             stub = pod_manager_pb2_grpc.PodManagerServiceStub(channel)
             request = pod_manager_pb2.GetModuleRequest(module_name=self._module_name)
             try:
-                answer = await stub.GetModule(request, timeout=_QUESTION_TIMEOUT)
+                answer = await stub.GetModule(request, timeout=_QUESTION_TIMEOUT, metadata=_metadata())
             except grpc.aio.AioRpcError as failure:
                 text = f"the pod manager, which knows where the object is, can't be asked: {failure.details()}"
                 raise error("MODULE_UNAVAILABLE", text) from failure
@@ -148,6 +148,10 @@ async def _has_no_server(address: str) -> bool:
         return False
     writer.close()
     return False
+
+
+def _metadata() -> tuple[tuple[str, str], ...]:
+    return (SENT_ON, "1"), (traces.REQUEST_ID, traces.call_id())
 
 
 def _lost(obj_id: str) -> OrcError:

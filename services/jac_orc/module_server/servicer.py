@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import weakref
 from collections.abc import AsyncGenerator, AsyncIterator
 
 from google.api import httpbody_pb2
 from google.protobuf import json_format
 
+from jac_orc.core import traces
 from jac_orc.core.deadlines import stream_timeout
 from jac_orc.core.server import Context
 from jac_orc.errors import OrcError, error, to_status
@@ -30,6 +32,12 @@ class ModuleServicer:
         self._calls = calls
         self._peers = peers
         self._timeout = timeout
+        self._sessions: weakref.WeakSet[Session] = weakref.WeakSet()
+
+    def end_idle_sessions(self) -> None:
+        """Ends each session as soon as none of its calls is in flight."""
+        for session in list(self._sessions):
+            session.end_when_idle()
 
     async def Call(self, request: bytes, context: Context) -> bytes:
         return await self._answer("Call", request, context)
@@ -70,7 +78,8 @@ class ModuleServicer:
             self._check_not_sent_on(context)
             return self._peers.stream(_path("Session"), messages, obj_id, None)
 
-        session = Session(self._calls, self._timeout, relay)
+        session = Session(self._calls, self._timeout, relay, traces.call_id())
+        self._sessions.add(session)
         async with contextlib.aclosing(session.responses(requests)) as responses:
             async for response in responses:
                 yield response
@@ -123,7 +132,9 @@ class ModuleServicer:
             except OrcError as failure:
                 if not begun:
                     raise
-                yield _last_line(failure)
+                if trace := traces.current.get():
+                    trace.fail(failure)
+                yield _last_line(failure, traces.call_id())
 
     def _check_not_sent_on(self, context: Context) -> None:
         """Raises OrcError for a call that has been sent on already: its objects are in more than one process."""
@@ -142,8 +153,8 @@ async def _only(request: bytes) -> AsyncIterator[bytes]:
     yield request
 
 
-def _last_line(failure: OrcError) -> bytes:
-    status = json_format.MessageToDict(to_status(failure), preserving_proto_field_name=True)
+def _last_line(failure: OrcError, call_id: str) -> bytes:
+    status = json_format.MessageToDict(to_status(failure, call_id), preserving_proto_field_name=True)
     line = json.dumps({"error": status}, ensure_ascii=False, separators=(",", ":")).encode() + b"\n"
     body = httpbody_pb2.HttpBody(content_type="application/json", data=line)
     return module_pb2.StreamJsonResponse(body=body).SerializeToString()

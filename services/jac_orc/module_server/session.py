@@ -17,6 +17,8 @@ from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from google.protobuf import duration_pb2
 from google.protobuf.message import DecodeError
 
+from jac_orc.core import traces
+from jac_orc.core.traces import Trace
 from jac_orc.errors import OrcError, error, to_status
 from jac_orc.guest import wire
 from jac_orc.guest.calls import OF_CLIENT
@@ -33,6 +35,7 @@ logger = logging.getLogger(__name__)
 
 STYLE = wire.STYLES.index("Session")
 _CALL, _CANCEL, _CHUNK, _CREDIT, _RELEASE, _BATCH = range(1, 7)
+_CALL_TYPE = module_pb2.SessionCall.DESCRIPTOR
 _RESPONSE = key(1)
 _ANSWERS = key(5)
 _MOST_WAITING = 1000
@@ -48,7 +51,9 @@ Relay = Callable[[str, AsyncIterator[bytes]], AsyncGenerator[bytes]]
 class Session:
     """A session; `responses` are the messages for the client."""
 
-    def __init__(self, calls: Calls, timeout: float, relay: Relay) -> None:
+    def __init__(self, calls: Calls, timeout: float, relay: Relay, session_id: str = "") -> None:
+        """Ids of calls begin with `session_id`, the id of the session itself."""
+        self._id = session_id
         self._calls = calls
         self._timeout = timeout
         self._relay = relay
@@ -63,6 +68,11 @@ class Session:
         self._batches = False
         self._failure: BaseException | None = None
         self._has_ended = False
+
+    def end_when_idle(self) -> None:
+        """Ends the session as soon as none of its calls is in flight, as if the client had sent its last message."""
+        self._has_ended = True
+        self._come.set()
 
     async def responses(self, requests: AsyncIterator[bytes]) -> AsyncGenerator[bytes]:
         """What goes to the client, until it has sent its last message and all calls have ended."""
@@ -80,8 +90,10 @@ class Session:
                 await self._come.wait()
         finally:
             reading.cancel()
+            if not self._running and self._failure is None:
+                traces.forgive()  # a client that needs no more calls may cancel its session
             for call in list(self._running.values()):
-                call.abandon()
+                call.give_up()
             for peer in self._peers.values():
                 peer.close()
             self._calls.end_session(self._number)
@@ -184,7 +196,8 @@ class Session:
                 streams = bool(value)
         if not call_id or call_id in self._running:
             raise Malformed(f"a call with the id {call_id}, which is 0 or in use")
-        call = self._running[call_id] = _SessionCall(self, call_id, bytes(body), streams)
+        trace = Trace(f"{self._id}.{call_id}", "Session", _CALL_TYPE, message := bytes(body))
+        call = self._running[call_id] = _SessionCall(self, call_id, message, streams, trace)
         try:
             if timeout <= 0:
                 raise error("DEADLINE_EXCEEDED", "the deadline passed before the call began")
@@ -233,9 +246,11 @@ def message_of_kind(kind: int, body: bytes) -> bytes:
 class _SessionCall:
     """A call of a session: receives from the guest, or from the pod to which the call has been sent on."""
 
-    def __init__(self, session: Session, call_id: int, body: bytes, streams: bool) -> None:
+    def __init__(self, session: Session, number: int, body: bytes, streams: bool, trace: Trace) -> None:
         self._session = session
-        self._call_id = call_id
+        self._number = number
+        self._trace = trace
+        self.call_id = trace.call_id
         self._body = body
         self._streams = streams
         self._call: Call | None = None
@@ -251,16 +266,21 @@ class _SessionCall:
         self.abandon()
         self._fail(error("CANCELLED", "the call was cancelled"))
 
+    def give_up(self) -> None:
+        """The session has ended before it."""
+        self.abandon()
+        self._trace.fail(error("CANCELLED", "its session has ended"))
+
     def abandon(self) -> None:
         if self._peer is not None:
-            self._peer.cancel(self._call_id)
+            self._peer.cancel(self._number)
         elif self._call is not None:
             self._call.abandon()
 
     def add_credit(self, items: int) -> None:
         """The client wants more items."""
         if self._peer is not None:
-            message = module_pb2.SessionCredit(call_id=self._call_id, items=items)
+            message = module_pb2.SessionCredit(call_id=self._number, items=items)
             self._peer.send(message_of_kind(_CREDIT, message.SerializeToString()))
         elif self._call is not None:
             self._call.add_credit(items, OF_CLIENT)
@@ -287,19 +307,20 @@ class _SessionCall:
 
     def set_result(self, body: bytes) -> None:
         self._session.put(body)
-        self._session.end(self._call_id)
+        self._session.end(self._number)
 
     def set_exception(self, failure: OrcError) -> None:
         if isinstance(failure, ObjectElsewhere) and self._peer is None:
             self._peer = self._session.peer(failure.obj_id)
-            self._peer.start(self, self._call_id, self._body)
+            self._peer.start(self, self._number, self._body)
         else:
             self._fail(failure)
 
     def _fail(self, failure: OrcError) -> None:
-        told = module_pb2.SessionError(call_id=self._call_id, status=to_status(failure))
+        self._trace.fail(failure)
+        told = module_pb2.SessionError(call_id=self._number, status=to_status(failure, self.call_id))
         self._session.put(module_pb2.SessionResponse(error=told).SerializeToString())
-        self._session.end(self._call_id)
+        self._session.end(self._number)
 
 
 class Peer:

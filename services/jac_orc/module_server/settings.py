@@ -13,6 +13,8 @@ class Settings:
 
     module_name: str
     """The import name of the module to serve."""
+    pod_name: str = ""
+    """The pod's name in log lines; empty: the hostname, which in a cluster is the pod's name."""
     port: int = 50051
     """Where to listen; 0 picks a free port, told over `notify_fd`."""
     host: str = "0.0.0.0"  # noqa: S104 - in a container, pods are reached from outside; on one machine it is loopback

@@ -189,7 +189,7 @@ def main() -> None:
     except config.ConfigurationError as failure:
         print(f"pod manager: {failure}", file=sys.stderr)
         sys.exit(2)
-    logs.set_up(settings.log_level)
+    logs.set_up(settings.log_level, pod=settings.pod_name or "pod-manager")
     try:
         _make_directories(settings)
         uvloop.run(serve(settings, allowed))

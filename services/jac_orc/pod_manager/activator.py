@@ -16,11 +16,13 @@ from google.api import annotations_pb2
 from google.protobuf import message_factory
 from google.protobuf.descriptor import ServiceDescriptor
 from google.protobuf.message import DecodeError
+from google.rpc import status_pb2
 
+from jac_orc.core import traces
 from jac_orc.core.deadlines import STREAM_TIMEOUT, stream_timeout, timeout_text
 from jac_orc.core.server import CHANNEL_OPTIONS, Context, translated_stream
 from jac_orc.core.tasks import Tasks, report_working
-from jac_orc.errors import OrcError, error
+from jac_orc.errors import OrcError, error, from_status
 from jac_orc.pod_manager.held_calls import HeldCalls, HeldLimits
 from jac_orc.pod_manager.model import Module
 from jac_orc.pod_manager.modules import Modules
@@ -71,7 +73,8 @@ class Activator(grpc.GenericRpcHandler):
         if service != self._service.full_name or method not in self._service.methods_by_name:
             return None
         forward = partial(self._forward, handler_call_details.method)
-        return grpc.stream_stream_rpc_method_handler(translated_stream(forward))
+        kind = self._service.methods_by_name[method].input_type
+        return grpc.stream_stream_rpc_method_handler(translated_stream(forward, method, kind))
 
     async def follow(self) -> None:
         """Close the connections to pods that are gone."""
@@ -118,14 +121,10 @@ class Activator(grpc.GenericRpcHandler):
                     await context.send_initial_metadata(await call.initial_metadata())
                     begun = True
                 yield response
-            context.set_trailing_metadata(tuple(await call.trailing_metadata()))
+            metadata = traces.response_metadata(traces.call_id())
+            context.set_trailing_metadata((*await call.trailing_metadata(), *metadata))
         except grpc.aio.AioRpcError as failure:
-            trailing: Any = tuple(failure.trailing_metadata() or ())
-            if failure.code() is grpc.StatusCode.UNAVAILABLE and not dict(trailing).get("grpc-status-details-bin"):
-                # It may have run, so it isn't sent to another pod.
-                text = f"the connection to the pod is lost: {failure.details()}"
-                raise error("MODULE_UNAVAILABLE", text) from failure
-            await context.abort(failure.code(), failure.details() or "", trailing)
+            raise _failure_of(failure) from failure
         finally:
             link.calls -= 1
             if call is not None:
@@ -134,7 +133,11 @@ class Activator(grpc.GenericRpcHandler):
     async def _ready_pod(self, method: str, first: bytes, context: Context) -> tuple[_Link, Any]:
         """Return a connection to a ready pod of the module, and the metadata to send; raises OrcError."""
         metadata = [pair for pair in context.invocation_metadata() or () if _is_forwarded(*pair)]
+        traces.set_request(first)
         name, obj_id = self._target(method, first, metadata)
+        traces.set_request(first, name)
+        metadata = [(key, value) for key, value in metadata if key != traces.REQUEST_ID]
+        metadata.append((traces.REQUEST_ID, traces.call_id()))
         loop = asyncio.get_running_loop()
         limit, begin = stream_timeout(metadata), loop.time()
         try:
@@ -208,6 +211,19 @@ class Activator(grpc.GenericRpcHandler):
             text = "no module is named: send the metadata `x-module`, call MODULE.modules.local, or set `module_name`"
             raise error("MODULE_NAME_INVALID", text)
         return name, obj_id
+
+
+def _failure_of(failure: grpc.aio.AioRpcError) -> OrcError:
+    """The failure as the pod reports it, or why none has: gRPC's library has found it."""
+    for name, value in failure.trailing_metadata() or ():
+        if name == "grpc-status-details-bin" and isinstance(value, bytes):
+            return from_status(status_pb2.Status.FromString(value))
+    if failure.code() is grpc.StatusCode.DEADLINE_EXCEEDED:
+        return error("DEADLINE_EXCEEDED", "the deadline passed before the answer")
+    if failure.code() is grpc.StatusCode.CANCELLED:
+        return error("CANCELLED", f"the pod gave the call up: {failure.details()}")
+    # It may have run, so it isn't sent to another pod.
+    return error("MODULE_UNAVAILABLE", f"the connection to the pod is lost: {failure.details()}")
 
 
 def _is_forwarded(key: str, value: str | bytes) -> bool:

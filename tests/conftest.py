@@ -78,6 +78,15 @@ async def no_task_left() -> AsyncIterator[None]:
 
 
 @pytest.fixture(scope="session")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The environments of all systems, of all of pytest's processes: to compile one takes up to half a minute."""
+    root = tmp_path_factory.getbasetemp()
+    shared = (root.parent if "PYTEST_XDIST_WORKER" in os.environ else root) / "cache"
+    shared.mkdir(exist_ok=True)
+    return shared
+
+
+@pytest.fixture(scope="session")
 def guest_python(tmp_path_factory: pytest.TempPathFactory) -> str:
     """The interpreter of an environment that has nothing but the modules of `tests/guests`."""
     environment = tmp_path_factory.mktemp("environment")

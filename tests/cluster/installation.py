@@ -23,11 +23,15 @@ _OVERLAY_IMAGE = "jac-cloud-orc:dev"
 
 
 def wait_until(condition: Callable[[], Any], seconds: float = 60.0) -> Any:
-    """What the condition answers once it is true; fails the test where it doesn't get so."""
-    end = time.monotonic() + seconds
+    """Return what the condition returns once that is true; fail the test if it does not become so.
+
+    Waits ever longer between two attempts: one that runs kubectl costs as much as what it waits for.
+    """
+    end, pause = time.monotonic() + seconds, 0.05
     while not (answer := condition()):
         assert time.monotonic() < end, f"not so within {seconds:g} s: {condition}"
-        time.sleep(0.05)
+        time.sleep(pause)
+        pause = min(1.2 * pause, 0.5)
     return answer
 
 
@@ -86,7 +90,9 @@ class Installation:
         assert self.http.delete(f"/v1/modules/{name}").status_code in (200, 404)
 
     def discard(self, name: str) -> None:
-        """Removes the module, if it is there, without the time that its pods drain: nobody calls them any more."""
+        """Remove the module, if it is there, without the time that its pods drain: nobody calls them any more."""
+        if self.module(name) is None:
+            return
         deleting = Thread(target=self.delete, args=(name,))
         deleting.start()
         wait_until(lambda: not deleting.is_alive() or self._is_going(name))

@@ -43,12 +43,6 @@ def wheels(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The environments, which all systems share."""
-    return tmp_path_factory.mktemp("cache")
-
-
-@pytest.fixture(scope="session")
 def system(request: pytest.FixtureRequest, cache: Path, wheels: Path) -> Iterator[System]:
     """The shared system; its modules are made by whoever needs them, and nobody breaks it."""
     on_cluster = request.config.getoption("--target") == "cluster"

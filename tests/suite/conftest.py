@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import subprocess
 import sysconfig
 from collections import defaultdict
@@ -32,9 +31,8 @@ Report = dict[str, Any]
 
 
 @pytest.fixture(scope="session")
-def system(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalSystem]:
+def system(cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalSystem]:
     """A system of this directory's own."""
-    cache = tmp_path_factory.mktemp("cache")
     shared = LocalSystem(cache, tmp_path_factory.mktemp("wheels"))
     try:
         with pytest.MonkeyPatch.context() as environment:
@@ -44,7 +42,6 @@ def system(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalSystem]:
         yield shared
     finally:
         shared.end()
-        shutil.rmtree(cache)  # large environments
 
 
 @pytest.fixture(scope="module")

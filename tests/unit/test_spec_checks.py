@@ -71,9 +71,9 @@ def test_no_list_is_longer_than_the_limit(field: str) -> None:
 
 def test_the_entries_of_a_list_that_is_too_long_are_not_looked_at() -> None:
     spec = ModuleSpec("math", requirements=("a; python_version > '3'",) * 300_000, constraints=("=",) * 300_000)
-    begin = time.perf_counter()
+    begin = time.process_time()
     assert [field for field, _ in violations(spec)] == ["requirements", "constraints"]
-    assert time.perf_counter() - begin < 0.5
+    assert time.process_time() - begin < 0.5
 
 
 @pytest.mark.parametrize(

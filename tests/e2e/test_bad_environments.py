@@ -98,7 +98,7 @@ def test_a_project_file_that_makes_no_sense(system: System, text: str, words: st
     ("text", "words"),
     [
         ("dependencies = ['orc-guest-nowhere']", ["orc-guest-nowhere"]),
-        ("requires-python = '>=3.99'", [">=3.99", "would run on 3.", "`python_version`"]),
+        ("requires-python = '>=3.99'", [">=3.99", "not 3.", "`python_version`"]),
     ],
     ids=["missing", "another Python"],
 )

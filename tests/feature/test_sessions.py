@@ -12,11 +12,12 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
+import grpc
 import pytest
 
 from jac_orc.client.session import RemoteObject, Session
 from jac_orc.errors import OrcError
-from jac_orc.v1 import errors_pb2, module_pb2, value_pb2
+from jac_orc.v1 import errors_pb2, module_pb2, module_pb2_grpc, value_pb2
 from tests.feature.conftest import Start
 from tests.feature.module_servers import ModuleServer, failure, wait_until
 
@@ -310,3 +311,18 @@ def test_garbage_ends_the_session_only(server: ModuleServer, session: Session) -
     for garbage in (b"\xff", b"\x0a\xff", b"\x08\x01", b"\x0a\x02\x08\x00", b"\x32\x02\x0a\x05"):
         assert failure(lambda data: list(send(iter([data]), timeout=5)), garbage).error.reason == "MALFORMED_REQUEST"
     assert session.call("same", 1) == 1
+
+
+def test_a_session_is_answered_before_its_first_call(server: ModuleServer) -> None:
+    """Envoy cuts off requests that nothing has answered for half an hour, and a first call may take longer."""
+    end = threading.Event()
+
+    def messages() -> Iterator[module_pb2.SessionRequest]:
+        end.wait(10)
+        yield from ()
+
+    with grpc.insecure_channel(f"127.0.0.1:{server.port}") as channel:
+        stream = module_pb2_grpc.ModuleServiceStub(channel).Session(messages(), timeout=5)
+        assert stream.initial_metadata() is not None
+        end.set()
+        assert list(stream) == []

@@ -78,6 +78,7 @@ class ModuleServicer:
             self._check_not_sent_on(context)
             return self._peers.stream(_path("Session"), messages, obj_id, None)
 
+        await context.send_initial_metadata(())  # proxies bound the wait for it, and a first call may take hours
         session = Session(self._calls, self._timeout, relay, traces.call_id())
         self._sessions.add(session)
         async with contextlib.aclosing(session.responses(requests)) as responses:

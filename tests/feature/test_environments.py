@@ -154,6 +154,17 @@ async def test_a_lock_is_resolved_once(built: Built, tmp_path: Path) -> None:
     assert await Built(tmp_path).resolve(*requirements) == lock, "and in another process"
 
 
+@pytest.mark.parametrize("mode", ["symlink", "hardlink"])
+async def test_an_environment_is_whole_without_the_installers_cache(
+    built: Built, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mode: str
+) -> None:
+    monkeypatch.setenv("UV_LINK_MODE", mode)
+    wheel(tmp_path)
+    python = await built.python(await built.resolve("orc_unit_wheel"))
+    shutil.rmtree(tmp_path / "uv")
+    assert run(python, "import orc_unit_wheel; print(orc_unit_wheel.VALUE)") == "5"
+
+
 async def test_nothing_to_install_needs_no_installer(built: Built) -> None:
     lock = await built.resolve()
     assert (lock.text, lock.packages, lock.python_version) == ("", [], interpreters.own().version)

@@ -11,7 +11,8 @@ import pytest
 from jac_orc.errors import OrcError
 from jac_orc.pod_manager.backends.kube import objects
 from jac_orc.pod_manager.backends.kube.backend import KubernetesBackend
-from jac_orc.pod_manager.backends.kube.pods import Cluster
+from jac_orc.pod_manager.backends.kube.objects import Record
+from jac_orc.pod_manager.backends.kube.pods import Cluster, Runtime
 from jac_orc.pod_manager.model import Autoscaling, ModulePhase, ModuleSpec
 from tests.feature.api_server import ApiServer
 
@@ -113,6 +114,29 @@ async def test_a_default_policy_replaces_no_pods(backend: KubernetesBackend, ser
         await asyncio.sleep(0.2)
         await newer.stop()
     assert server.changes[before:] == []
+
+
+async def test_objects_of_an_older_version_are_brought_up_to_date(server: ApiServer, no_task_left: None) -> None:
+    labels = {"kubernetes.io/service-name": "math"}
+    server.put(SLICE, {"metadata": {"name": "math-1", "labels": labels}, "endpoints": []})
+    record = Record.first(SPEC)
+    deployment = objects.deployment(CLUSTER, record, Runtime())
+    for at in (deployment, deployment["spec"]["template"]):
+        del at["metadata"]["annotations"][objects.MODULE], at["metadata"]["labels"][objects.MODULE]
+    uid = server.put(DEPLOYMENT, deployment)["metadata"]["uid"]
+    for dependent in objects.dependents(CLUSTER, SPEC, uid):
+        metadata = {key: value for key, value in dependent["metadata"].items() if key != "annotations"}
+        spec = {key: value for key, value in dependent["spec"].items() if key != "unhealthyPodEvictionPolicy"}
+        server.put(CLUSTER.path(dependent["kind"], "math"), {**dependent, "metadata": metadata, "spec": spec})
+    async with server.served() as client:
+        backend = KubernetesBackend(client, CLUSTER, None)
+        await backend.start()
+        await until(lambda: objects.is_current(server.objects[BUDGET]))
+        await until(lambda: server.objects[DEPLOYMENT]["metadata"]["labels"].get(objects.MODULE) == "math")
+        await until(lambda: objects.is_current(server.objects[SCALER]))
+        await backend.stop()
+    assert server.objects[BUDGET]["spec"]["unhealthyPodEvictionPolicy"] == "AlwaysAllow"
+    assert server.objects[DEPLOYMENT]["spec"] == deployment["spec"], "its pods stay as they are"
 
 
 @pytest.mark.parametrize("record", ["{", None, "{}"], ids=["damaged", "missing", "empty"])

@@ -25,6 +25,7 @@ FULL = ModuleSpec(
     env={"GREETING": "costs $(PRICE) or $5"}, workers=2, labels={"team": "a"}, import_timeout=90.0,
 )  # fmt: skip
 OWN = ModuleSpec("shop", source=SOURCE)
+TREE = f"/store/sources/{SOURCE.hex}/tree"
 AUTOSCALED = ModuleSpec("statistics", replicas=2, resources=Resources(cpu="500m"), autoscaling=Autoscaling(1, 5, 80))
 
 
@@ -48,7 +49,8 @@ RENDERED: dict[str, Callable[[], list[Document]]] = {
         *objects.dependents(CLUSTER, AUTOSCALED, "6f0c"),
     ],
     "own-source": lambda: [
-        objects.deployment(CLUSTER, record(OWN), Runtime("", ("/store/sources/0f/tree/src", "/store/sources/0f/tree"))),
+        objects.builder(CLUSTER, OWN, [("shop", "6f0c")]),
+        objects.deployment(CLUSTER, record(OWN), Runtime("a" * 24, (f"{TREE}/src", TREE), TREE)),
     ],
 }
 

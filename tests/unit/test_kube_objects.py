@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 
@@ -133,3 +134,37 @@ def test_builds_of_one_environment_share_a_name() -> None:
     assert key == objects.environment_key(CLUSTER, same)
     assert key != objects.environment_key(CLUSTER, other)
     assert key != objects.environment_key(Cluster("jac-orc", "jac-cloud-orc:2"), spec)
+
+
+def test_the_form_rises_with_each_change_of_what_belongs_to_a_module() -> None:
+    made = json.dumps(objects.dependents(CLUSTER, autoscaled(1, 5), "uid"), sort_keys=True)
+    advice = "raise objects.FORM, so that what older versions have made is changed too, then write the new digest here"
+    assert hashlib.sha256(made.encode()).hexdigest()[:8] == "bd93afa8", advice
+
+
+@pytest.mark.parametrize(
+    ("annotations", "expected"),
+    [
+        ({objects.FORM_ANNOTATION: str(objects.FORM)}, True), ({objects.FORM_ANNOTATION: "999"}, True),
+        ({objects.FORM_ANNOTATION: "1"}, False), ({objects.FORM_ANNOTATION: "x"}, False), ({}, False), (None, False),
+    ],
+)  # fmt: skip
+def test_only_an_older_form_is_out_of_date(annotations: dict[str, str] | None, expected: bool) -> None:
+    assert objects.is_current({"metadata": {"annotations": annotations}}) is expected
+    assert not objects.is_current(None)
+
+
+@given(NAMES)
+def test_everything_tells_the_import_name(name: str) -> None:
+    labels, annotations = objects.identity(name)
+    assert annotations == {objects.MODULE: name}
+    assert labels.get(objects.MODULE, name) == name
+    assert all(
+        len(value) <= 63 and re.fullmatch(r"[A-Za-z0-9]([-\w.]*[A-Za-z0-9])?", value) for value in labels.values()
+    )
+
+
+@pytest.mark.parametrize("name", ["a_", "a." + "b" * 62])
+def test_a_name_that_is_no_label_value_is_an_annotation_only(name: str) -> None:
+    labels, annotations = objects.identity(name)
+    assert objects.MODULE not in labels and annotations == {objects.MODULE: name}

@@ -24,7 +24,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from jac_orc.core import files
+from jac_orc.core import config, files
 from jac_orc.core.processes import ManagedProcess, dying_with_parent, start_time
 from jac_orc.core.tasks import Tasks, turn
 from jac_orc.errors import OrcError, error
@@ -285,8 +285,10 @@ class Environments:
         file = aside / "requirements.txt"
         lines = re.sub(r" \\\n +", " ", lock.text).removesuffix("\n").split("\n")
         await asyncio.to_thread(file.write_text, installer_file(lines), encoding="ascii")
+        # An environment must be whole without the installer's cache, which pods of modules don't mount.
+        copied = ["--link-mode", "copy"] if config.environment().get("UV_LINK_MODE") == "symlink" else []
         await run_uv(
-            "pip", "install", "--no-progress", "--no-deps", "--python", str(aside / "bin" / "python"),
+            "pip", "install", "--no-progress", "--no-deps", *copied, "--python", str(aside / "bin" / "python"),
             "--requirements", str(file), tell=tell, timeout=self._timeout,
         )  # fmt: skip
 

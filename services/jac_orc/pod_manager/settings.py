@@ -84,6 +84,10 @@ class Settings:
     modules of the standard library can be deployed."""
     store_folder: str = ""
     """The folder of that volume which is this pod manager's, for volumes that several share; empty: all of it."""
+    tmp_size: str = "2Gi"
+    """How much a pod of a module may write to its /tmp before the kubelet evicts it; a spec may set its own limit."""
+    build_tmp_size: str = "8Gi"
+    """The same of a Job that builds an environment."""
     scheduling_timeout: float = 900.0
     """Seconds that a pod may wait for a node before a create or an update fails; cluster autoscalers take minutes."""
     stop_grace: float = 2.0

@@ -55,6 +55,11 @@ class SourceRef:
     """The archive's file name; its ending tells its kind."""
 
     @property
+    def hex(self) -> str:
+        """The digest without `sha256:`, which names the source's folder; raises OrcError for what is no digest."""
+        return _hex(self.digest)
+
+    @property
     def kind(self) -> SourceKind:
         """Raises OrcError for a file name of another ending."""
         for kind in SourceKind:
@@ -121,6 +126,10 @@ class Sources:
                 shutil.rmtree(aside, ignore_errors=True)
         return _project_root(tree)
 
+    def tree(self, ref: SourceRef) -> Path:
+        """Return the folder that holds all files of a zip."""
+        return self._root / _hex(ref.digest) / _TREE
+
     def import_folders(self, ref: SourceRef) -> tuple[Path, ...]:
         """Where a zip's modules are imported from, the first one first."""
         root = self.folder(ref)
@@ -149,8 +158,11 @@ class Sources:
         """An archive of the ref's digest and kind, whatever its file name."""
         _check_name(ref)
         home = self._root / _hex(ref.digest)
-        with contextlib.suppress(FileNotFoundError):
+        with contextlib.suppress(
+            OSError
+        ):  # the kubelet makes an empty folder, of root's, for a pod whose source is gone
             os.utime(home)
+        with contextlib.suppress(FileNotFoundError):
             for name in os.listdir(home):
                 if name.endswith(ref.kind.value):
                     return home / name

@@ -69,6 +69,9 @@ class Caches:
         return documents.newest_message(events)
 
     def is_complete(self, name: str, record: Record) -> bool:
-        """Whether all is there that a module has beside its Deployment; of a Service that tells its EndpointSlice."""
-        has_scaler = record.spec.autoscaling is None or name in self.autoscalers.objects
-        return has_scaler and name in self.budgets.objects and bool(self.slices.of(name))
+        """Return whether a module's dependents exist in their current form.
+
+        For its Service the EndpointSlice that belongs to it is evidence enough.
+        """
+        has_scaler = record.spec.autoscaling is None or objects.is_current(self.autoscalers.objects.get(name))
+        return has_scaler and objects.is_current(self.budgets.objects.get(name)) and bool(self.slices.of(name))

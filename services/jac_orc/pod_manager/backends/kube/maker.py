@@ -55,6 +55,7 @@ class Maker:
         metadata = deployment["metadata"]
         if objects.is_applied(deployment, record) and not anew:
             await self._make_dependents(record, metadata["uid"])
+            await self._identify(metadata, record.spec.module_name)
             if record.spec.autoscaling is not None and objects.is_asleep(deployment, record):
                 await self._wake(metadata, record.spec.autoscaling.min_replicas)
             return True
@@ -108,8 +109,13 @@ class Maker:
             return
         if is_new:
             owners = [*job["metadata"].get("ownerReferences", ()), *wanted["metadata"]["ownerReferences"]]
-            version = job["metadata"]["resourceVersion"]
-            await self._client.merge(path, {"metadata": {"resourceVersion": version, "ownerReferences": owners}})
+            names = [job["metadata"].get("annotations", {}).get(objects.MODULE), spec.module_name]
+            change = {
+                "resourceVersion": job["metadata"]["resourceVersion"],
+                "annotations": {objects.MODULE: ",".join(filter(None, names))},
+                "ownerReferences": owners,
+            }
+            await self._client.merge(path, {"metadata": change})
 
     async def _make_dependents(self, record: Record, uid: str) -> None:
         if self._complete.get(uid) == record.autoscaling_since:
@@ -131,6 +137,13 @@ class Maker:
             if wanted["metadata"]["ownerReferences"][0]["uid"] not in objects.owners(there):
                 raise name_taken(kind, name) from None
             await self._client.apply(path, wanted)
+
+    async def _identify(self, metadata: Document, module_name: str) -> None:
+        """Add the import name to a Deployment of an older version, whose pods stay as they are."""
+        if objects.MODULE not in metadata["annotations"]:
+            labels, annotations = objects.identity(module_name)
+            change = {"uid": metadata["uid"], "labels": labels, "annotations": annotations}
+            await self._client.merge(self._cluster.path("Deployment", metadata["name"]), {"metadata": change})
 
     async def _wake(self, metadata: Document, replicas: int) -> None:
         path = self._cluster.path("Deployment", metadata["name"])

@@ -21,18 +21,26 @@ from jac_orc.pod_manager.backends.kube.pods import (
     SERVER,
     STORE,
     TERMINATION_LOG,
+    TMP,
+    TMP_MOUNT,
     Cluster,
     Document,
     Runtime,
     pod_base,
     pod_spec,
     store_mount,
+    tmp_volume,
 )
 from jac_orc.pod_manager.model import Autoscaling, ModuleSpec, spec_from_document
 
 MANAGED_BY = "jac-orc-pod-manager"
 SELECTOR = f"app.kubernetes.io/managed-by={MANAGED_BY}"
 NAME_LABEL = "app.kubernetes.io/name"
+MODULE = "jac-orc.dev/module"
+"""Annotation of all that is made for a module: its import name; of a builder: those of the modules that wait for it.
+
+Also a label of the same objects, except for the few names that are no legal label values.
+"""
 REVISION_LABEL = "jac-orc.dev/revision"
 RECORD = "jac-orc.dev/record"
 """Annotation of a Deployment: the `Record` as JSON."""
@@ -42,6 +50,11 @@ AUTOSCALER = "HorizontalPodAutoscaler"
 DISRUPTION_BUDGET = "PodDisruptionBudget"
 APPLIED = "jac-orc.dev/applied-generation"
 """Annotation of a Deployment: the record's generation that the objects were last made for."""
+FORM_ANNOTATION = "jac-orc.dev/form"
+"""Annotation of a module's dependents: the `FORM` of the pod manager that made them."""
+FORM = 2
+"""Rises with each change of what `dependents` returns, so that pod managers update what older versions made. A higher
+form is no reason for an update, or two versions that run side by side would undo each other's work."""
 ENVIRONMENT = "jac-orc.dev/environment"
 """Annotation of a pod: the digest of the environment that it runs in; empty where it needs none."""
 
@@ -52,6 +65,7 @@ UNBUILT = "not-built-yet"
 """In plans, in place of an environment's digest."""
 
 _MAX_SLUG = 35
+_MAX_LABEL = 63
 _KEPT_REVISIONS = 4
 _QUESTION = ("requirements", "constraints", "python_version", "source")
 _BUILD_GRACE, _BUILD_MARGIN = 5, 60
@@ -126,6 +140,13 @@ def _policy(cluster: Cluster) -> str:
     return " ".join(cluster.policy.values()).strip()
 
 
+def is_current(dependent: Mapping[str, Any] | None) -> bool:
+    """Return whether an object that belongs to a module exists and has this version's form, or a newer one's."""
+    annotations = (dependent or {}).get("metadata", {}).get("annotations") or {}
+    form = annotations.get(FORM_ANNOTATION, "")
+    return form.isdecimal() and int(form) >= FORM
+
+
 def is_asleep(deployment: Mapping[str, Any], record: Record) -> bool:
     """Whether it has no pods and its autoscaler gives it none, as that stops at 0, which only others can choose."""
     return (
@@ -180,7 +201,7 @@ def deployment(cluster: Cluster, record: Record, runtime: Runtime) -> Document:
     """The module's Deployment."""
     spec = record.spec
     name = object_name(spec.module_name)
-    labels = _labels(name)
+    labels, annotations = identity(spec.module_name)
     return {
         "apiVersion": "apps/v1",
         "kind": "Deployment",
@@ -188,7 +209,7 @@ def deployment(cluster: Cluster, record: Record, runtime: Runtime) -> Document:
             "name": name,
             "namespace": cluster.namespace,
             "labels": {**spec.labels, **labels},
-            "annotations": {RECORD: record.text(), APPLIED: str(record.generation)},
+            "annotations": {**annotations, RECORD: record.text(), APPLIED: str(record.generation)},
         },
         "spec": {
             "replicas": spec.replicas,
@@ -200,6 +221,7 @@ def deployment(cluster: Cluster, record: Record, runtime: Runtime) -> Document:
                 "metadata": {
                     "labels": {**labels, REVISION_LABEL: spec.revision()},
                     "annotations": {
+                        **annotations,
                         ENVIRONMENT: runtime.environment,
                         POLICY: _policy(cluster),
                         "kubectl.kubernetes.io/default-container": SERVER,
@@ -218,8 +240,10 @@ def dependents(cluster: Cluster, spec: ModuleSpec, uid: str) -> list[Document]:
         "apiVersion": "apps/v1", "kind": "Deployment", "name": name, "uid": uid,
         "controller": True, "blockOwnerDeletion": True,
     }  # fmt: skip
+    labels, annotations = identity(spec.module_name)
     metadata = {
-        "name": name, "namespace": cluster.namespace, "labels": _labels(name), "ownerReferences": [owner],
+        "name": name, "namespace": cluster.namespace, "labels": labels,
+        "annotations": {**annotations, FORM_ANNOTATION: str(FORM)}, "ownerReferences": [owner],
     }  # fmt: skip
     selector = {NAME_LABEL: name, **_MANAGED}
     port = {"name": "grpc", "port": GRPC_PORT, "targetPort": "grpc", "appProtocol": "kubernetes.io/h2c"}
@@ -234,8 +258,12 @@ def dependents(cluster: Cluster, spec: ModuleSpec, uid: str) -> list[Document]:
             "apiVersion": "policy/v1",
             "kind": DISRUPTION_BUDGET,
             "metadata": metadata,
-            # So that the only pod of a module may be evicted too: nodes are drained.
-            "spec": {"maxUnavailable": 1, "selector": {"matchLabels": selector}},
+            # Nodes can be drained: the only pod of a module may be evicted, and a pod that isn't ready always.
+            "spec": {
+                "maxUnavailable": 1,
+                "unhealthyPodEvictionPolicy": "AlwaysAllow",
+                "selector": {"matchLabels": selector},
+            },
         },
         *([_autoscaler(metadata, spec.autoscaling)] if spec.autoscaling is not None else []),
     ]
@@ -293,11 +321,17 @@ def builder(cluster: Cluster, spec: ModuleSpec, owners: Iterable[tuple[str, str]
     """
     name = builder_name(cluster, spec)
     references = [{"apiVersion": "apps/v1", "kind": "Deployment", "name": owner, "uid": uid} for owner, uid in owners]
-    labels = {NAME_LABEL: "jac-orc-environment", "app.kubernetes.io/instance": name, **_MANAGED, **_PART_OF}
+    own = {NAME_LABEL: "jac-orc-environment", "app.kubernetes.io/instance": name, **_MANAGED, **_PART_OF}
+    labels, annotations = {**own, **_module_label(spec.module_name)}, {MODULE: spec.module_name}
     question = {
         "spec": dataclasses.asdict(ModuleSpec(spec.module_name, **{name: getattr(spec, name) for name in _QUESTION})),
         "allowed_requirements": cluster.allowed_requirements,
     }
+    # An empty folder hides all sources but its own, in which a build may write. Environments and the installer's cache
+    # are shared, and stay one mount, as files are linked from one to the other.
+    sources: list[Document] = [{"name": "sources", "mountPath": f"{STORE}/sources"}]
+    if spec.source is not None:
+        sources.append(store_mount(cluster, f"{STORE}/sources/{spec.source.hex}"))
     container = {
         "name": BUILDER,
         "image": cluster.image,
@@ -309,7 +343,7 @@ def builder(cluster: Cluster, spec: ModuleSpec, owners: Iterable[tuple[str, str]
             {"name": "INSTALL_TIMEOUT", "value": str(cluster.install_timeout)},
             {"name": "TERMINATION_LOG", "value": TERMINATION_LOG},
             {"name": "UV_CACHE_DIR", "value": f"{STORE}/cache"},
-            {"name": "HOME", "value": "/tmp"},  # noqa: S108 - in the container, of its own
+            {"name": "HOME", "value": TMP},
         ],
         "envFrom": [
             {"configMapRef": {"name": "jac-orc-installer", "optional": True}},
@@ -322,8 +356,9 @@ def builder(cluster: Cluster, spec: ModuleSpec, owners: Iterable[tuple[str, str]
         "securityContext": CONTAINER_SECURITY,
         "terminationMessagePolicy": "FallbackToLogsOnError",
         "volumeMounts": [
-            {"name": "tmp", "mountPath": "/tmp"},  # noqa: S108
+            TMP_MOUNT,
             store_mount(cluster),
+            *sources,
             {"name": "question", "mountPath": "/etc/jac-orc", "readOnly": True},
         ],
     }
@@ -332,7 +367,8 @@ def builder(cluster: Cluster, spec: ModuleSpec, owners: Iterable[tuple[str, str]
         "apiVersion": "batch/v1",
         "kind": "Job",
         "metadata": {
-            "name": name, "namespace": cluster.namespace, "labels": labels, "ownerReferences": references,
+            "name": name, "namespace": cluster.namespace, "labels": labels, "annotations": annotations,
+            "ownerReferences": references,
         },
         "spec": {
             "backoffLimit": 2,
@@ -340,14 +376,17 @@ def builder(cluster: Cluster, spec: ModuleSpec, owners: Iterable[tuple[str, str]
             "ttlSecondsAfterFinished": _KEPT_BUILDS,
             "activeDeadlineSeconds": math.ceil(_deadline(cluster)),
             "template": {
-                "metadata": {"labels": labels, "annotations": {RECORD: json.dumps(question, sort_keys=True)}},
+                "metadata": {
+                    "labels": labels, "annotations": {**annotations, RECORD: json.dumps(question, sort_keys=True)},
+                },
                 "spec": {
                     **pod_base(cluster),
                     "restartPolicy": "Never",
                     "terminationGracePeriodSeconds": _BUILD_GRACE,
                     "containers": [container],
                     "volumes": [
-                        {"name": "tmp", "emptyDir": {}},
+                        tmp_volume(cluster.build_tmp_size),
+                        {"name": "sources", "emptyDir": {"sizeLimit": "1Mi"}},
                         {"name": "store", "persistentVolumeClaim": {"claimName": cluster.store_claim}},
                         {"name": "question", "downwardAPI": {"items": [item]}},
                     ],
@@ -366,5 +405,13 @@ _MANAGED = {"app.kubernetes.io/managed-by": MANAGED_BY}
 _PART_OF = {"app.kubernetes.io/part-of": "jac-orc"}
 
 
-def _labels(name: str) -> dict[str, str]:
-    return {NAME_LABEL: name, "app.kubernetes.io/component": "module", **_MANAGED, **_PART_OF}
+def identity(module_name: str) -> tuple[dict[str, str], dict[str, str]]:
+    """Return the labels and the annotations by which the objects of a module are found."""
+    name = object_name(module_name)
+    labels = {NAME_LABEL: name, "app.kubernetes.io/component": "module", **_MANAGED, **_PART_OF}
+    return {**labels, **_module_label(module_name)}, {MODULE: module_name}
+
+
+def _module_label(module_name: str) -> dict[str, str]:
+    is_legal = len(module_name) <= _MAX_LABEL and not module_name.endswith("_")
+    return {MODULE: module_name} if is_legal else {}

@@ -18,7 +18,9 @@ GRPC_PORT = 50051
 SERVER = "module-server"
 """The name of the container of a module's server."""
 STORE = "/store"
-"""Where the shared volume is mounted, in every pod."""
+"""Where the shared volume is mounted. A pod of a module mounts only its own environment and source from it."""
+TMP = "/tmp"  # noqa: S108 - in the container, of its own
+TMP_MOUNT = {"name": "tmp", "mountPath": TMP}
 BLANK_PYTHON = "/opt/blank/bin/python"
 """Where the image has an empty environment, for modules that need no package."""
 TERMINATION_LOG = "/dev/termination-log"
@@ -59,6 +61,10 @@ class Cluster:
     install_timeout: float = 1800.0
     scheduling_timeout: float = 900.0
     """Seconds that a pod may wait for a node before that is an error."""
+    tmp_size: str = "2Gi"
+    """The size limit of `/tmp` in a module's pod, unless its spec says otherwise."""
+    build_tmp_size: str = "8Gi"
+    """The size limit of `/tmp` in a builder."""
 
     def path(self, kind: str, name: str = "") -> str:
         """Where the API server has the objects of a kind, or one of them."""
@@ -74,7 +80,20 @@ class Runtime:
     environment: str = ""
     """The digest of its environment; empty: the image's own, which has no package."""
     folders: tuple[str, ...] = ()
-    """Where the user's code is."""
+    """Where the user's code is imported from."""
+    source: str = ""
+    """The folder with all of the user's code; empty: there is none, or it is installed in the environment."""
+
+    @property
+    def paths(self) -> list[str]:
+        """The folders of the store that a pod mounts."""
+        environment = f"{STORE}/environments/{self.environment}" if self.environment else ""
+        return [path for path in (environment, self.source) if path]
+
+
+def tmp_volume(size: str) -> Document:
+    """Return the volume for `/tmp`. The kubelet evicts a pod that writes more to it than that."""
+    return {"name": "tmp", "emptyDir": {"sizeLimit": size}}
 
 
 def pod_base(cluster: Cluster) -> Document:
@@ -97,20 +116,20 @@ def pod_base(cluster: Cluster) -> Document:
     return base
 
 
-def store_mount(cluster: Cluster) -> Document:
-    """Return the mount of this pod manager's part of the store, for writing."""
-    folder = {"subPath": cluster.store_folder} if cluster.store_folder else {}
-    return {"name": "store", "mountPath": STORE, **folder}
+def store_mount(cluster: Cluster, path: str = STORE) -> Document:
+    """Return the mount of this pod manager's part of the store, or of a folder in it, at its own path."""
+    folder = "/".join(filter(None, (cluster.store_folder, path.removeprefix(STORE).strip("/"))))
+    return {"name": "store", "mountPath": path, **({"subPath": folder} if folder else {})}
 
 
 def pod_spec(cluster: Cluster, spec: ModuleSpec, runtime: Runtime) -> Document:
     """What a pod of a module is."""
-    volumes: list[Document] = [{"name": "tmp", "emptyDir": {}}]
-    mounts: list[Document] = [{"name": "tmp", "mountPath": "/tmp"}]  # noqa: S108
-    if runtime != Runtime():
+    volumes: list[Document] = [tmp_volume(cluster.tmp_size)]
+    mounts: list[Document] = [TMP_MOUNT]
+    if runtime.paths:
         claimed = {"claimName": cluster.store_claim, "readOnly": True}
         volumes.append({"name": "store", "persistentVolumeClaim": claimed})
-        mounts.append({**store_mount(cluster), "readOnly": True})
+        mounts += [{**store_mount(cluster, path), "readOnly": True} for path in runtime.paths]
     container = {
         "name": SERVER,
         "image": spec.image or cluster.image,
@@ -168,7 +187,7 @@ def _environment(cluster: Cluster, spec: ModuleSpec, runtime: Runtime) -> list[D
         "LAME_DUCK": str(_LAME_DUCK),
         "DRAIN_GRACE": str(_DRAIN_GRACE),
         "TERMINATION_LOG": TERMINATION_LOG,
-        "HOME": "/tmp",  # noqa: S108
+        "HOME": TMP,
     }
     # The kubelet replaces $(NAME) in values, and $$ by $.
     variables: list[Document] = [

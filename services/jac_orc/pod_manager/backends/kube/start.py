@@ -12,6 +12,7 @@ from jac_orc.pod_manager.environments import Environments
 from jac_orc.pod_manager.policy import Policy
 from jac_orc.pod_manager.settings import Settings
 from jac_orc.pod_manager.sources import Sources
+from jac_orc.pod_manager.spec_checks import MEMORY
 
 
 async def kubernetes_backend(
@@ -21,6 +22,9 @@ async def kubernetes_backend(
 
     Raises ConfigurationError, and OrcError where the cluster can't be reached.
     """
+    for name in ("tmp_size", "build_tmp_size"):
+        if fault := MEMORY.fault(getattr(settings, name)):
+            raise ConfigurationError(f"POD_MANAGER_{name.upper()}: {fault}")
     client, namespace = await KubeClient.connect()
     namespace = settings.namespace or namespace
     image, pull_policy, pull_secrets = settings.image, "IfNotPresent", tuple[str, ...]()
@@ -52,6 +56,8 @@ async def kubernetes_backend(
         allowed_requirements=policy.allowed_requirements,
         install_timeout=settings.install_timeout,
         scheduling_timeout=settings.scheduling_timeout,
+        tmp_size=settings.tmp_size,
+        build_tmp_size=settings.build_tmp_size,
     )
     store = Store(environments, sources) if settings.store_claim else None
     return KubernetesBackend(client, cluster, store), address

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Collection
-from pathlib import Path
 from weakref import WeakValueDictionary
 
 from jac_orc.core.tasks import Tasks
@@ -37,10 +36,11 @@ class Store:
         lock = await self._environments.known(spec)
         if lock is None:
             return None
-        folders: tuple[Path, ...] = ()
-        if spec.source is not None and spec.source.kind is SourceKind.ZIP:
-            folders = await asyncio.to_thread(self._sources.import_folders, spec.source)
-        return Runtime("" if needs_none(lock) else lock.digest, tuple(map(str, folders)))
+        environment = "" if needs_none(lock) else lock.digest
+        if spec.source is None or spec.source.kind is not SourceKind.ZIP:
+            return Runtime(environment)
+        folders = await asyncio.to_thread(self._sources.import_folders, spec.source)
+        return Runtime(environment, tuple(map(str, folders)), str(self._sources.tree(spec.source)))
 
     def lock(self, digest: str, reader: str, on_read: Callable[[str], None]) -> Lock | None:
         """Return what an environment consists of; None until it is read.

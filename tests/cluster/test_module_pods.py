@@ -1,0 +1,153 @@
+"""What a module's pods may see and do, and how a cluster's operators deal with them."""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Callable
+from typing import Any
+
+from tests.cluster.installation import NAMESPACE, Installation, wait_until
+from tests.cluster.kubectl import kubectl, kubectl_json
+from tests.unit.source_parts import zip_of
+
+Deploy = Callable[..., Any]
+
+SPY = """
+import os
+from pathlib import Path
+
+def below(folder):
+    return sorted(os.path.join(at, name) for at, folders, files in os.walk(folder) for name in [*folders, *files])
+
+def read(path):
+    return Path(path).read_text()
+
+def write(path):
+    Path(path).write_text("x")
+
+def seen_by_build():
+    return Path(__file__).with_name("seen.txt").read_text().split()
+"""
+BACKEND = """
+import os
+from pathlib import Path
+
+def prepare_metadata_for_build_wheel(directory, config_settings=None):
+    Path("seen.txt").write_text("\\n".join(os.listdir("/store/sources")))
+    info = Path(directory, "orc_spy-1.dist-info")
+    info.mkdir()
+    info.joinpath("METADATA").write_text("Metadata-Version: 2.1\\nName: orc_spy\\nVersion: 1\\n")
+    return info.name
+"""
+PROJECT = """
+[project]
+name = "orc_spy"
+version = "1"
+dynamic = ["dependencies"]
+[build-system]
+requires = []
+build-backend = "backend"
+backend-path = ["."]
+"""
+
+
+def zipped(**files: str) -> dict[str, str]:
+    """A module spec's source of these files, by their names without `.py`."""
+    entries = [(f"{name}.py" if "." not in name else name, text.encode()) for name, text in files.items()]
+    return {"zip": base64.b64encode(zip_of(*entries)).decode()}
+
+
+def pods(name: str) -> list[Any]:
+    """The pods of a module that aren't ending."""
+    found = kubectl_json("-n", NAMESPACE, "get", "pods", "-l", f"jac-orc.dev/module={name}")["items"]
+    return [pod for pod in found if "deletionTimestamp" not in pod["metadata"]]
+
+
+def evict(pod: str) -> str:
+    """What the API server answers to an eviction."""
+    path = f"/api/v1/namespaces/{NAMESPACE}/pods/{pod}/eviction"
+    eviction = {"apiVersion": "policy/v1", "kind": "Eviction", "metadata": {"name": pod, "namespace": NAMESPACE}}
+    return kubectl("create", "--raw", path, "-f", "-", stdin=json.dumps(eviction), check=False)
+
+
+def budget(name: str) -> Any:
+    return kubectl_json("-n", NAMESPACE, "get", "pdb", "-l", f"jac-orc.dev/module={name}")["items"][0]
+
+
+def test_a_pod_that_hangs_can_be_evicted(installation: Installation) -> None:
+    source = zipped(orc_hangs="import time\ntime.sleep(3600)\n")
+    spec = {"module_name": "orc_hangs", "source": source}
+    try:
+        assert installation.http.post("/v1/modules?wait=false", json=spec).status_code == 200
+        (hung,) = wait_until(lambda: [pod for pod in pods("orc_hangs") if pod["status"]["phase"] == "Running"])
+        wait_until(lambda: budget("orc_hangs")["status"].get("expectedPods") == 1)
+        assert "Success" in evict(hung["metadata"]["name"])
+        wait_until(lambda: [pod for pod in pods("orc_hangs") if pod["metadata"]["uid"] != hung["metadata"]["uid"]])
+    finally:
+        installation.delete("orc_hangs")
+
+
+def test_pods_that_answer_are_evicted_one_at_a_time(installation: Installation, deployed: Deploy) -> None:
+    deployed("colorsys", replicas=2)
+    wait_until(lambda: budget("colorsys")["status"].get("disruptionsAllowed") == 1)
+    one, other = (pod["metadata"]["name"] for pod in pods("colorsys"))
+    assert "Success" in evict(one)
+    assert "disruption budget" in evict(other)
+    wait_until(lambda: installation.module("colorsys")["status"]["ready_replicas"] == 2)
+
+
+def test_the_budget_of_an_older_version_is_changed(installation: Installation, deployed: Deploy) -> None:
+    deployed("colorsys")
+    older = [
+        {"op": "remove", "path": "/spec/unhealthyPodEvictionPolicy"},
+        {"op": "remove", "path": "/metadata/annotations"},
+    ]
+    kubectl("-n", NAMESPACE, "patch", "pdb", "colorsys", "--type=json", "-p", json.dumps(older))
+    wait_until(lambda: budget("colorsys")["spec"].get("unhealthyPodEvictionPolicy") == "AlwaysAllow")
+
+
+def test_a_module_sees_its_own_source_alone(installation: Installation, deployed: Deploy) -> None:
+    deployed("orc_secret", source=zipped(orc_secret="PASSWORD = 'hunter2'\ndef where(): return __file__\n"))
+    secret = installation.call("orc_secret", "where").json()["result"]
+    source = zipped(orc_spy=SPY, backend=BACKEND, **{"pyproject.toml": PROJECT})
+    digest = deployed("orc_spy", source=source)["spec"]["source"]["uploaded"]["digest"]
+    assert secret.startswith("/store/sources/") and digest.removeprefix("sha256:") not in secret
+    own = f"/store/sources/{digest.removeprefix('sha256:')}/tree"
+    found = installation.call("orc_spy", "below", "/store").json()["result"]
+    assert found and [path for path in found if not f"{own}/".startswith(f"{path}/") and not path.startswith(own)] == []
+    assert installation.call("orc_spy", "seen_by_build").json()["result"] == [digest.removeprefix("sha256:")]
+    for method, path in (
+        ("read", secret),
+        ("read", f"{own}/../../../locks"),
+        ("write", f"{own}/x"),
+        ("write", "/store/x"),
+    ):
+        refused = installation.call("orc_spy", method, path)
+        assert refused.status_code >= 400 and "hunter2" not in refused.text, (method, path)
+
+
+def test_a_module_sees_its_own_environment_alone(installation: Installation, deployed: Deploy) -> None:
+    for name in ("orc_spy_one", "orc_spy_two"):
+        info = f"{name}-1.dist-info"
+        wheel = zip_of(
+            (f"{name}.py", SPY.encode()),
+            (f"{info}/METADATA", f"Metadata-Version: 2.1\nName: {name}\nVersion: 1\n".encode()),
+            (f"{info}/WHEEL", b"Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n"),
+            (f"{info}/RECORD", b""),
+        )
+        data = base64.b64encode(wheel).decode()
+        made = deployed(name, source={"wheel": {"file_name": f"{name}-1-py3-none-any.whl", "data": data}})
+        own = f"/store/environments/{made['status']['environment']['digest']}"
+        assert installation.call(name, "below", "/store/sources").json()["result"] == []
+        found = installation.call(name, "below", "/store").json()["result"]
+        assert f"{own}/lock.json" in found
+        assert [path for path in found if path not in ("/store/environments", own) and not path.startswith(own)] == []
+        assert installation.call(name, "write", f"{own}/x").status_code >= 400
+
+
+def test_tmp_has_a_limit(deployed: Deploy) -> None:
+    deployed("colorsys")
+    (pod,) = pods("colorsys")
+    (tmp,) = [volume["emptyDir"] for volume in pod["spec"]["volumes"] if volume["name"] == "tmp"]
+    assert tmp == {"sizeLimit": "2Gi"}

@@ -8,7 +8,6 @@ import socket
 import threading
 import time
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import grpc
@@ -157,10 +156,10 @@ def with_timeouts(front: Front, **timeouts: float) -> Listener:
     return changed
 
 
-@pytest.fixture
-def hasty(tmp_path: Path) -> Iterator[Front]:
+@pytest.fixture(scope="module")
+def hasty(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Front]:
     """A front that waits only 0.5 s for a request or for a reader, and as long as always for a response."""
-    front = Front(tmp_path)
+    front = Front(tmp_path_factory.mktemp("hasty"))
     front.listeners = [with_timeouts(front, request_timeout=0.5, stream_flush_timeout=0.5)]
     try:
         front.start()

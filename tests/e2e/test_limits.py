@@ -45,7 +45,7 @@ def test_a_cancelled_call_that_can_be_interrupted_leaves_its_guest(deploy: Calla
 def test_a_stuck_guest_is_replaced(deploy: Callable[..., Any], system: System) -> None:
     deploy(SLOW, max_concurrency=1)
     guests = system.pids("guest", SLOW)
-    reason(system.post(f"/v1/modules/{SLOW}:call?timeout=300m", {"method": "nap", "args": [60]}))
+    reason(system.post(f"/v1/modules/{SLOW}:call?timeout=1500m", {"method": "nap", "args": [60]}))
     wait_until(lambda: system.pids("guest", SLOW) not in (guests, []))
     wait_until(lambda: system.answers(SLOW, "nap", 0))
 

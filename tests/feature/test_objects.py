@@ -172,10 +172,10 @@ def test_names_that_nobody_gave_are_lost(server: ModuleServer, name: str) -> Non
 
 
 def test_a_lease_ends(start_server: Start) -> None:
-    server = start_server(MODULE, object_lease=0.4).serving()
+    server = start_server(MODULE, object_lease=1.2).serving()
     used, unused = counter(server), counter(server)
-    for _ in range(4):
-        time.sleep(0.2)
+    for _ in range(5):
+        time.sleep(0.3)
         assert result(server, "value", obj_id=used) == 0
     assert failure(server.call_json, {"method": "value", "obj_id": unused}).error.reason == "OBJECT_LOST"
     wait_until(lambda: result(server, "alive") == 0)
@@ -232,11 +232,12 @@ def test_a_repr_that_fails_does_no_harm(server: ModuleServer) -> None:
     assert answer["repr"] == "<its repr() raised ValueError>"
 
 
-def test_with_several_guests_a_call_goes_to_the_one_that_has_the_object(start_server: Start) -> None:
+def test_with_several_guests_a_call_goes_to_the_one_that_has_the_object(start_server: Start, tmp_path: Path) -> None:
     server = start_server(MODULE, workers=2, max_concurrency=4).serving()
-    busy = server.begin("slow", 0.5)
-    time.sleep(0.1)
+    busy = server.begin("until", str(tmp_path / "gate"))
+    wait_until((tmp_path / "gate.begun").exists)
     names = [counter(server, number) for number in range(2)]  # in the guest that is not busy
+    (tmp_path / "gate").touch()
     busy.result()
     names += [counter(server, number) for number in (2, 3)]
     assert {name.split("-")[3] for name in names} == {"1", "2"}
@@ -252,7 +253,7 @@ def test_a_guests_objects_are_lost_with_it(start_server: Start) -> None:
     server = start_server(MODULE).serving()
     name = counter(server)
     with pytest.raises(grpc.RpcError):
-        server.call("slow", 60, timeout=0.3)
+        server.call("slow", 60, timeout=1)
     wait_until(lambda: failure_reason(server, name) == "OBJECT_LOST")
     assert result(server, "value", obj_id=counter(server)) == 0
 

@@ -69,7 +69,7 @@ def test_many_modules_at_once(front: Front) -> None:
     began = time.monotonic()
     front.put("one.more", pod.endpoint)
     eventually(lambda: front.server_of("one.more") == "many-1")
-    assert time.monotonic() - began < 2
+    assert time.monotonic() - began < 5
     for name in names:
         front.drop(name)
     eventually(lambda: front.server_of(names[-1]) == "podmgr")

@@ -192,7 +192,9 @@ def slow(seconds: float, value: Any = None) -> Any:
 
 
 def until(file: str, value: Any = None) -> Any:
-    """Return the value once the file exists."""
+    """Return the value once the file exists; another one shows that this has begun."""
+    with open(file + ".begun", "w"):
+        pass
     while not os.path.exists(file):
         time.sleep(0.005)
     return value

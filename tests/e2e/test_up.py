@@ -162,13 +162,20 @@ def test_a_log_level_that_is_none(new_system: Callable[..., LocalSystem]) -> Non
     assert process.wait(30) == 2
 
 
-def test_api_keys(new_system: Callable[..., LocalSystem], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """With them it is told to be ready although it answers nobody who has none."""
+def test_api_keys_and_the_access_log(
+    new_system: Callable[..., LocalSystem], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """With keys it is ready although it refuses clients that have none; with `all` the log has what succeeds, too."""
+    monkeypatch.setenv("POD_MANAGER_ACCESS_LOG", "all")
     (tmp_path / "keys.yaml").write_text(api_keys(alice="a" * 32))
     monkeypatch.setenv("POD_MANAGER_API_KEYS", str(tmp_path / "keys.yaml"))
     system = new_system().start()
     assert system.http.get("/v1/modules").status_code == 401
-    assert system.http.get("/v1/modules", headers={"x-api-key": "a" * 32}).status_code == 200
+    key = {"x-api-key": "a" * 32, "x-request-id": "with-a-key"}
+    assert system.http.get("/v1/modules", headers=key).status_code == 200
+    log = system.state / "logs" / "envoy.log"
+    wait_until(lambda: "with-a-key" in log.read_text())
+    assert "a" * 32 not in log.read_text()
 
 
 def test_other_users_can_not_look_into_it(new_system: Callable[..., LocalSystem]) -> None:

@@ -12,7 +12,7 @@ import pytest
 
 from jac_orc.pod_manager.model import ModuleSpec
 from tests.contract.subjects import Local, settled
-from tests.support import eventually, running
+from tests.support import children, eventually, running
 
 
 @pytest.fixture(autouse=True)
@@ -148,3 +148,35 @@ async def test_a_revision_may_be_taken_back_while_it_starts(tmp_path: Path, envi
     after = await settled(local.backend, "math")
     assert [pod.name for pod in after.pods] == [before.pods[0].name] and after.generation == 3
     await local.close()
+
+
+async def kill_guest(pid: int, number: signal.Signals) -> None:
+    """End a module server's guest, and wait until the next one runs."""
+    (guest,) = children(pid)
+    os.kill(guest, number)
+    await eventually(lambda: children(pid) - {guest} and not children(pid) & {guest})
+
+
+async def test_a_guest_that_ends_counts_as_a_restart_of_its_pod(tmp_path: Path, environments: Path) -> None:
+    """Also while no pod manager runs, for one that takes the pod over, and after the server itself was restarted."""
+
+    def restarts(local: Local) -> int:
+        return sum(pod.restarts for module in local.backend.modules() for pod in module.pods)
+
+    first = await started(tmp_path, environments)
+    await first.backend.apply(ModuleSpec("math"))
+    await settled(first.backend, "math")
+    (pid,) = first.processes().values()
+    await kill_guest(pid, signal.SIGKILL)
+    await eventually(lambda: restarts(first) == 1)
+    await first.leave()
+    await kill_guest(pid, signal.SIGKILL)
+    second = await started(tmp_path, environments)
+    await settled(second.backend, "math")
+    await eventually(lambda: restarts(second) == 2)
+    await kill_guest(pid, signal.SIGSEGV)
+    await eventually(lambda: restarts(second) == 3)
+    os.kill(pid, signal.SIGKILL)
+    await eventually(lambda: restarts(second) == 4)
+    await settled(second.backend, "math")
+    await second.close()

@@ -57,6 +57,17 @@ def notify(fd: int | None, message: Mapping[str, object], *, last: bool = True) 
             os.close(fd)
 
 
+def report(path: Path, message: Mapping[str, object]) -> bool:
+    """Send one JSON datagram to the socket at the path; return whether a process receives there."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sender:
+        sender.setblocking(False)
+        try:
+            sender.sendto(json.dumps(message).encode(), str(path))
+        except OSError:
+            return False
+    return True
+
+
 def tell_failure(failure: OrcError, termination_log: Path | None, notify_fd: int | None = None) -> None:
     """Tells why this process ends: whoever started it, and whoever finds it ended, if they asked.
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import ctypes
 import logging
+import os
 import socket
 import sys
 from pathlib import Path
@@ -25,6 +26,7 @@ from jac_orc.module_server.spare import assigned
 logger = logging.getLogger(__name__)
 
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
+_REPORT_AGAIN = 1.0
 _KEPT_BYTES = 32 * 1024 * 1024
 
 
@@ -71,7 +73,14 @@ async def serve(settings: Settings, idle: IdleGuest | None = None) -> int:
     def on_serving(serving: bool) -> None:
         tasks.start(server.set_serving(serving))
 
-    calls = Calls(settings, on_serving, gone.set)
+    reporting: list[asyncio.Task[None]] = []
+
+    def on_restart(count: int) -> None:
+        while reporting:
+            reporting.pop().cancel()  # the new count includes what that one reports
+        reporting.append(tasks.start(report_restarts(settings, count)))
+
+    calls = Calls(settings, on_serving, gone.set, on_restart)
     peers = Peers(settings.module_name, settings.pod_manager_url)
     servicer = ModuleServicer(calls, peers, settings.timeout)
     server.register(SERVICE, servicer, raw=True)
@@ -110,6 +119,13 @@ async def serve(settings: Settings, idle: IdleGuest | None = None) -> int:
     await server.grpc.stop(0)
     await tasks.cancel()
     return exit_code
+
+
+async def report_restarts(settings: Settings, count: int) -> None:
+    """Report how many guests were replaced, until the pod manager receives it: it may be away."""
+    message = {"module": settings.module_name, "pod": settings.pod_name, "pid": os.getpid(), "guest_restarts": count}
+    while settings.reports is not None and not lifecycle.report(settings.reports, message):
+        await asyncio.sleep(_REPORT_AGAIN)
 
 
 async def drain(server: Server, servicer: ModuleServicer, settings: Settings) -> None:

@@ -37,10 +37,16 @@ class Calls:
     """Runs calls in guests, as many at a time and as many waiting as the settings allow."""
 
     def __init__(
-        self, settings: Settings, on_serving: Callable[[bool], None], on_gone: Callable[[], None] = lambda: None
-    ) -> None:
-        """`on_serving` is told whether there is a guest, `on_gone` that the interpreter is no longer there."""
+        self, settings: Settings, on_serving: Callable[[bool], None], on_gone: Callable[[], None] = lambda: None,
+        on_restart: Callable[[int], None] = lambda count: None,
+    ) -> None:  # fmt: skip
+        """`on_serving` receives whether there is a guest, `on_restart` how many guests were replaced so far.
+
+        `on_gone` is called if the interpreter no longer exists.
+        """
         self._on_gone = on_gone
+        self._on_restart = on_restart
+        self._restarts = 0
         self._settings = settings
         self._on_serving = on_serving
         self._place = ""
@@ -212,6 +218,8 @@ class Calls:
                 self._retired.add(guest)
                 guest.ended.add_done_callback(partial(self._forget_guest, guest))
                 self._on_serving(bool(self._guests))
+                self._restarts += 1
+                self._on_restart(self._restarts)
             pause = 0.0 if loop.time() - started > _STABLE_AFTER else pause
             slot.guest, pause = await self._restart(pause)
             self._add(slot.guest)

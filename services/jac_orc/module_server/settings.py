@@ -67,5 +67,7 @@ class Settings:
     """A file for why the module can't be imported, as JSON, for whoever finds the server ended; None: nobody does."""
     notify_fd: int | None = None
     """A pipe to tell when the module can be called or can't be imported, as one JSON line; None: nobody asks."""
+    reports: Path | None = None
+    """A socket of this machine that receives how often a guest was replaced; None: only the log says so."""
     lifeline_fd: int | None = None
     """A socket whose end of file means that the whole system stops; None: only SIGTERM does."""

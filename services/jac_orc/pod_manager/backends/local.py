@@ -24,6 +24,7 @@ from jac_orc.errors import error
 from jac_orc.pod_manager.backends.local_deployment import Deployment, installer_log
 from jac_orc.pod_manager.backends.local_logs import read_logs
 from jac_orc.pod_manager.backends.local_pod import Host, PodRecord, adoptable, forget
+from jac_orc.pod_manager.backends.local_reports import Reports
 from jac_orc.pod_manager.backends.spares import Spares
 from jac_orc.pod_manager.backends.watchers import Watchers
 from jac_orc.pod_manager.environments import Environments
@@ -51,8 +52,17 @@ class LocalBackend:
         self._wants_spares = spares > 0
         run_id = " ".join([run_id, *policy.values()]).strip()  # so that pods of another policy are replaced
         self._host = Host(
-            state / "pods", state / "logs", run_id, lifeline_fd, policy, pod_manager_url, self._spares, turns
+            state / "pods",
+            state / "logs",
+            run_id,
+            lifeline_fd,
+            policy,
+            pod_manager_url,
+            self._spares,
+            turns,
+            state / "reports.sock",
         )
+        self._reports = Reports(self._host.reports, self._count_guests)
         self._environments = environments
         self._sources = sources
         self.faults = Faults()
@@ -72,9 +82,14 @@ class LocalBackend:
             if record.module_name not in self._deployments:
                 adoptable(record, run_id="")
                 forget(self._host, record.name)
+        self._reports.start()
         self._tasks.supervise("removing unused sources and environments", self._clean_up)
         if self._wants_spares:
             self._tasks.supervise("starting spare module servers", self._start_spares)
+
+    def _count_guests(self, name: str, pod: str, pid: int, restarts: int) -> None:
+        if deployment := self._deployments.get(name):
+            deployment.count_guests(pod, pid, restarts)
 
     async def _start_spares(self) -> None:
         """Has them run what needs no package: the standard library's modules."""
@@ -88,6 +103,7 @@ class LocalBackend:
 
     async def stop(self) -> None:
         """Lets go of everything; the pods go on."""
+        self._reports.stop()
         # At once: a pod that ends now, as the whole system does, is not started again.
         await asyncio.gather(
             *(deployment.detach() for deployment in self._deployments.values()),

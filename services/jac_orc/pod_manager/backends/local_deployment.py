@@ -58,6 +58,13 @@ class Deployment:
         self.module = dataclasses.replace(self.module, **changes)
         self._publish()
 
+    def count_guests(self, pod_name: str, pid: int, restarts: int) -> None:
+        """Take a pod's report of how often its process has replaced a guest; it may not be adopted yet."""
+        self._found = [each.counting(pid, restarts) if each.name == pod_name else each for each in self._found]
+        for pod in self._pods:
+            if pod.record.name == pod_name and pod.phase is not PodPhase.DRAINING:
+                self._tasks.start(pod.count_guests(pid, restarts))
+
     async def delete(self) -> None:
         """Ends the pods; calls in flight may end."""
         await self._cancel()

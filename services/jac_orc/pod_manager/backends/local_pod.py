@@ -55,6 +55,8 @@ class Host:
     spares: Spares
     turns: asyncio.Semaphore
     """How many pods start at a time: more than there are cores would only keep each other from getting ready."""
+    reports: Path
+    """The socket on which module servers report how often they have replaced a guest."""
 
 
 @dataclass(frozen=True)
@@ -81,6 +83,13 @@ class PodRecord:
     start_ticks: int = 0
     port: int = 0
     restarts: int = 0
+    """How often anything of the pod was restarted before this process."""
+    guest_restarts: int = 0
+    """How often this process has replaced a guest."""
+
+    def counting(self, pid: int, restarts: int) -> PodRecord:
+        """Return the record with these replaced guests, if it is of this process."""
+        return dataclasses.replace(self, guest_restarts=restarts) if pid == self.pid else self
 
 
 class LocalPod:
@@ -101,6 +110,7 @@ class LocalPod:
         self._pause = 0.0
         self._is_saved = True
         self._saving: asyncio.Future[None] | None = None
+        self._writing = asyncio.Lock()
         self._tasks = Tasks()
         self._task: asyncio.Task[None] | None = None
 
@@ -108,7 +118,15 @@ class LocalPod:
     def state(self) -> Pod:
         """The pod as it is now."""
         address = f"127.0.0.1:{self.record.port}" if self.record.port else ""
-        return Pod(self.record.name, self.phase, address, self.record.restarts, self.record.generation)
+        restarts = self.record.restarts + self.record.guest_restarts
+        return Pod(self.record.name, self.phase, address, restarts, self.record.generation)
+
+    async def count_guests(self, pid: int, restarts: int) -> None:
+        """Record how often the pod's process, if it is this one, has replaced a guest."""
+        counted = self.record.counting(pid, restarts).guest_restarts
+        if counted != self.record.guest_restarts:
+            await self._update(guest_restarts=counted)
+            self._on_change()
 
     def start(self) -> None:
         """Starts the process, and again whenever it ends."""
@@ -154,7 +172,8 @@ class LocalPod:
             stable = self.failure is None and loop.time() - started > _STABLE_AFTER
             self._pause = 0.0 if stable else max(self._pause, _FIRST_PAUSE if self.failure else 0.0)
             self._process = None
-            await self._update(pid=0, start_ticks=0, port=0, restarts=self.record.restarts + 1)
+            restarts = self.state.restarts + 1
+            await self._update(pid=0, start_ticks=0, port=0, restarts=restarts, guest_restarts=0)
             self._set_phase(PodPhase.CRASHED)
             await asyncio.sleep(self._pause)
             self._pause = min(max(_FIRST_PAUSE, self._pause * 2), _LONGEST_PAUSE)
@@ -244,21 +263,25 @@ class LocalPod:
             "TIMEOUT": str(spec.timeout),
             "POD_MANAGER_URL": self._host.pod_manager_url,
             **self._host.policy,
+            "POD_NAME": self.record.name,
+            "REPORTS": str(self._host.reports),
             "LOG_FILE": str(self._host.logs / f"{self.record.name}.log"),
         }
 
     async def _update(self, **changes: Any) -> None:
         """Record the changes; while the file can't be written, the pod serves all the same."""
         self.record = dataclasses.replace(self.record, **changes)
-        document = dataclasses.asdict(self.record)
-        write = functools.partial(files.write_json, self._file, document, durable=False)  # no process outlives the host
-        self._saving = asyncio.ensure_future(asyncio.to_thread(write))
-        try:
-            await asyncio.shield(self._saving)
-            self._is_saved = True
-        except OSError as failure:
-            self._is_saved = False
-            logger.warning("the state of pod %s can't be written: %s", self.record.name, failure)
+        async with self._writing:
+            document = dataclasses.asdict(self.record)
+            # Not durable: no process outlives the machine.
+            write = functools.partial(files.write_json, self._file, document, durable=False)
+            self._saving = asyncio.ensure_future(asyncio.to_thread(write))
+            try:
+                await asyncio.shield(self._saving)
+                self._is_saved = True
+            except OSError as failure:
+                self._is_saved = False
+                logger.warning("the state of pod %s can't be written: %s", self.record.name, failure)
 
     def _set_phase(self, phase: PodPhase) -> None:
         self.phase = phase

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import base64
-import io
+import functools
 import json
 import time
-import zipfile
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -45,11 +43,9 @@ def cordoned() -> Iterator[None]:
         kubectl("uncordon", *nodes)
 
 
-def source(code: str) -> dict[str, str]:
-    packed = io.BytesIO()
-    with zipfile.ZipFile(packed, "w") as archive:
-        archive.writestr("orc_built.py", code)
-    return {"zip": base64.b64encode(packed.getvalue()).decode()}
+def unbuilt() -> dict[str, list[str]]:
+    """What a module requires that no environment has been built for."""
+    return {"requirements": ["six"], "constraints": [f"six!=0.{time.time_ns()}"]}
 
 
 def doing(installation: Installation, name: str) -> str:
@@ -65,9 +61,9 @@ def test_a_create_waits_for_a_node_and_an_update_too(
     with ThreadPoolExecutor() as pool:
         with cordoned():
             created = pool.submit(run, "create", "colorsys", **variables)
-            built = pool.submit(installation.create, "orc_built", source=source("answer = lambda: 42"))
+            built = pool.submit(functools.partial(installation.create, "six", **unbuilt()))
             updated = pool.submit(installation.http.patch, "/v1/modules/math", json={"env": {"A": "1"}})
-            names = ("colorsys", "orc_built", "math")
+            names = ("colorsys", "six", "math")
             wait_until(lambda: all(doing(installation, each).startswith("waiting for a node: 0/") for each in names))
             assert installation.answers("math", "sqrt", 16)
             _, before = pod_manager(installation)
@@ -79,8 +75,8 @@ def test_a_create_waits_for_a_node_and_an_update_too(
         assert "colorsys: starting: waiting for a node: 0/" in created.result().stderr
         for response in (built.result(), updated.result()):
             assert response.status_code == 200, response.text
-    assert installation.call("orc_built", "answer").json() == {"result": 42}
-    for name in ("colorsys", "orc_built"):
+    assert installation.call("six", "ensure_str", "a").json() == {"result": "a"}
+    for name in ("colorsys", "six"):
         installation.discard(name)
 
 
@@ -91,7 +87,7 @@ def test_no_node_comes_in_time(installation: Installation, deployed: Callable[..
         begin = time.monotonic()
         waiting = [
             pool.submit(installation.create, "colorsys"),
-            pool.submit(installation.create, "orc_built", source=source("answer = lambda: 42")),
+            pool.submit(functools.partial(installation.create, "six", **unbuilt())),
             pool.submit(installation.http.patch, "/v1/modules/math", json={"env": {"A": "1"}}),
         ]
         for response in [each.result() for each in waiting]:
@@ -100,7 +96,7 @@ def test_no_node_comes_in_time(installation: Installation, deployed: Callable[..
         assert 5 <= time.monotonic() - begin < 20
         assert installation.module("math")["spec"]["env"] == {}
         assert installation.answers("math", "sqrt", 16)
-    for name in ("colorsys", "orc_built"):
+    for name in ("colorsys", "six"):
         nothing_left(installation, name)
 
 
@@ -132,12 +128,12 @@ spec: {limits: [{type: Container, max: {memory: 1Gi}}]}
 def test_a_build_that_is_refused_its_pod(
     installation: Installation, variables: dict[str, str], rule: str, told: str, why: str
 ) -> None:
-    code = f"answer = lambda: {time.time()}"  # which no environment was built for yet
+    required = unbuilt()
     with applied(rule):
         probe = ("-n", NAMESPACE, "create", "--dry-run=server", "-f", "-")
         wait_until(lambda: why in kubectl(*probe, stdin=PROBE, check=False))  # API servers learn of rules with a delay
         begin = time.monotonic()
-        response = installation.create("orc_built", source=source(code))
+        response = installation.create("six", **required)
         assert reason(response) == told
         assert why in response.json()["message"]
         assert time.monotonic() - begin < 5
@@ -145,7 +141,7 @@ def test_a_build_that_is_refused_its_pod(
         found = [each for each in json.loads(printed.stdout)["checks"] if each["state"] == "fault"]
         assert any(each["name"] == "refused pods" and why in each["found"] for each in found)
         assert any(each["name"] == "quota" for each in found) is (rule is QUOTA)
-        nothing_left(installation, "orc_built")
-    response = installation.create("orc_built", source=source(code))
+        nothing_left(installation, "six")
+    response = installation.create("six", **required)
     assert response.status_code == 200, response.text
-    installation.discard("orc_built")
+    installation.discard("six")

@@ -15,8 +15,10 @@ AccessLog = Literal["off", "failures", "all"]
 
 _PATH = "jac_orc.path"
 """The filter state that holds the client's path; the transcoder replaces the header."""
-_OBJECT_ID = "^(.*-[0-9A-Fa-f.:]+-[0-9]+-[0-9]+-)[A-Za-z0-9_-]+(.*)$"
+_OBJECT_ID = "^(.*-[0-9A-Fa-f._]+-[0-9]+-[0-9]+-)[A-Za-z0-9_-]+(.*)$"
 """An object's id anywhere in a path: whoever knows its last part may use the object."""
+_OBJECTS = "/v1/objects/"
+"""Begins paths whose next part is an id, even if it is percent-encoded beyond recognition."""
 _FAILED = "response.code >= 400 || response.grpc_status > 0"
 # What is wrong with a response that began well. A client that hangs up (DC) is none of these.
 _BROKEN_FLAGS = ["UF", "UC", "UR", "LR", "UT", "UPE", "OM", "DPE", "SI"]
@@ -43,7 +45,9 @@ def access_log(which: AccessLog) -> list[dict[str, Any]]:
 def path_recorder() -> dict[str, Any]:
     """Return the HTTP filter that records the path for the log: without its query and without an object's secret."""
     path = "request.url_path"
-    value = f"%CEL({path}.matches('{_OBJECT_ID}') ? re.extract({path}, '{_OBJECT_ID}', '\\\\1***\\\\2') : {path})%"
+    shortened = f"re.extract({path}, '{_OBJECT_ID}', '\\\\1***\\\\2')"
+    encoded = f"{path}.startsWith('{_OBJECTS}') ? '{_OBJECTS}***' : {path}"
+    value = f"%CEL({path}.matches('{_OBJECT_ID}') ? {shortened} : {encoded})%"
     return typed(
         "path",
         "envoy.extensions.filters.http.set_filter_state.v3.Config",

@@ -313,6 +313,7 @@ async def test_calls_that_never_reach_a_module(manager: PodManager, caplog: pyte
     calls: dict[str, Any] = {
         "DeleteModule": lambda: manager.native.DeleteModule(pod_manager_pb2.DeleteModuleRequest(module_name="nope")),
         "RestGetModule": lambda: manager.rest("RestGetModule", module_name="nope"),
+        "RestCreateModule": lambda: manager.rest("RestCreateModule", {"module_name": "nope", "env": {"1": SECRET}}),
         "Call": lambda: manager.module.Call(module_pb2.CallRequest(method="f"), metadata=(("x-module", "no pe"),)),
     }
     for method, call in calls.items():
@@ -325,7 +326,7 @@ async def test_calls_that_never_reach_a_module(manager: PodManager, caplog: pyte
         assert (vars(record)["call_id"], fields["method"], fields["reason"]) == (
             told.call_id, method, told.error.reason,
         )  # fmt: skip
-        assert fields["module"] in ("nope", "no pe")
+        assert fields["module"] in ("nope", "no pe") and SECRET not in str(vars(record))
 
 
 def test_a_forwarded_call_keeps_its_id(no_task_left: None, own: ModuleServer) -> None:

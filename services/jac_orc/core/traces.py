@@ -112,6 +112,12 @@ def set_request(request: bytes, module: str = "") -> None:
         trace.request, trace.module = request if len(request) <= _MAX_BODY_BYTES else b"", module
 
 
+def set_module(name: str) -> None:
+    """Add to this task's trace the module that the call is about, where its request has the name in a body."""
+    if (trace := current.get()) and name:
+        trace.module = name
+
+
 def forgive() -> None:
     """Have this task's call leave no line, however it ends: it has done what it was for."""
     if trace := current.get():

@@ -75,7 +75,7 @@ class GuestLog:
             why = "not by this server; the kernel does so if memory runs out"
         text = f"guest {self._number} (pid {self._process.pid}) ended after {uptime:g} s with {how}"
         text += f" ({why})" if why else ""
-        text += f"; {len(calls)} calls ended with it" + ": " * bool(named) + ", ".join(named)
+        text += f"; calls that ended with it: {len(calls)}" + f" ({', '.join(named)})" * bool(named)
         logger.log(logging.INFO if expected else logging.WARNING, "%s", text, extra={"fields": details})
 
     async def close(self) -> None:

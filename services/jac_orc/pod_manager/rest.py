@@ -10,6 +10,7 @@ from google.api import httpbody_pb2
 from google.protobuf import json_format
 from google.protobuf.message import Message
 
+from jac_orc.core import traces
 from jac_orc.core.server import Context
 from jac_orc.errors import OrcError, error
 from jac_orc.pod_manager import convert
@@ -152,7 +153,9 @@ async def _read_on(requests: AsyncIterator[rest_pb2.RestUploadSourceRequest]) ->
 
 def _parse(body: httpbody_pb2.HttpBody, message: M) -> M:
     """The message of a JSON body, empty for an empty one; raises OrcError for anything that it isn't exactly."""
-    return _from_document(_document(body), message)
+    parsed = _from_document(_document(body), message)
+    traces.set_module(parsed.module_name)  # type: ignore[attr-defined]
+    return parsed
 
 
 def _from_document(document: dict[str, Any], message: M) -> M:

@@ -100,3 +100,31 @@ def test_both_are_replaced_under_load(production: Installation, capsys: pytest.C
     for name in DEPLOYMENTS:
         assert len(production.pods(name)) == 2 and not before[name] & set(production.pods(name))
     assert (calls.failed, requests.failed) == (0, 0)
+
+
+@pytest.mark.timeout(600)
+def test_a_changed_policy_takes_effect(production: Installation, production_folder: Path) -> None:
+    """The ConfigMap's new name replaces the pod managers; they replace the pods of modules; no call fails."""
+
+    def why(**spec: Any) -> str:
+        response = production.create("colorsys", **spec)
+        return str(response.json()["details"][0]["reason"]) if response.status_code == 403 else ""
+
+    def environment() -> dict[str, str]:
+        deployment = kubectl_json("-n", PRODUCTION, "get", "deployment", "math")
+        return {
+            each["name"]: each.get("value", "")
+            for each in deployment["spec"]["template"]["spec"]["containers"][0]["env"]
+        }
+
+    assert why(secrets=["other"]) == "POLICY_REFUSED"
+    before = set(production.pods("math"))
+    policy = "secrets: [module-*]\nrefuse: [colorsys]\n"
+    (production_folder / "kustomize/components/policy/policy.yaml").write_text(policy)
+    with production.load("math", "sqrt", 16, rate=20) as calls:
+        kubectl("apply", "--server-side", "-f", "-", stdin=kubectl("kustomize", str(production_folder)))
+        production.settle("jac-orc-pod-manager")
+        assert why() == "MODULE_REFUSED"
+        wait_until(lambda: environment()["REFUSED_MODULES"] == "colorsys")
+        wait_until(lambda: len(now := set(production.pods("math"))) == 2 and not before & now)
+    assert calls.failed == 0, calls

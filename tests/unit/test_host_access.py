@@ -8,6 +8,7 @@ import enum
 import gc
 import json
 import operator
+import optparse
 import pkgutil
 import re
 import shlex
@@ -126,6 +127,11 @@ def _dataclasses(secret: Path) -> Any:
     return Parameters().fitted(made, [1], {})
 
 
+def _optparse(secret: Path) -> Any:
+    secret.with_name("code").write_text(_code(secret))
+    return optparse.Values().read_file(str(secret.with_name("code")))
+
+
 def _typing(secret: Path) -> Any:
     return typing.get_type_hints(typing.NamedTuple("Hinted", [("a", _code(secret))]))
 
@@ -135,6 +141,7 @@ WAYS: dict[str, Callable[[Path], Any]] = {
     "argparse": lambda secret: argparse.ArgumentParser(fromfile_prefix_chars="@").parse_known_args([f"@{secret}"]),
     "dataclasses": _dataclasses,
     "operator": lambda secret: operator.attrgetter("__globals__")(_code)["Path"](secret).read_text(),
+    "optparse": _optparse,
     "shlex": lambda secret: _any["shlex"].shlex("").sourcehook(str(secret))[1].read(),
     "traceback": lambda secret: traceback.FrameSummary(str(secret), 1, "f").line,
     "typing": _typing,

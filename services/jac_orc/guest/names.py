@@ -101,9 +101,11 @@ class Names:
     def check_result(self, value: Any) -> None:
         """Raises Refusal for a result that leads where no path may lead.
 
-        Other code than the standard library's may return classes, and methods of objects, from anywhere.
+        Other code than the standard library's may return classes, and methods of objects, from anywhere. A built-in
+        class does nothing that Python doesn't do anyway.
         """
-        if self._is_standard_library or not (isinstance(value, type) or _owner_of(value) is not None):
+        is_free = isinstance(value, type) or _owner_of(value) is not None
+        if not is_free or (self._is_standard_library and getattr(value, "__module__", None) != "builtins"):
             self._check_value(value, "the result")
 
     def _check_value(self, value: Any, what: str, *, is_own: bool = False) -> None:

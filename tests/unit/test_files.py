@@ -10,6 +10,7 @@ import stat
 import subprocess
 import sys
 import threading
+import tracemalloc
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -125,6 +126,50 @@ def test_a_line_without_end_is_cut_and_not_kept(tmp_path: Path) -> None:
     path.write_bytes(b"x" * 300_000)
     log = LogFile(path)
     assert sum(map(len, log.new_lines())) == 300_000
+
+
+def test_a_large_file_is_read_in_parts(tmp_path: Path) -> None:
+    path = tmp_path / "a.log"
+    lines = [f"{number:0100}" for number in range(100_000)]
+    path.write_text("\n".join(lines) + "\n")
+    log, told, parts = LogFile(path), list[str](), 0
+    while log.has_more or not parts:
+        told, parts = told + log.new_lines(), parts + 1
+    assert told == lines and parts == 10
+    assert log.new_lines() == []
+
+
+def test_the_end_of_a_huge_file_is_read_with_little_memory(tmp_path: Path) -> None:
+    path = tmp_path / "a.log"
+    with path.open("wb") as file:
+        file.truncate(200_000_000)  # sparse: zeros that are no line
+        file.seek(0, 2)
+        file.write(b"\n" + b"".join(b"%099d\n" % number for number in range(500_000)))
+    tracemalloc.start()
+    log = LogFile(path)
+    assert log.last_lines(3) == [f"{number:099}" for number in (499_997, 499_998, 499_999)]
+    assert tracemalloc.get_traced_memory()[1] < 1_000_000
+    tracemalloc.reset_peak()
+    assert len(log.last_lines(10**9)) > 100_000
+    assert tracemalloc.get_traced_memory()[1] < 100_000_000
+    tracemalloc.stop()
+    assert log.new_lines() == [] and log.last_lines(0) == []
+    with path.open("a") as more:
+        more.write("new\n")
+    assert log.new_lines() == ["new"]
+
+
+def test_a_large_file_that_is_rotated_while_it_is_read_loses_nothing(tmp_path: Path) -> None:
+    path = tmp_path / "a.log"
+    first, second = [f"a{number:0100}" for number in range(30_000)], [f"b{number}" for number in range(10)]
+    path.write_text("\n".join(first) + "\n")
+    log = LogFile(path)
+    told = log.new_lines()
+    path.rename(tmp_path / "a.log.1")
+    path.write_text("\n".join(second) + "\n")
+    while added := log.new_lines():
+        told += added
+    assert told == first + second
 
 
 @pytest.fixture

@@ -19,6 +19,7 @@ import signal
 import socket
 import sys
 import tempfile
+import threading
 import time
 import urllib.error
 import urllib.request
@@ -201,7 +202,7 @@ class System:
             if starting.done():
                 starting.result()
                 for child in (self._pod_manager, self._envoy):
-                    tasks.supervise(f"keeping {child.name} running", functools.partial(child.keep, say))
+                    tasks.supervise(f"keeping {child.name} running", functools.partial(child.keep, _say_aside))
                 self._say_ready(time.monotonic() - begin)
                 await stopping
         except StartError as failure:
@@ -307,6 +308,11 @@ def say(text: str) -> None:
     emit(f"jac-orc: {text}")
 
 
+def _say_aside(text: str) -> None:
+    """Tell the person at the terminal without waiting for the terminal."""
+    asyncio.get_running_loop().run_in_executor(None, say, text)
+
+
 def emit(text: str) -> None:
     """Prints; if nobody reads any more, what is printed from then on is lost and everything else goes on."""
     try:
@@ -323,26 +329,37 @@ class LogFollower:
         self._directory = directory
         self._files: dict[str, LogFile] = {}
         for path in directory.glob("*.log"):  # what is there already is not news
-            self._file(path).new_lines()
+            self._file(path).last_lines(0)
+        self._lock = threading.Lock()
 
     async def follow(self) -> None:
-        """Prints new lines until cancelled; while nothing is written it does nothing, however many files there are."""
+        """Print new lines until cancelled; while nothing is written it does nothing, however many files there are.
+
+        A terminal that is stopped holds up the thread that prints, and not the loop that supervises.
+        """
         changes = watchfiles.awatch(self._directory, debounce=_TOGETHER_MS, step=_STEP_MS, recursive=False)
         try:
-            self._print_new()
+            await asyncio.to_thread(self._print_new)
             async for _ in changes:
-                self._print_new()
+                await asyncio.to_thread(self._print_new)
         finally:
             self._print_new()
 
     def _print_new(self) -> None:
-        for path in sorted(self._directory.glob("*.log")):
-            file = self._file(path)
-            lines = file.new_lines()
-            if path.name in _APPENDED:
+        with self._lock:  # a cancelled `follow` doesn't end its thread
+            for path in sorted(self._directory.glob("*.log")):
+                self._print_file(path)
+
+    def _print_file(self, path: Path) -> None:
+        file = self._file(path)
+        while True:
+            lines, has_more = file.new_lines(), file.has_more
+            if path.name in _APPENDED and not has_more:
                 lines += file.rotate(logs.MAX_FILE_BYTES)
             for line in lines:
                 emit(render(path.stem, line))
+            if not has_more:
+                return
 
     def _file(self, path: Path) -> LogFile:
         return self._files.setdefault(path.name, LogFile(path))

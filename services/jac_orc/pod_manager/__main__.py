@@ -159,7 +159,7 @@ async def serve(settings: Settings, allowed: policy.Policy) -> None:
         environments.keep_blanks()
         admin = settings.state_dir / "envoy-admin.sock"
         bootstrap = resources.bootstrap("front", ("127.0.0.1", settings.xds_port), str(admin))
-        files.write_json(settings.state_dir / "envoy.json", bootstrap)
+        await asyncio.to_thread(files.write_json, settings.state_dir / "envoy.json", bootstrap)
     logger.info("listening on %s:%d, xDS on %s:%d", settings.host, settings.port, settings.xds_host, settings.xds_port)
     lifecycle.notify(settings.notify_fd, {"ready": True})
     logger.info("stopping: %s", await stop)

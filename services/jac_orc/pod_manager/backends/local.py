@@ -138,7 +138,7 @@ class LocalBackend:
         async with self._locks[name]:
             deployment = self._deployments.get(name)
             if deployment is not None:
-                (self._files / f"{name}.json").unlink(missing_ok=True)
+                await asyncio.to_thread((self._files / f"{name}.json").unlink, missing_ok=True)
                 await deployment.delete()
                 del self._deployments[name]
                 self._watchers.publish(deployment.module, gone=True)

@@ -16,7 +16,7 @@ from typing import Any
 
 from jac_orc.core.tasks import Tasks
 from jac_orc.errors import OrcError, error
-from jac_orc.pod_manager.backends.local_logs import append
+from jac_orc.pod_manager.backends.local_logs import LogWriter
 from jac_orc.pod_manager.backends.local_pod import Host, LocalPod, PodRecord, Runtime, adoptable, forget
 from jac_orc.pod_manager.backends.watchers import Watchers
 from jac_orc.pod_manager.environments import Environment, Environments
@@ -51,6 +51,7 @@ class Deployment:
         self._changed = asyncio.Event()
         self.module = dataclasses.replace(module, phase=self._phase(module))
         self._tasks = Tasks()
+        self._log = LogWriter(installer_log(host, module.name))
         self._task = self._tasks.supervise(f"deploying {module.name}", self._reconcile)
 
     def change(self, **changes: Any) -> None:
@@ -66,21 +67,24 @@ class Deployment:
                 self._tasks.start(pod.count_guests(pid, restarts))
 
     async def delete(self) -> None:
-        """Ends the pods; calls in flight may end."""
+        """End the pods, those of an earlier pod manager too; calls in flight may end."""
         await self._cancel()
+        await self._adopt()
         self.module = dataclasses.replace(self.module, phase=ModulePhase.DELETING)
         for pod in list(self._pods):
             self._drain(pod)
         self._publish()
         await asyncio.gather(*self._drains, return_exceptions=True)
         self._let_go()
-        installer_log(self._host, self.module.name).unlink(missing_ok=True)
+        await self._log.flush()
+        await asyncio.to_thread(installer_log(self._host, self.module.name).unlink, missing_ok=True)
 
     async def detach(self) -> None:
         """Lets the pods go on without this process; those that are ending are awaited."""
         await self._cancel()
         await asyncio.gather(*(pod.detach() for pod in self._pods if pod.phase is not PodPhase.DRAINING))
         await asyncio.gather(*self._drains, return_exceptions=True)
+        await self._log.flush()
         self._let_go()
 
     async def _cancel(self) -> None:
@@ -95,7 +99,7 @@ class Deployment:
             limit: float | None = None
             try:
                 await self._prepare()
-                self._adopt()
+                await self._adopt()
                 self._start_missing()
                 self._retire()
                 failed = [pod.failure for pod in self._current() if pod.failure is not None]
@@ -119,7 +123,10 @@ class Deployment:
             spec = self.module.spec
             try:
                 async with self._preparing:
-                    runtime = await self._runtime(spec)
+                    try:
+                        runtime = await self._runtime(spec)
+                    finally:
+                        await self._log.flush()  # so that a failure's lines are there when it is
             except OrcError:
                 if spec is self.module.spec:
                     raise
@@ -151,7 +158,7 @@ class Deployment:
     def _take_line(self, line: str) -> None:
         """Shows and logs what the installer tells."""
         text = line.strip()
-        append(installer_log(self._host, self.module.name), "installer", text)
+        self._log.add("installer", text)
         stage = stage_of(text)
         if stage is not None:  # else it is a detail
             self._stage = stage
@@ -167,14 +174,14 @@ class Deployment:
         revision = self.module.spec.revision()
         return [pod for pod in self._pods if pod.record.revision == revision and pod.phase is not PodPhase.DRAINING]
 
-    def _adopt(self) -> None:
+    async def _adopt(self) -> None:
         """Takes over, once, the processes that an earlier pod manager has left; others of them are gone or killed."""
-        found, self._found = self._found, []
-        for record in found:
+        while self._found:
+            record = self._found.pop()
             wanted = record.revision == self.module.spec.revision()
             process = adoptable(record, self._host.run_id if wanted else "")
             if process is None:
-                forget(self._host, record.name)
+                await asyncio.to_thread(forget, self._host, record.name)
                 continue
             pod = LocalPod(self._host, self.module.spec, record, self._publish, self._prepare)
             self._pods.append(pod)

@@ -242,6 +242,26 @@ def test_methods_of_objects_are_reached_whatever_their_class(leading: Any) -> No
             leading.check_result(value)
 
 
+@pytest.mark.parametrize(
+    ("value", "advice"),
+    [
+        ("_io.FileIO", "; create the module io to call it"),
+        ("io.open", "; create the module io to call it"),
+        ("_frozen_importlib_external.SourceFileLoader", "(code, files)"),
+    ],
+)
+def test_the_advice_names_a_module_that_can_be_created(value: str, advice: str) -> None:
+    module, _, name = value.rpartition(".")
+    with pytest.raises(Refusal) as caught:
+        names_of("itertools").check_result(getattr(importlib.import_module(module), name))
+    assert str(caught.value).endswith(advice)
+
+
+@pytest.mark.parametrize("value", [object, int, [].append, {}.get, ValueError])
+def test_built_in_classes_and_methods_may_be_results(value: Any) -> None:
+    names_of("itertools").check_result(value)
+
+
 def test_a_refused_module_is_closed_to_all_and_an_allowed_one_open(leading: Any) -> None:
     leading.module.mean = importlib.import_module("statistics").mean
     assert "policy refuses" in refusal(leading, "mean")["message"]

@@ -132,8 +132,10 @@ class Names:
         access = "" if self._gives_access else self._host.of(home)
         if not access:
             return ""
-        public = ".".join(itertools.takewhile(lambda part: part[0] != "_", home.lstrip("_").split(".")))
-        return "%s, which gives access to the host (%s); create the module %s to call it" % (home, access, public)
+        # Of `_io` and `pathlib._local` the modules that people know; others are no one's to create.
+        public = ".".join(itertools.takewhile(lambda part: part[:1] != "_", home.lstrip("_").split(".")))
+        advice = "; create the module %s to call it" % public if self._host.of(public) else ""
+        return "%s, which gives access to the host (%s)%s" % (home, access, advice)
 
     def _steps(self, owner: Any, path: str, *, is_object: bool = False) -> list[tuple[Any, str, Any]]:
         segments = path.split(".")

@@ -75,6 +75,25 @@ def test_a_string_object_reads_no_private_name(serving: Callable[[str], ModuleSe
     assert result(server, "data.format", 1, obj_id=plain) == "1"
 
 
+def test_a_class_of_texts_reads_no_private_name(serving: Callable[[str], ModuleServer]) -> None:
+    """Of which `format` is a method, and `str` a base."""
+    server = serving("http")
+    assert "private" in refused(server, "HTTPMethod.format", "{0.__class__.__base__}", 1)
+    assert "private" in refused(server, "HTTPMethod.format_map", "{a.__class__.__base__}", {"a": 1})
+    assert result(server, "HTTPMethod.format", "{0.real}", 1) == "1"
+
+
+def test_a_string_object_reads_no_frame(serving: Callable[[str], ModuleServer]) -> None:
+    """Of a generator, whose names are public."""
+    server = serving("collections")
+    items = result(server, "ChainMap", {"a": 1})["obj_id"]
+    views = result(server, "ChainMap.items", {"obj_id": items})
+    generator = result(server, "__iter__", obj_id=views["obj_id"])["obj_id"]
+    assert "a frame" in refused(server, "gi_frame", obj_id=generator)
+    text = result(server, "UserString", "{0.gi_frame.f_globals}")["obj_id"]
+    assert "private" in refused(server, "format", {"obj_id": generator}, obj_id=text)
+
+
 def test_a_session_that_holds_results_reads_no_private_name(serving: Callable[[str], ModuleServer]) -> None:
     """What is held is not encoded, and so never looked at again."""
     with Session(f"127.0.0.1:{serving('string').port}", "string") as session:

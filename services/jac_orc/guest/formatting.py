@@ -12,11 +12,12 @@ from typing import Any
 
 from .failures import Refusal
 
-_KINDS = frozenset((types.FunctionType, types.MethodType, types.BuiltinMethodType))
+_KINDS = frozenset((types.FunctionType, types.MethodType, types.BuiltinMethodType, types.MethodDescriptorType))
 _NAMES = frozenset(("format", "format_map", "vformat", "get_field"))
 _PYTHON = frozenset(("string", "collections"))  # Formatter and UserString
-_FIELD = re.compile(r"[.\[]_")
-_TEMPLATE = re.compile(r"\{[^{}]*[.\[]_")
+# Names that begin with an underscore, and those of frames: `{0.gi_frame.f_globals}` of a generator.
+_FIELD = re.compile(r"[.\[](_|(gi|cr|ag|tb)_)")
+_TEMPLATE = re.compile(r"\{[^{}]*[.\[](_|(gi|cr|ag|tb)_)")
 
 
 def check_format(target: Any, args: list[Any], kwargs: dict[str, Any]) -> None:
@@ -24,7 +25,8 @@ def check_format(target: Any, args: list[Any], kwargs: dict[str, Any]) -> None:
     if type(target) not in _KINDS or target.__name__ not in _NAMES:
         return
     owner = getattr(target, "__self__", None)
-    if getattr(target, "__module__", None) not in _PYTHON and not isinstance(owner, str):
+    is_text = isinstance(owner, str) or getattr(target, "__objclass__", None) is str
+    if not is_text and getattr(target, "__module__", None) not in _PYTHON:
         return
     private = _FIELD if target.__name__ == "get_field" else _TEMPLATE
     texts = [getattr(value, "data", value) for value in (owner, *args, *kwargs.values())]

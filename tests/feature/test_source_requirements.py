@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import tarfile
 import zipfile
 from collections.abc import Callable
@@ -128,17 +129,18 @@ COMPUTED = [own_extra, computing, own_wheel, own_sdist]
 class Resolving:
     """Locks below one directory, under one policy."""
 
-    def __init__(self, root: Path, *allowed: str) -> None:
+    def __init__(self, root: Path, *allowed: str, builds: bool = True) -> None:
         self.sources = Sources(root / "sources")
-        policy = Policy(allowed_requirements=allowed or None)
+        self.lines = list[str]()
+        policy = Policy(allowed_requirements=allowed or None, builds=builds)
         self._locks = Locks(root / "locks", self.sources, policy)
 
-    async def lock(self, source: SourceRef, *requirements: str) -> Lock:
-        return await self._locks.resolve(ModuleSpec("shop", requirements, source=source), lambda _: None)
+    async def lock(self, source: SourceRef | None, *requirements: str) -> Lock:
+        return await self._locks.resolve(ModuleSpec("shop", requirements, source=source), self.lines.append)
 
-    async def failure(self, source: SourceRef) -> OrcError:
+    async def failure(self, source: SourceRef | None, *requirements: str) -> OrcError:
         with pytest.raises(OrcError) as caught:
-            await self.lock(source)
+            await self.lock(source, *requirements)
         return caught.value
 
 
@@ -264,3 +266,86 @@ async def test_a_source_requires_so_much_and_no_more_whoever_says_so(tmp_path: P
     for form in FORMS:
         failure = await free.failure(form(free.sources, many))
         assert failure.reason == "SOURCE_INVALID" and "of at most 1,000" in failure.message
+
+
+async def test_a_source_may_require_its_own_extras(tmp_path: Path) -> None:
+    free, files = Resolving(tmp_path), built(["liked; extra == 'dev'\nProvides-Extra: dev"])
+    files["pyproject.toml"] = files["pyproject.toml"].replace("'dependencies'", "'optional-dependencies'")
+    assert names(await free.lock(folder(free.sources, {**files, "requirements.txt": "-e .\nother"}))) == ["other==1"]
+    source = folder(free.sources, {**files, "requirements.txt": "-e .[dev]\nother"})
+    assert (await free.lock(source)).packages == ["liked==1", "needed==2", "other==1"]
+    assert (await Resolving(tmp_path, "other").failure(source)).reason == "REQUIREMENT_REFUSED"
+
+
+async def test_without_builds_no_code_of_a_package_runs(tmp_path: Path, index: Path) -> None:
+    ran = tmp_path / "ran"
+    strict, free, files = Resolving(tmp_path, builds=False), Resolving(tmp_path / "free"), built(["liked"])
+    files["backend.py"] = f"open({str(ran)!r}, 'w').close()\n{BACKEND}"
+    for source in (folder(strict.sources, files), own_sdist(strict.sources, ["liked"])):
+        failure = await strict.failure(source)
+        assert (failure.reason, ran.exists()) == ("REQUIREMENT_REFUSED", False)
+        assert "`builds: false`" in failure.message and "upload a wheel" in failure.message
+    (index / "shop-1.tar.gz").write_bytes(sdist({**files, "PKG-INFO": metadata("shop", "1", "")}))
+    failure = await strict.failure(None, "shop")
+    assert (failure.reason, ran.exists()) == ("ENVIRONMENT_FAILED", False)
+    assert "`builds: false`" in failure.message and "require versions that have wheels" in failure.message
+    for form in (project, requirements_txt, own_wheel):
+        assert names(await strict.lock(form(strict.sources, ["liked"]))) == ["liked==1", "needed==2"]
+    assert (await free.lock(None, "shop")).packages == ["liked==1", "needed==2", "shop==1"] and ran.exists()
+
+
+def printing(more: str) -> dict[str, str]:
+    """A project whose build prints its environment, then fails."""
+    files = built([])
+    files["backend.py"] = f"import os\nfor item in os.environ.items(): print(*item)\n{more}\nraise SystemExit(1)\n"
+    return files
+
+
+SECRETS = {
+    "UV_INDEX_OURS_PASSWORD": "in-a-variable", "UV_PUBLISH_TOKEN": "a-token",
+    "HTTPS_PROXY": "http://user:in-a-proxy@p.invalid", "UV_INDEX": "ours=https://user:in-an-index@a.invalid",
+    "UV_EXTRA_INDEX_URL": "https://token-of-a-user@a.invalid/x https://user:in%20a%20url@a.invalid/y",
+    "OURS_API_KEY": "of-a-service", "AWS_SECRET_ACCESS_KEY": "of-a-cloud", "CARGO_REGISTRY_TOKEN": "of-a-registry",
+    "OURS": "only-ours",
+}  # fmt: skip
+HIDDEN = (
+    "in-a-variable", "a-token", "in-a-proxy", "token-of-a-user", "in%20a%20url", "in a url", "in-an-index",
+    "of-a-service", "of-a-cloud", "of-a-registry", "only-ours", "dXNlcjppbiBhIHVybA",
+)  # fmt: skip
+
+
+async def test_no_caller_sees_a_secret_of_the_installer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in SECRETS.items():
+        monkeypatch.setenv(name, value)
+    free = Resolving(tmp_path)
+    code = "import base64; print(base64.b64encode(b'user:in a url').decode(), 'in a url', 'x' * 500 + 'in-a-variable')"
+    failure = await free.failure(folder(free.sources, printing(code)))
+    told = "\n".join([failure.message, *free.lines])
+    assert failure.reason == "ENVIRONMENT_FAILED" and "UV_INDEX_OURS_PASSWORD ***" in told, "it does get what it needs"
+    assert [each for each in HIDDEN if each in told] == []
+    others = ("OURS", "OURS_API_KEY", "AWS_SECRET_ACCESS_KEY", "CARGO_REGISTRY_TOKEN")
+    assert [name for name in others if f"{name} " in told] == []
+    monkeypatch.setenv("INSTALLER_VARIABLES", "OU*, AWS_SECRET_ACCESS_KEY")
+    await free.failure(folder(free.sources, printing("#")))
+    told = "\n".join(free.lines)
+    assert "OURS only-ours" in told and "AWS_SECRET_ACCESS_KEY ***" in told, "an operator may hand on more"
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "--index-url https://evil.example", "-r /proc/self/environ", "evil @ file:///etc/passwd", "evil", "evil>=1",
+        "evil @ https://user:hush@evil.example/x.whl", "    --hash=sha256:00 --pre", "    -r x", "evil==1 \\\n--pre",
+        "evil==1\x0b--pre", "evil==1\u2028--pre", "evil==1\r--pre", "evil==${HOME}", "./evil", "evil==1 # x",
+    ],
+)  # fmt: skip
+async def test_the_installers_answer_is_input_too(tmp_path: Path, line: str) -> None:
+    """An index has a hand in it, and in a cluster any build that can write to the store."""
+    free = Resolving(tmp_path)
+    await free.lock(None, "other")
+    (kept,) = (tmp_path / "locks").iterdir()
+    document = json.loads(kept.read_text())
+    kept.write_text(json.dumps({"text": f"{document['text']}{line}\n"}))
+    failure = await free.failure(None, "other")
+    assert failure.reason == "ENVIRONMENT_FAILED" and "can't be installed safely" in failure.message
+    assert "hush" not in failure.message and failure.message.isprintable()

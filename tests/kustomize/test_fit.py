@@ -247,6 +247,7 @@ def test_the_policy_of_production_is_one_and_restricts_secrets(tmp_path: Path) -
     loaded.check(ModuleSpec("shop", secrets=("module-shop",), image="shop"))
     with pytest.raises(PermissionDeniedError):
         loaded.check(ModuleSpec("shop", secrets=("tls",)))
+    assert not loaded.builds, "a build could read the installer's settings"
 
 
 def test_every_key_that_the_policy_shows_is_one(tmp_path: Path) -> None:

@@ -126,6 +126,26 @@ def test_an_empty_list_allows_none(tmp_path: Path) -> None:
     assert refusal(found, image="python").metadata == {"key": "images", "value": "python"}
 
 
+@pytest.mark.parametrize(
+    ("requirement", "is_built"),
+    [
+        ("numpy", False), ("a @ https://h.example/a-1-py3-none-any.whl#sha256=00", False),
+        ("a @ https://h.example/a.whl?x=1", False), ("a @ https://h.example/a-1.tar.gz", True),
+        ("a @ git+https://h.example/a", True), ("a @ git+https://h.example/a.whl", True),
+        ("a @ https://h.example/a.zip#a.whl", True),
+    ],
+)  # fmt: skip
+def test_builds_can_be_switched_off(tmp_path: Path, requirement: str, is_built: bool) -> None:
+    assert loaded(tmp_path, "guess: false").builds
+    found = loaded(tmp_path, "builds: false")
+    if not is_built:
+        found.check(ModuleSpec("shop", requirements=("numpy", requirement)))
+        return
+    failure = refusal(found, requirements=("numpy", requirement))
+    assert (failure.reason, failure.metadata) == ("REQUIREMENT_REFUSED", {"requirement": requirement})
+    assert "`builds: false`" in failure.message and "give the URL of a wheel" in failure.message
+
+
 # Secrets and images
 
 
@@ -203,6 +223,7 @@ def test_a_file_that_says_nothing_is_the_default(tmp_path: Path, text: str) -> N
     ("text", "told"),
     [
         ("guess: maybe", "`guess` must be true or false"), ("guess: 1", "`guess` must be true or false"),
+        ("builds: 1", "`builds` must be true or false"),
         ("guess:", "`guess` must be true or false"), ("guess: [numpy]", "`guess` must be true or false"),
         ("requirements: numpy", "`requirements` must be a list"), ("requirements:", "`requirements` must be a list"),
         ("requirements: [1]", "`requirements` must be a list"), ("requirements: [numpy>=2]", "without versions"),
@@ -215,7 +236,7 @@ def test_a_file_that_says_nothing_is_the_default(tmp_path: Path, text: str) -> N
         ("secrets: a", "`secrets` must be a list of names of Secrets"), ("secrets: [A]", "'A' is none"),
         ("secrets: [[a]]", "`secrets` must be a list"), ("images: [a b]", "'a b' is none"),
         ("images:", "`images` must be a list"),
-        ("requirement: [numpy]", "unknown key `requirement`; known keys: guess, allow, refuse, requirements, secrets,"),
+        ("requirement: [numpy]", "unknown key `requirement`; known keys: guess, builds, allow, refuse, requirements"),
         ("secret: [a]", "unknown key `secret`"), ("1: 2", "unknown key `1`"),
         ("allow: [os]\nallow: []", "the key `allow` appears twice"),
         ("[os]", "must have keys and values"), ("os", "must have keys and values"), ("5", "must have keys and values"),

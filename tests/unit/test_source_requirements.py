@@ -75,14 +75,19 @@ def test_files_of_the_source_are_referred_to(tmp_path: Path) -> None:
         ("--find-links /tmp", "'--find-links' is not taken"), ("-f .", "'-f' is not taken"),
         ("--no-index", "'--no-index' is not taken"), ("--pre", "'--pre' is not taken"),
         ("--trusted-host evil.example", "'--trusted-host' is not taken"),
-        ("-e .", "'-e' is not taken"), ("--editable=git+https://example.com/x", "'--editable' is not taken"),
+        ("-e git+https://example.com/x#egg=x", "NAME @ git+https://"), ("-e", "`-e .`"), ("--editable x", "`-e .`"),
+        ("-e ../lib", "'../lib' is another path than the source itself; put its code into the source"),
+        ("./lib", "'./lib' is another path"), ("--editable=/root/lib[x]", "'/root/lib' is another path"),
+        (". -i x", "no PEP 508"), ("-e . --pre", "`-e .`"), ("-e ..", "'..' is another path"),
+        ("~/lib", "another path"),
+        ("file:./lib", "'file:./lib' is another path"), ("-e .[no-such]", "no extra 'no-such'"),
         ("-r ../../secret", "'../../secret' is no file of the source"),
         ("-c /etc/passwd", "'/etc/passwd' is no file of the source"),
         ("--requirement=https://evil.example/r.txt", "'https://evil.example/r.txt' is no file"),
         ("-r .", "'.' is no file"), ("-r nowhere.txt", "'nowhere.txt' is no file"), ("-r a\0b", "is no file"),
         (f"-r {'x' * 5000}", "is no file"), (f"-r{'=' * 100_000} x", "is not taken"), ("-r", "'-r' is not taken"),
-        ("./lib", "no PEP 508 requirement"), ("/root/lib", "no PEP 508 requirement"),
-        ("file:///root/lib", "no PEP 508"), ("git+ssh://git@example.com/x", "no PEP 508"),
+        ("/root/lib", "another path"), ("file:///root/lib", "another path"),
+        ("git+ssh://git@example.com/x", "no PEP 508"),
         ("https://example.com/a.whl", "no PEP 508"),
         ("a @ file:///root/a", "only https URLs"), ("a @ git+ssh://git@example.com/a", "only https URLs"),
         ("a @ http://example.com/a.whl", "only https URLs"), ("a @ git+file:///root/a", "only https URLs"),
@@ -93,8 +98,9 @@ def test_files_of_the_source_are_referred_to(tmp_path: Path) -> None:
     ids=lambda text: text[:40],
 )  # fmt: skip
 def test_nothing_else_is_taken(tmp_path: Path, line: str, words: str) -> None:
-    message = fault(tmp_path, {"requirements.txt": f"numpy\n\n{line}\n"})
-    assert words in message and message.startswith(("requirements.txt, line 3: ", "requirements.txt, line 4: "))
+    message = fault(tmp_path, {"requirements.txt": f"numpy\n\n{line}\n", "pyproject.toml": "[project]\nname = 'shop'"})
+    assert words in message
+    assert message.startswith(("requirements.txt, line 3: ", "requirements.txt, line 4: ", "requirements.txt: "))
     assert "password" not in message
     if "is not taken" in words:
         assert "operator" in message and "UV_DEFAULT_INDEX" in message
@@ -125,6 +131,45 @@ def test_what_cannot_be_read_is_told(tmp_path: Path, name: str) -> None:
 def test_files_that_are_referred_to_count_together(tmp_path: Path) -> None:
     files: dict[str, str | bytes] = {f"{name}.txt": "#" * 1_500_000 for name in "ab"}
     assert "is too large" in fault(tmp_path, {"requirements.txt": "-r a.txt\n-r b.txt", **files})
+
+
+ITSELF = [
+    "-e .", "-e ./", "-e.", "--editable .", "--editable=.", ".", "./", "-e '.'", 'file:.', '-e ".//"', "-e .[]",
+]  # fmt: skip
+EXTRAS = ["-e .[dev]", ".[Dev]", "--editable './[dev]'", "-e .[dev, dev]"]
+OPTIONAL = "[project]\nname = 'shop'\noptional-dependencies = {dev = ['a', 'b<2']}\n"
+
+
+@pytest.mark.parametrize("line", ITSELF)
+@pytest.mark.parametrize(
+    ("files", "computed"),
+    [
+        ({}, False), ({"setup.py": ""}, True), ({"setup.cfg": "[options]\ninstall_requires = x"}, True),
+        ({"pyproject.toml": "[project]\nname = 'shop'"}, False), ({"pyproject.toml": OPTIONAL}, False),
+        ({"pyproject.toml": "[build-system]\nrequires = ['flit']"}, True),
+    ],
+)  # fmt: skip
+def test_a_source_may_require_itself(tmp_path: Path, files: dict[str, str | bytes], computed: bool, line: str) -> None:
+    assert needs(tmp_path, {"requirements.txt": f"x\n{line} # y\nz", **files}) == Needs(["x", "z"], computed=computed)
+
+
+@pytest.mark.parametrize("line", EXTRAS)
+def test_it_may_require_its_extras(tmp_path: Path, line: str) -> None:
+    text = f"{line}\n{line}\nx"
+    found = needs(tmp_path / "written", {"requirements.txt": text, "pyproject.toml": OPTIONAL})
+    assert (set(found.requirements), found.computed, found.extras) == ({"a", "b<2", "x"}, False, [])
+    nested = OPTIONAL.replace("'b<2'", "'shop[more]'")
+    dynamic = "[project]\nname = 'shop'\ndynamic = ['optional-dependencies']"
+    files: list[dict[str, str | bytes]] = [{"setup.py": ""}, {"pyproject.toml": nested}, {"pyproject.toml": dynamic}]
+    for number, more in enumerate(files):
+        found = needs(tmp_path / f"computed{number}", {"requirements.txt": text, **more})
+        assert found == Needs(["x"], computed=True, extras=["dev"])
+
+
+def test_its_extras_are_checked_as_everything_else(tmp_path: Path) -> None:
+    text = OPTIONAL.replace("'a'", "'a @ file:///etc'")
+    message = fault(tmp_path, {"requirements.txt": "-e .[dev]", "pyproject.toml": text})
+    assert message.startswith("pyproject.toml, `optional-dependencies.dev`: ") and "only https" in message
 
 
 # --- pyproject.toml ---------------------------------------------------------------------------------------------------

@@ -30,7 +30,7 @@ class Settings:
     """Each field is read from the environment variable of its name in capitals."""
 
     question_file: Path
-    """What to build, as JSON: `spec`, a module's, and `allowed_requirements` as in the policy."""
+    """What to build, as JSON: `spec`, a module's; `allowed_requirements` and `builds` as in the policy."""
     store: Path
     """The shared volume."""
     source_file: Path | None = None
@@ -55,7 +55,8 @@ async def build(settings: Settings) -> None:
         spec = dataclasses.replace(spec, source=source)
     elif not spec.needs_install and not is_standard_library(spec.module_name):
         spec = dataclasses.replace(spec, requirements=default_requirements(spec.module_name))
-    policy = Policy(allowed_requirements=None if allowed is None else tuple(allowed))
+    allowed = None if allowed is None else tuple(allowed)
+    policy = Policy(allowed_requirements=allowed, builds=question.get("builds", True))
     locks = Locks(settings.store / "locks", sources, policy, settings.install_timeout)
     environments = Environments(settings.store / "environments", locks, timeout=settings.install_timeout)
     try:

@@ -288,7 +288,7 @@ class Environments:
         # An environment must be whole without the installer's cache, which pods of modules don't mount.
         copied = ["--link-mode", "copy"] if config.environment().get("UV_LINK_MODE") == "symlink" else []
         await run_uv(
-            "pip", "install", "--no-progress", "--no-deps", *copied, "--python", str(aside / "bin" / "python"),
+            "pip", "install", *self.locks.options, "--no-deps", *copied, "--python", str(aside / "bin" / "python"),
             "--requirements", str(file), tell=tell, timeout=self._timeout,
         )  # fmt: skip
 

@@ -63,7 +63,9 @@ async def run_uv(*arguments: str, tell: Tell, timeout: float) -> str:
         process.close_output()
         output, _ = await reading
     if process.returncode != 0:
-        raise error("ENVIRONMENT_FAILED", f"the requirements can't be installed:\n{_telling(lines)}")
+        hint = "\nthe policy allows no builds (`builds: false`): require versions that have wheels"
+        told = _telling(lines) + (hint if "--no-build" in arguments else "")
+        raise error("ENVIRONMENT_FAILED", f"the requirements can't be installed:\n{told}")
     return output.decode("utf-8", "replace")
 
 

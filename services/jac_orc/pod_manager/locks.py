@@ -45,6 +45,12 @@ class Locks:
         self._policy = policy
         self._timeout = timeout
 
+    @property
+    def options(self) -> list[str]:
+        """The options with which the installer resolves and installs."""
+        # Sources are what a project says of where its requirements are, paths of this machine included.
+        return ["--no-progress", "--no-sources", *([] if self._policy.builds else ["--no-build"])]
+
     async def known(self, spec: ModuleSpec) -> Lock | None:
         """As `resolve`, but without the installer: None where it had to be asked."""
         return await self._lock(spec, None)
@@ -66,7 +72,7 @@ class Locks:
             return Lock(interpreter.path, interpreter.version, "")
         hashes = {name: sorted(allowed) for name, allowed in sorted(inputs.hashes.items())}
         question = [
-            dataclasses.astuple(interpreter), inputs.lines, hashes, inputs.constraints, inputs.overrides,
+            dataclasses.astuple(interpreter), inputs.lines, hashes, inputs.constraints, inputs.overrides, self.options,
             _installer_settings(),
         ]  # fmt: skip
         file = self._root / f"{hashlib.sha256(json.dumps(question).encode()).hexdigest()[:24]}.json"
@@ -99,9 +105,13 @@ class Locks:
             self._policy.check_requirements([*needs.requirements, *needs.overrides])
             source = folder.as_uri() if needs.computed else ""
         elif spec.source is not None:
+            needs.computed = spec.source.kind is SourceKind.SDIST
             source = self._sources.archive(spec.source).as_uri()
+        if needs.computed and not self._policy.builds:
+            raise self._policy.build_refused("the source", "upload a wheel, or list what it requires in pyproject.toml")
         hashes = dict[str, set[str]]()
-        lines = _pins([*spec.requirements, *needs.requirements], hashes) + ([source] if source else [])
+        extras = f"[{','.join(needs.extras)}]" if needs.extras else ""
+        lines = _pins([*spec.requirements, *needs.requirements], hashes) + ([source + extras] if source else [])
         constraints = _pins([*spec.constraints, *needs.constraints], hashes)
         return Inputs(lines, constraints, _pins(needs.overrides, hashes), hashes, source)
 
@@ -113,12 +123,12 @@ class Locks:
             ):  # fmt: skip
                 if lines:
                     file = Path(directory, f"{''.join(option)}requirements.in")
-                    text = installer_file(lines, inputs.source)
+                    text = installer_file(lines, inputs.lines[-1] if inputs.source else "")
                     await asyncio.to_thread(file.write_text, text, encoding="ascii")
                     given += [*option, str(file)]
             return await run_uv(
-                "pip", "compile", "--no-progress", "--no-header", "--no-emit-index-url", "--generate-hashes",
-                "--python", python, *given, tell=tell, timeout=self._timeout,
+                "pip", "compile", *self.options, "--no-header", "--no-emit-index-url", "--no-emit-find-links",
+                "--generate-hashes", "--python", python, *given, tell=tell, timeout=self._timeout,
             )  # fmt: skip
 
 

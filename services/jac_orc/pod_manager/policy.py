@@ -40,6 +40,8 @@ class Policy:
     """Secrets that a spec may name, as shell patterns."""
     images: tuple[str, ...] | None = None
     """Images that a spec may name, as shell patterns in their canonical form (`images.canonical_pattern`)."""
+    builds: bool = True
+    """Whether the installer may build packages, which runs code of theirs; otherwise it installs wheels only."""
 
     @cached_property
     def _host(self) -> HostAccess:
@@ -71,15 +73,22 @@ class Policy:
 
     def check_requirements(self, requirements: Sequence[str]) -> None:
         """Raise OrcError for a requirement that is not allowed. One with an address is judged by its name, too."""
-        for requirement in requirements if self.allowed_requirements is not None else ():
+        for requirement in requirements:
             try:
-                name = [parse(requirement).name]
+                parsed = [parse(requirement)]
             except ValueError:
-                name = []  # no pattern matches it
-            if not _matches(name, self.allowed_requirements):
+                parsed = []  # no pattern matches it
+            if not self.builds and any(each.url and not each.is_wheel for each in parsed):
+                raise self.build_refused(requirement, "give the URL of a wheel")
+            if not _matches([each.name for each in parsed], self.allowed_requirements):
                 shown = requirement[:100]
                 message = f"{shown} may not be required; an operator can add it to `requirements` in the policy file"
                 raise error("REQUIREMENT_REFUSED", message, {"requirement": shown})
+
+    def build_refused(self, what: str, advice: str) -> OrcError:
+        """Return the error that reports what would have to be built, while `builds` is false."""
+        message = f"{what[:100]} has to be built, and the policy allows no builds (`builds: false`); {advice}"
+        return error("REQUIREMENT_REFUSED", message, {"requirement": what[:100]})
 
 
 def _matches(spellings: Iterable[str], patterns: Sequence[str] | None) -> bool:
@@ -148,7 +157,8 @@ _LISTS = (
     _List("secrets", "names of Secrets, or patterns of them", _SECRET),
     _List("images", "images, or patterns of them", _IMAGE),
 )
-_KEYS = ("guess", *(each.name for each in _LISTS))
+_FLAGS = ("guess", "builds")
+_KEYS = (*_FLAGS, *(each.name for each in _LISTS))
 
 
 def _policy(document: object) -> Policy:
@@ -157,14 +167,15 @@ def _policy(document: object) -> Policy:
         raise ValueError(f"must have keys and values, as in `guess: false`; known keys: {', '.join(_KEYS)}")
     if unknown := [str(key)[:100] for key in document if key not in _KEYS]:
         raise ValueError(f"unknown key `{unknown[0]}`; known keys: {', '.join(_KEYS)}")
-    guess = document.get("guess", True)
-    if not isinstance(guess, bool):
-        raise ValueError("`guess` must be true or false")
+    flags = {key: document.get(key, True) for key in _FLAGS}
+    if faulty := [key for key, value in flags.items() if not isinstance(value, bool)]:
+        raise ValueError(f"`{faulty[0]}` must be true or false")
     allowed, refused, requirements, secrets, images = (each.read(document) for each in _LISTS)
     return Policy(
         allowed=allowed or (),
         refused=refused or (),
-        guess=guess,
+        guess=flags["guess"],
+        builds=flags["builds"],
         allowed_requirements=requirements and tuple(re.sub(r"[-_.]+", "-", each).lower() for each in requirements),
         secrets=secrets,
         images=images and tuple(map(canonical_pattern, images)),

@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
-from urllib.parse import unquote
+from urllib.parse import unquote, urlsplit
 
 from packaging.requirements import InvalidRequirement, Requirement
 from packaging.utils import canonicalize_name
@@ -58,6 +58,11 @@ class Parsed:
     url: str
     hashes: tuple[str, ...] = ()
     """The only hashes that are allowed; empty: any."""
+
+    @property
+    def is_wheel(self) -> bool:
+        """Whether the URL is a wheel's, which needs no build."""
+        return not self.url.startswith("git+") and urlsplit(self.url).path.endswith(".whl")
 
 
 def parse(text: str, *, any_url: bool = False) -> Parsed:

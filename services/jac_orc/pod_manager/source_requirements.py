@@ -30,9 +30,18 @@ _MAX_BYTES = 2 * 1024 * 1024
 _MAX_TOML_BYTES = 256 * 1024
 _MAX_DOTS = 1000  # in a line of TOML: for a dotted key tomllib takes a time that grows with their square
 _REFERENCE = re.compile(r"(-r|--requirement|-c|--constraint)(?:\s*=\s*|\s+)?(\S+)")
+# The source itself, `-e .[dev]`, or another path; pip's files may quote it.
+_PATH = re.compile(
+    r"""(?:(-e|--editable)(?:\s*=\s*|\s*))?(["']?)((?:\.|/|~|file:)[^\[\]\s"']*)(?:\[([A-Za-z0-9._, -]*)\])?\2"""
+)
+_SELF = re.compile(r"(?:file:)?\./*")
 _INDEXES = ("index", "index-url", "extra-index-url", "find-links", "no-index")
 _OPERATORS = "where packages come from is the operator's to say, by UV_DEFAULT_INDEX, UV_FIND_LINKS and the like"
 _FORM = f"a line holds a PEP 508 requirement, or -r or -c and a file of the source; {_OPERATORS}"
+_OTHER_PATH = (
+    "is another path than the source itself; put its code into the source, or require it by name or by NAME @ https://…"
+)
+_EDITABLE = "write NAME @ git+https://… for a repository"
 _POETRY = (
     "pyproject.toml has dependencies in [tool.poetry.dependencies] only; give them in [project], or have them read by"
     ' Poetry\'s [build-system]: requires = ["poetry-core"], build-backend = "poetry.core.masonry.api"'
@@ -49,6 +58,8 @@ class Needs:
     """What goes before the requirements of other distributions."""
     computed: bool = False
     """Whether the installer has to find out what is required."""
+    extras: list[str] = field(default_factory=list)
+    """The extras of its own that the source requires, as the installer has to find out what these are."""
 
 
 def read(folder: Path, python_version: str) -> Needs:
@@ -64,10 +75,9 @@ def read(folder: Path, python_version: str) -> Needs:
     if "dependencies" in _strings(project, "dynamic") or own in named or _is_poetrys(document):
         needs.requirements, needs.computed = [], True
     elif "dependencies" not in project and (folder / "requirements.txt").is_file():
-        _read_requirements(folder, needs)
+        _read_requirements(folder, needs, document)
     elif "dependencies" not in project:
-        configured = (folder / "setup.cfg").is_file() and "install_requires" in _text(folder / "setup.cfg", _MAX_BYTES)
-        needs.computed = configured or (folder / "setup.py").is_file()
+        needs.computed = _is_setuptools(folder)
     moved = [name for name in _table(uv, "sources") if needs.computed or canonicalize_name(name) in named]
     indexes = [key for key in _INDEXES if key in uv | _table(uv, "pip")]
     for what in [*(f"sources.{name}" for name in moved), *indexes]:
@@ -105,7 +115,37 @@ def _is_poetrys(document: dict[str, Any]) -> bool:
     return True
 
 
-def _read_requirements(folder: Path, needs: Needs) -> None:
+def _is_setuptools(folder: Path) -> bool:
+    """Return whether setup.py or setup.cfg says what is required."""
+    configured = (folder / "setup.cfg").is_file() and "install_requires" in _text(folder / "setup.cfg", _MAX_BYTES)
+    return configured or (folder / "setup.py").is_file()
+
+
+def _require_itself(
+    folder: Path, needs: Needs, document: dict[str, Any], extras: Sequence[str]
+) -> list[tuple[str, str]]:
+    """Take what the source requires as a project; return what is written down of it, with where that is."""
+    project = _table(document, "project")
+    optional = _table(project, "optional-dependencies")
+    names: dict[str, str] = {canonicalize_name(name): name for name in optional}
+    own = canonicalize_name(str(project.get("name", "")))
+    found = [
+        (f"pyproject.toml, `optional-dependencies.{shown(names[extra])[1:-1]}`", each)
+        for extra in extras
+        if extra in names
+        for each in _strings(optional, names[extra])
+    ]
+    is_dynamic = not project or "optional-dependencies" in _strings(project, "dynamic")
+    if is_dynamic or own in {parse(each).name for each in check(found)}:  # extras may require others of the project
+        needs.computed |= bool(project and extras) or "build-system" in document or _is_setuptools(folder)
+        needs.extras = sorted({*needs.extras, *extras}) if needs.computed else []
+        return []
+    if missing := [extra for extra in extras if extra not in names]:
+        raise fault(f"requirements.txt: the project has no extra {shown(missing[0])} in `optional-dependencies`")
+    return found
+
+
+def _read_requirements(folder: Path, needs: Needs, document: dict[str, Any]) -> None:
     """Reads requirements.txt and the files that it refers to."""
     requirements, constraints = list[tuple[str, str]](), list[tuple[str, str]]()
     unread, seen, left = [(folder / "requirements.txt", requirements)], set[tuple[Path, bool]](), _MAX_BYTES
@@ -123,6 +163,14 @@ def _read_requirements(folder: Path, needs: Needs) -> None:
                 if not target.is_relative_to(folder) or not os.path.isfile(target):
                     raise fault(f"{where}: {shown(reference[2])} is no file of the source")
                 unread.append((target, constraints if reference[1] in ("-c", "--constraint") else found))
+            elif found is requirements and (path := _PATH.fullmatch(line)):
+                if not _SELF.fullmatch(path[3]):
+                    raise fault(f"{where}: {shown(path[3])} {_OTHER_PATH}")
+                extras: list[str] = [canonicalize_name(each) for each in re.split("[ ,]+", path[4] or "") if each]
+                found += _require_itself(folder, needs, document, extras)
+            elif line.startswith(("-e", "--editable")):
+                option = shown(re.split("[ =]", line)[0])
+                raise fault(f"{where}: {option} is taken for the source itself, `-e .`; {_EDITABLE}; {_OPERATORS}")
             elif line.startswith("-"):
                 raise fault(f"{where}: {shown(re.split('[ =]', line)[0])} is not taken: {_FORM}")
             else:

@@ -304,8 +304,8 @@ def plan(cluster: Cluster, record: Record, runtime: Runtime | None, uid: str) ->
 
 def environment_key(cluster: Cluster, spec: ModuleSpec) -> str:
     """Names the build of the spec's environment: equal questions share one."""
-    asked = {name: getattr(spec, name) for name in _QUESTION}
-    content = [cluster.image, cluster.allowed_requirements, {**asked, "source": spec.source and str(spec.source)}]
+    asked = {**{name: getattr(spec, name) for name in _QUESTION}, "source": spec.source and str(spec.source)}
+    content = [cluster.image, cluster.allowed_requirements, cluster.builds, asked]
     return hashlib.sha256(json.dumps(content).encode()).hexdigest()[:16]
 
 
@@ -326,6 +326,7 @@ def builder(cluster: Cluster, spec: ModuleSpec, owners: Iterable[tuple[str, str]
     question = {
         "spec": dataclasses.asdict(ModuleSpec(spec.module_name, **{name: getattr(spec, name) for name in _QUESTION})),
         "allowed_requirements": cluster.allowed_requirements,
+        "builds": cluster.builds,
     }
     # An empty folder hides all sources but its own, in which a build may write. Environments and the installer's cache
     # are shared, and stay one mount, as files are linked from one to the other.

@@ -58,6 +58,8 @@ class Cluster:
     """The environment variables by which a module server learns the operator's policy."""
     allowed_requirements: tuple[str, ...] | None = None
     """The distributions that the policy allows; None: any."""
+    builds: bool = True
+    """Whether the policy allows the installer to build packages."""
     install_timeout: float = 1800.0
     scheduling_timeout: float = 900.0
     """Seconds that a pod may wait for a node before that is an error."""

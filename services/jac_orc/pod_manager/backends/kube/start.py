@@ -54,6 +54,7 @@ async def kubernetes_backend(
         pod_manager_url=url,
         policy=policy.environment,
         allowed_requirements=policy.allowed_requirements,
+        builds=policy.builds,
         install_timeout=settings.install_timeout,
         scheduling_timeout=settings.scheduling_timeout,
         tmp_size=settings.tmp_size,

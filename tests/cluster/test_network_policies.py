@@ -27,7 +27,7 @@ from tests.cluster.kubectl import image, kubectl, kubectl_json, new_namespace
 Address = tuple[str, int]
 
 PROBE = Path(__file__).with_name("probe.py").read_text()
-LINK_LOCAL = "169.254.77.77"  # of the range in which clouds have their metadata services
+LINK_LOCAL = ("169.254.77.77", 80)  # of the range, and at the port, of clouds' metadata services
 INDEX = "pypi.org"
 
 GATEWAY = {"gateway", "gateway by TLS", "gateway's Service"}
@@ -139,15 +139,15 @@ def pod_address(namespace: str, name: str, port: int) -> Address:
 
 @contextmanager
 def link_local_server() -> Iterator[dict[str, Address]]:
-    """A link-local address of the node at which something listens; nothing where the node isn't this machine."""
+    """Listen at a link-local address of the node; yields nothing if the node is not this machine."""
     if "ORC_TEST_NODE" not in os.environ:
         yield {}
         return
-    command = ["ip", "address", "{}", f"{LINK_LOCAL}/32", "dev", "lo"]
+    command = ["ip", "address", "{}", f"{LINK_LOCAL[0]}/32", "dev", "lo"]
     subprocess.run([part.format("replace") for part in command], check=True)
     try:
-        with socket.create_server((LINK_LOCAL, 0)) as server:  # the kernel completes connections that nobody accepts
-            yield {"link-local address": server.getsockname()[:2]}
+        with socket.create_server(LINK_LOCAL):  # the kernel completes connections that are never accepted
+            yield {"link-local address": LINK_LOCAL}
     finally:
         subprocess.run([part.format("delete") for part in command], check=True)
 

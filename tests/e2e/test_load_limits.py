@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -148,8 +148,8 @@ def message(method: str, *args: Any) -> module_pb2.CallRequest:
 
 
 def refusal(response: httpx.Response) -> tuple[str, dict[str, str]]:
-    """The reason of a failure and its metadata."""
-    return reason(response), response.json()["details"][0]["metadata"]
+    """Return the reason of a failure and its metadata, but the call's id."""
+    return reason(response), _without_id(response.json()["details"][0]["metadata"])
 
 
 def is_late(response: httpx.Response) -> bool:
@@ -164,8 +164,12 @@ def is_late(response: httpx.Response) -> bool:
 
 
 def told(failure: OrcError) -> tuple[str, dict[str, str]]:
-    """The same of a failure over gRPC."""
-    return failure.reason, failure.metadata
+    """Return the same of a failure over gRPC."""
+    return failure.reason, _without_id(failure.metadata)
+
+
+def _without_id(metadata: Mapping[str, str]) -> dict[str, str]:
+    return {key: text for key, text in metadata.items() if key != "call_id"}
 
 
 # --- more calls than there is room for ---

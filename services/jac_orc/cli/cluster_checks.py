@@ -21,7 +21,6 @@ NEEDS = (
     ((1, 24), "probes by gRPC"),
 )
 
-
 NODE_LOCAL = "jac-orc-node-local"
 """The storage class of the component `node-local-store`, which no provisioner serves."""
 NODE_PORT = 30080
@@ -74,9 +73,8 @@ def workload(
         if failure := next(filter(None, faults), None):
             text = f"the pod {pod['metadata']['name']}: {failure.message}"
             return fault(name, text, _pod_fix(failure.reason, pod, cluster))
-        pulling = [each["message"] for each in _waiting(pod) if each and each.get("reason") == "ErrImagePull"]
-        if pulling:  # which is tried again, in vain as a rule
-            text = f"the pod {pod['metadata']['name']}: its image can't be pulled: {pulling[0]}"
+        if pull := _failed_pull(containers):
+            text = f"the pod {pod['metadata']['name']}: {pull}"
             return fault(name, text, _pod_fix("IMAGE_UNAVAILABLE", pod, cluster))
         if unmounted := _unmounted(pod, events):
             text = f"the pod {pod['metadata']['name']} waits: {unmounted}"
@@ -90,6 +88,15 @@ def workload(
         return fault(name, failure.message, f"{known}; see also {describe}" if known else describe)
     waits = next((f"; {pod['metadata']['name']} {_waits(pod)}" for pod in starting), "")
     return fault(name, f"{ready} of {wanted} pods ready{waits}", describe)
+
+
+def _failed_pull(containers: Iterable[Document]) -> str:
+    """Return which image a node has just failed to pull, which it will try again; empty if none."""
+    for each in containers:
+        waiting = each.get("state", {}).get("waiting", {})
+        if waiting.get("reason") == "ErrImagePull":
+            return f"the image {each.get('image')} can't be pulled: {waiting.get('message', '')}"
+    return ""
 
 
 def _is_over(pod: Document) -> bool:
@@ -200,9 +207,7 @@ def _claimed_by(volume: Document) -> str:
     return f"{claim.get('namespace', '')}/{claim['name']}" if claim else ""
 
 
-def services(
-    name: str, found: Mapping[str, Document | None], others: Iterable[Document], cluster: Cluster
-) -> Check:  # fmt: skip
+def services(name: str, found: Mapping[str, Document | None], others: Iterable[Document], cluster: Cluster) -> Check:
     """Our Services, by their names; `others` are those of all namespaces, to find who has our node port."""
     missing = [each for each, document in found.items() if document is None]
     if not missing:

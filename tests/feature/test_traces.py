@@ -7,6 +7,7 @@ import json
 import logging
 import re
 import signal
+import socket
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -14,6 +15,7 @@ from typing import Any
 
 import grpc
 import pytest
+from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from jac_orc.client.session import Session
 from jac_orc.errors import OrcError
@@ -345,8 +347,9 @@ def test_a_forwarded_call_keeps_its_id(no_task_left: None, own: ModuleServer) ->
 
 
 def test_idle_clients_do_not_delay_a_stop(own: ModuleServer) -> None:
-    assert own.health() == "SERVING"
-    with Session(f"127.0.0.1:{own.port}") as session:
+    watch = health_pb2_grpc.HealthStub(own.channel).Watch(health_pb2.HealthCheckRequest())
+    assert next(watch).status == health_pb2.HealthCheckResponse.SERVING
+    with socket.create_connection(("127.0.0.1", own.port)), Session(f"127.0.0.1:{own.port}") as session:
         assert session.call("echo", 1) == 1
         own.process.send_signal(signal.SIGTERM)
         assert own.process.wait(5) == 0

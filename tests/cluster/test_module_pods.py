@@ -7,6 +7,8 @@ import json
 from collections.abc import Callable
 from typing import Any
 
+import pytest
+
 from tests.cluster.installation import NAMESPACE, Installation, wait_until
 from tests.cluster.kubectl import kubectl, kubectl_json
 from tests.unit.source_parts import zip_of
@@ -146,8 +148,96 @@ def test_a_module_sees_its_own_environment_alone(installation: Installation, dep
         assert installation.call(name, "write", f"{own}/x").status_code >= 400
 
 
-def test_tmp_has_a_limit(deployed: Deploy) -> None:
-    deployed("colorsys")
+def test_a_pod_that_fills_its_tmp_is_replaced(installation: Installation, deployed: Deploy) -> None:
+    source = zipped(orc_fills="def fill():\n    open('/tmp/large', 'wb').write(bytes(64 << 20))\n")
+    deployed("orc_fills", source=source, resources={"tmp": "8Mi"})
+    (pod,) = pods("orc_fills")
+    assert installation.call("orc_fills", "fill").status_code == 200
+    path = ("-n", NAMESPACE, "get", "pod", pod["metadata"]["name"])
+    evicted = wait_until(lambda: (now := kubectl_json(*path))["status"].get("reason") == "Evicted" and now)
+    assert 'EmptyDir volume "tmp"' in evicted["status"]["message"]
+    wait_until(lambda: installation.module("orc_fills")["status"].get("ready_replicas") == 1)
+
+
+_REQUIRED = "requiredDuringSchedulingIgnoredDuringExecution"
+_NEVER = {"key": "a", "operator": "Never"}
+PLACED: dict[str, Any] = {
+    "labels": {"team": "a"},
+    "annotations": {"prometheus.io/scrape": "true"},
+    "node_selector": {"kubernetes.io/os": "linux"},
+    "tolerations": [{"key": "gpu", "operator": "Exists", "effect": "NoExecute", "toleration_seconds": 60}],
+    "affinity": {
+        "podAntiAffinity": {
+            "preferredDuringSchedulingIgnoredDuringExecution": [
+                {
+                    "weight": 50,
+                    "podAffinityTerm": {
+                        "topologyKey": "kubernetes.io/hostname",
+                        "labelSelector": {"matchLabels": {"team": "a"}},
+                    },
+                }
+            ]
+        }
+    },
+    "resources": {"cpu": "50m", "cpu_limit": "500m", "memory": "128Mi", "memory_limit": "256Mi"},
+}
+
+
+def test_pods_are_placed_as_the_spec_says(installation: Installation, deployed: Deploy) -> None:
+    made = deployed("colorsys", **PLACED)
+    assert {name: made["spec"][name] for name in ("labels", "annotations", "node_selector", "affinity")} == {
+        name: PLACED[name] for name in ("labels", "annotations", "node_selector", "affinity")
+    }
     (pod,) = pods("colorsys")
-    (tmp,) = [volume["emptyDir"] for volume in pod["spec"]["volumes"] if volume["name"] == "tmp"]
-    assert tmp == {"sizeLimit": "2Gi"}
+    spec, metadata = pod["spec"], pod["metadata"]
+    assert (metadata["labels"]["team"], metadata["annotations"]["prometheus.io/scrape"]) == ("a", "true")
+    assert spec["nodeSelector"] == PLACED["node_selector"] and spec["affinity"] == PLACED["affinity"]
+    assert {"key": "gpu", "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": 60} in spec["tolerations"]
+    assert spec["containers"][0]["resources"]["requests"] == {"cpu": "50m", "memory": "128Mi"}
+    assert spec["containers"][0]["resources"]["limits"] == {"cpu": "500m", "memory": "256Mi"}
+    changed = installation.http.patch("/v1/modules/colorsys", json={"labels": {"team": "b"}, "affinity": None})
+    assert changed.status_code == 200, changed.text
+    (replaced,) = pods("colorsys")
+    assert replaced["metadata"]["labels"]["team"] == "b" and "affinity" not in replaced["spec"]
+
+
+def test_accounts_and_priorities(installation: Installation, deployed: Deploy) -> None:
+    priority = {
+        "apiVersion": "scheduling.k8s.io/v1", "kind": "PriorityClass", "metadata": {"name": "orc-test"}, "value": -7,
+    }  # fmt: skip
+    kubectl("apply", "-f", "-", stdin=json.dumps(priority))
+    try:
+        deployed("colorsys", priority_class="orc-test")
+        assert [pod["spec"]["priority"] for pod in pods("colorsys")] == [-7]
+    finally:
+        kubectl("delete", "priorityclass", "orc-test")
+    missing = installation.create("statistics", priority_class="orc-none")
+    assert missing.status_code >= 400 and "orc-none" in missing.json()["message"]
+    account = installation.create("statistics", service_account="default")
+    assert account.json()["details"][0]["reason"] == "POLICY_REFUSED"
+    assert installation.module("statistics") is None
+
+
+@pytest.mark.parametrize(
+    ("spec", "field"),
+    [
+        ({"labels": {"app.kubernetes.io/name": "jac-orc-gateway"}}, "labels[app.kubernetes.io/name]"),
+        ({"annotations": {"sidecar.istio.io/inject": "false"}}, "annotations[sidecar.istio.io/inject]"),
+        ({"tolerations": [{"key": "node-role.kubernetes.io/control-plane"}]}, "tolerations[0].key"),
+        ({"priority_class": "system-cluster-critical"}, "priority_class"),
+        ({"affinity": {"nodeName": "x"}}, "affinity"),
+        ({"affinity": {"nodeAffinity": {"nodeName": "x"}}}, "affinity.nodeAffinity.nodeName"),
+        ({"affinity": {"nodeAffinity": {_REQUIRED: {"nodeSelectorTerms": [{"matchExpressions": [_NEVER]}]}}}},
+         f"affinity.nodeAffinity.{_REQUIRED}.nodeSelectorTerms[0].matchExpressions[0].operator"),
+    ],
+    ids=str,
+)  # fmt: skip
+def test_what_a_spec_may_not_say(installation: Installation, spec: dict[str, Any], field: str) -> None:
+    for answer in (installation.create("statistics", **spec), plan("statistics", installation, spec)):
+        assert answer.json()["details"][0]["reason"] == "SPEC_INVALID", answer.text
+        assert answer.json()["details"][1]["field_violations"][0]["field"] == field, answer.text
+    assert installation.module("statistics") is None
+
+
+def plan(name: str, installation: Installation, spec: dict[str, Any]) -> Any:
+    return installation.http.post("/v1/modules:plan", json={"module_name": name, **spec})

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import os
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.field_mask_pb2 import FieldMask
@@ -29,14 +29,14 @@ def spec(options: Packages, name: str) -> pb.ModuleSpec:
         if text.endswith(".txt") or os.path.isfile(text):
             advice = "give the requirements themselves, -r 'numpy>=2' -r pandas, and code of your own by --source"
             raise UsageError(f"{text[:100]} is a file; {advice}")
-    resources = pb.Resources(cpu=given.cpu, memory=given.memory, gpu=given.gpu)
+    resources = pb.Resources(**{field.name: getattr(given, field.name) for field in pb.Resources.DESCRIPTOR.fields})
     return pb.ModuleSpec(
         module_name=name,
         requirements=requirements,
         constraints=constraints,
         replicas=given.replicas,
         workers=given.workers,
-        env=dict(_variable(text) for text in given.env or ()),
+        env=_pairs("--env", given.env),
         python_version=given.python,
         timeout=_duration("--timeout", given.timeout),
         import_timeout=_duration("--import-timeout", given.import_timeout),
@@ -44,6 +44,12 @@ def spec(options: Packages, name: str) -> pb.ModuleSpec:
         secrets=given.secret or (),
         image=given.image,
         autoscaling=_autoscaling(given),
+        labels=_pairs("--label", given.label),
+        annotations=_pairs("--annotation", given.annotation),
+        node_selector=_pairs("--node-selector", given.node_selector),
+        tolerations=[_toleration(text) for text in given.toleration or ()],
+        priority_class=given.priority_class,
+        service_account=given.service_account,
     )
 
 
@@ -57,11 +63,23 @@ def _autoscaling(given: Spec) -> pb.Autoscaling | None:
     return pb.Autoscaling(min_replicas=given.min_replicas, max_replicas=given.max_replicas, target_cpu=target_cpu)
 
 
-def _variable(text: str) -> tuple[str, str]:
-    name, equals, value = text.partition("=")
-    if not name or not equals:
-        raise UsageError(f"--env {text[:100]}: expected NAME=VALUE")
-    return name, value
+def _pairs(option: str, texts: Iterable[str] | None) -> dict[str, str]:
+    pairs = dict[str, str]()
+    for text in texts or ():
+        name, equals, value = text.partition("=")
+        if not name or not equals:
+            raise UsageError(f"{option} {text[:100]}: expected NAME=VALUE")
+        pairs[name] = value
+    return pairs
+
+
+def _toleration(text: str) -> pb.Toleration:
+    """Return the toleration of a taint, written as for `kubectl taint`; without a value, of any value."""
+    taint, _, effect = text.partition(":")
+    key, equals, value = taint.partition("=")
+    if not key:
+        raise UsageError(f"--toleration {text[:100]}: expected KEY[=VALUE][:EFFECT]")
+    return pb.Toleration(key=key, operator="Equal" if equals else "Exists", value=value, effect=effect)
 
 
 def _duration(option: str, seconds: float | None) -> Duration | None:

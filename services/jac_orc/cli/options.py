@@ -82,14 +82,47 @@ class Spec(Packages):
     import_timeout: Annotated[
         float | None, typer.Option(metavar="SECONDS", help="How long its import may take.", min=0, show_default="300")
     ] = None
-    cpu: Annotated[str, typer.Option(metavar="N", help="Cores of each pod, 500m or 2.", show_default=False)] = ""
-    memory: Annotated[str, typer.Option(metavar="BYTES", help="Memory of each pod, 512Mi.", show_default=False)] = ""
+    cpu: Annotated[
+        str, typer.Option(metavar="N", help="Cores that each pod requests, 500m or 2.", show_default=False)
+    ] = ""
+    memory: Annotated[
+        str, typer.Option(metavar="BYTES", help="Memory that each pod requests, 512Mi.", show_default=False)
+    ] = ""
+    cpu_limit: Annotated[
+        str, typer.Option(metavar="N", help="Cores beyond which a pod is throttled.", show_default="none")
+    ] = ""
+    memory_limit: Annotated[
+        str, typer.Option(metavar="BYTES", help="Memory beyond which a pod is killed.", show_default="--memory")
+    ] = ""
+    tmp: Annotated[str, typer.Option(metavar="BYTES", help="Size of a pod's /tmp.", show_default="2Gi")] = ""
     gpu: Annotated[int, typer.Option(metavar="N", help="GPUs of each pod.", min=0, show_default=False)] = 0
     secret: Annotated[
         list[str] | None, typer.Option(metavar="NAME", help="A secret whose entries become variables.")
     ] = None
     image: Annotated[
         str, typer.Option(metavar="IMAGE", help="In a cluster, an image with its environment.", show_default=False)
+    ] = ""
+    label: Annotated[
+        list[str] | None, typer.Option(metavar="NAME=VALUE", help="Label of its pods. May be given often.")
+    ] = None
+    annotation: Annotated[
+        list[str] | None, typer.Option(metavar="NAME=VALUE", help="Annotation of its pods. May be given often.")
+    ] = None
+    node_selector: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME=VALUE", help="In a cluster, a label that its nodes must have. May be given often."),
+    ] = None
+    toleration: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="KEY[=VALUE][:EFFECT]", help="In a cluster, a taint that its pods tolerate. May be given often."
+        ),
+    ] = None
+    priority_class: Annotated[
+        str, typer.Option(metavar="NAME", help="In a cluster, the PriorityClass of its pods.", show_default=False)
+    ] = ""
+    service_account: Annotated[
+        str, typer.Option(metavar="NAME", help="In a cluster, the ServiceAccount of its pods.", show_default=False)
     ] = ""
     min_replicas: Annotated[
         int | None, typer.Option(help="In a cluster, the least number of pods.", min=1, show_default="1")

@@ -9,7 +9,7 @@ import re
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from types import TracebackType
 from typing import Any
 
@@ -155,10 +155,16 @@ def module(found: pb.Module) -> None:
         ("constraints", ", ".join(spec.constraints)),
         ("python", environment.python_version or spec.python_version),
         ("packages", ", ".join(environment.packages)),
-        ("env", ", ".join(f"{name}={value}" for name, value in sorted(spec.env.items()))),
+        ("env", _pairs(spec.env)),
         ("secrets", ", ".join(spec.secrets)),
         ("resources", ", ".join(f"{field.name} {value}" for field, value in spec.resources.ListFields())),
-        ("labels", ", ".join(f"{name}={value}" for name, value in sorted(spec.labels.items()))),
+        ("labels", _pairs(spec.labels)),
+        ("annotations", _pairs(spec.annotations)),
+        ("nodes", _pairs(spec.node_selector)),
+        ("tolerations", ", ".join(map(_toleration, spec.tolerations))),
+        ("affinity", json.dumps(_plain(spec.affinity)) if spec.HasField("affinity") else ""),
+        ("priority", spec.priority_class),
+        ("account", spec.service_account),
         ("workers", f"{spec.workers} a pod"),
         ("calls", f"{spec.max_concurrency} at a time a pod, {spec.queue} more may wait"),
         ("timeout", f"{spec.timeout.ToTimedelta().total_seconds():g} s"),
@@ -172,6 +178,16 @@ def module(found: pb.Module) -> None:
             ("POD", "PHASE", "ADDRESS", "RESTARTS", "GENERATION"),
             ((pod.name, _pod_phase(pod), pod.address, str(pod.restarts), str(pod.generation)) for pod in status.pods),
         )
+
+
+def _pairs(pairs: Mapping[str, str]) -> str:
+    return ", ".join(f"{name}={value}" for name, value in sorted(pairs.items()))
+
+
+def _toleration(toleration: pb.Toleration) -> str:
+    taint = f"{toleration.key}={toleration.value}" if toleration.value else toleration.key
+    seconds = f" for {toleration.toleration_seconds} s" if toleration.HasField("toleration_seconds") else ""
+    return f"{taint}:{toleration.effect or '*'}{seconds}"
 
 
 def _autoscaling(autoscaling: pb.Autoscaling) -> str:

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 import yaml
-from google.protobuf import timestamp_pb2
+from google.protobuf import struct_pb2, timestamp_pb2
 from google.protobuf.field_mask_pb2 import FieldMask
 from google.rpc import error_details_pb2
 
@@ -20,6 +20,7 @@ from jac_orc.pod_manager.model import (
     ModuleSpec,
     Pod,
     Resources,
+    Toleration,
     check_name,
 )
 from jac_orc.pod_manager.sources import SourceRef
@@ -31,6 +32,7 @@ _MOST_FAULTS = 10
 _MOST_BYTES = 1600
 # Fields of the wire that this version doesn't act on: asking for one is refused, never ignored.
 _NOT_YET = ("expose",)
+_RESOURCES = pb.Resources.DESCRIPTOR.fields
 _AUTOSCALED = ("replicas", "is the autoscaler's to choose; change `autoscaling`, its `min_replicas` and `max_replicas`")
 
 
@@ -64,14 +66,37 @@ def spec_from(message: pb.ModuleSpec) -> ModuleSpec:
         env=dict(message.env),
         python_version=message.python_version,
         labels=dict(message.labels),
-        resources=Resources(message.resources.cpu, message.resources.memory, message.resources.gpu),
+        resources=Resources(**{field.name: getattr(message.resources, field.name) for field in _RESOURCES}),
         secrets=tuple(message.secrets),
         image=message.image,
         autoscaling=_autoscaling_from(message.autoscaling) if message.HasField("autoscaling") else None,
+        annotations=dict(message.annotations),
+        node_selector=dict(message.node_selector),
+        tolerations=tuple(map(_toleration_from, message.tolerations)),
+        affinity={name: _plain(each) for name, each in message.affinity.fields.items()},
+        priority_class=message.priority_class,
+        service_account=message.service_account,
         **given,
     )
     _check(spec)
     return spec.scaled_to(spec.replicas)
+
+
+def _toleration_from(message: pb.Toleration) -> Toleration:
+    seconds = message.toleration_seconds if message.HasField("toleration_seconds") else None
+    return Toleration(message.key, message.operator, message.value, message.effect, seconds)
+
+
+def _plain(value: struct_pb2.Value) -> Any:
+    """Return what a Value has, with whole numbers as ints: it has floats only, which Kubernetes refuses for ints."""
+    kind = value.WhichOneof("kind")
+    if kind == "struct_value":
+        return {name: _plain(each) for name, each in value.struct_value.fields.items()}
+    if kind == "list_value":
+        return [_plain(each) for each in value.list_value.values]
+    if kind == "number_value":
+        return int(value.number_value) if value.number_value.is_integer() else value.number_value
+    return None if kind in (None, "null_value") else getattr(value, kind)
 
 
 def _autoscaling_from(message: pb.Autoscaling) -> Autoscaling:
@@ -117,7 +142,14 @@ def spec_message(spec: ModuleSpec) -> pb.ModuleSpec:
         constraints=spec.constraints,
         secrets=spec.secrets,
         image=spec.image,
+        annotations=dict(spec.annotations),
+        node_selector=dict(spec.node_selector),
+        tolerations=[pb.Toleration(**dataclasses.asdict(each)) for each in spec.tolerations],
+        priority_class=spec.priority_class,
+        service_account=spec.service_account,
     )
+    if spec.affinity:
+        message.affinity.update(spec.affinity)
     if spec.resources != Resources():
         message.resources.CopyFrom(pb.Resources(**dataclasses.asdict(spec.resources)))
     if spec.autoscaling is not None:

@@ -26,6 +26,9 @@ class Resources:
     cpu: str = ""
     memory: str = ""
     gpu: int = 0
+    cpu_limit: str = ""
+    memory_limit: str = ""
+    tmp: str = ""
 
 
 @dataclass(frozen=True)
@@ -35,6 +38,17 @@ class Autoscaling:
     min_replicas: int
     max_replicas: int
     target_cpu: int
+
+
+@dataclass(frozen=True)
+class Toleration:
+    """A taint that pods tolerate, in Kubernetes' words; empty: unset."""
+
+    key: str = ""
+    operator: str = ""
+    value: str = ""
+    effect: str = ""
+    toleration_seconds: int | None = None
 
 
 @dataclass(frozen=True)
@@ -58,11 +72,35 @@ class ModuleSpec:
     secrets: tuple[str, ...] = ()
     image: str = ""
     autoscaling: Autoscaling | None = None
+    annotations: Mapping[str, str] = field(default_factory=dict)
+    node_selector: Mapping[str, str] = field(default_factory=dict)
+    tolerations: tuple[Toleration, ...] = ()
+    affinity: Mapping[str, Any] = field(default_factory=dict)
+    priority_class: str = ""
+    service_account: str = ""
 
-    def revision(self) -> str:
-        """A hash of what a pod is made from: pods of one revision are alike."""
+    def document(self) -> dict[str, Any]:
+        """Return the spec as JSON has it.
+
+        Fields that the first release had not are left out at their defaults: its records and revisions stay the same,
+        and it can read those of specs that don't use these fields.
+        """
         content = dataclasses.asdict(self)
-        del content["replicas"], content["labels"], content["autoscaling"]
+        for part, names in ((content, _LATER_FIELDS), (content["resources"], _LATER_RESOURCES)):
+            for name in names:
+                if not part[name]:
+                    del part[name]
+        return content
+
+    def revision(self, *, labelled: bool = False) -> str:
+        """Return a hash of what a pod is made from: pods of one revision are alike.
+
+        With `labelled`, labels are part of it.
+        """
+        content = self.document()
+        del content["replicas"], content["autoscaling"]
+        if not (labelled and self.labels):
+            del content["labels"]
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:12]
 
     @property
@@ -94,16 +132,27 @@ class ModuleSpec:
             raise error("MODULE_SPEC_DIFFERS", text, {"module": self.module_name, "fields": ",".join(differing)})
 
 
+_LATER_FIELDS = ("annotations", "node_selector", "tolerations", "affinity", "priority_class", "service_account")
+_LATER_RESOURCES = ("cpu_limit", "memory_limit", "tmp")
+
+
+def known(kind: Any, document: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the fields of a document that a dataclass has: what a newer version has added is left out."""
+    return {each.name: document[each.name] for each in dataclasses.fields(kind) if each.name in document}
+
+
 def spec_from_document(document: Mapping[str, Any]) -> ModuleSpec:
-    """The spec that `dataclasses.asdict` has made a document of; fields that this lacks have their defaults.
+    """Return the spec of a document, `ModuleSpec.document`; fields that it lacks have their defaults.
 
     Raises TypeError or AttributeError for what was none.
     """
     lists = {name: tuple(document.get(name, ())) for name in ("requirements", "constraints", "secrets")}
     source = SourceRef(**document["source"]) if document.get("source") else None
-    resources = Resources(**document.get("resources", {}))
+    resources = Resources(**known(Resources, document.get("resources", {})))
+    tolerations = tuple(Toleration(**known(Toleration, each)) for each in document.get("tolerations", ()))
     autoscaling = Autoscaling(**document["autoscaling"]) if document.get("autoscaling") else None
-    return ModuleSpec(**{**document, **lists, "source": source, "resources": resources, "autoscaling": autoscaling})
+    parts = {"source": source, "resources": resources, "autoscaling": autoscaling, "tolerations": tolerations}
+    return ModuleSpec(**{**document, **lists, **parts})
 
 
 @dataclass(frozen=True)

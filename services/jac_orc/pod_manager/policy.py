@@ -40,6 +40,10 @@ class Policy:
     """Secrets that a spec may name, as shell patterns."""
     images: tuple[str, ...] | None = None
     """Images that a spec may name, as shell patterns in their canonical form (`images.canonical_pattern`)."""
+    service_accounts: tuple[str, ...] = ()
+    """ServiceAccounts that a spec may name, as shell patterns: an account is what others have granted to it."""
+    priority_classes: tuple[str, ...] | None = None
+    """PriorityClasses that a spec may name, as shell patterns."""
     builds: bool = True
     """Whether the installer may build packages, which runs code of theirs; otherwise it installs wheels only."""
 
@@ -63,6 +67,9 @@ class Policy:
                 raise _not_allowed("secrets", secret)
         if spec.image and not _matches(spellings(spec.image), self.images):
             raise _not_allowed("images", spec.image)
+        for key, value in (("service_accounts", spec.service_account), ("priority_classes", spec.priority_class)):
+            if value and not _matches([value], getattr(self, key)):
+                raise _not_allowed(key, value)
 
     def check_call(self, module_name: str) -> None:
         """Raise OrcError if a call may not deploy the module, since it gives access to the host."""
@@ -156,6 +163,8 @@ _LISTS = (
     _List("requirements", "distributions, without versions", _REQUIREMENT),
     _List("secrets", "names of Secrets, or patterns of them", _SECRET),
     _List("images", "images, or patterns of them", _IMAGE),
+    _List("service_accounts", "names of ServiceAccounts, or patterns of them", _SECRET),
+    _List("priority_classes", "names of PriorityClasses, or patterns of them", _SECRET),
 )
 _FLAGS = ("guess", "builds")
 _KEYS = (*_FLAGS, *(each.name for each in _LISTS))
@@ -170,7 +179,7 @@ def _policy(document: object) -> Policy:
     flags = {key: document.get(key, True) for key in _FLAGS}
     if faulty := [key for key, value in flags.items() if not isinstance(value, bool)]:
         raise ValueError(f"`{faulty[0]}` must be true or false")
-    allowed, refused, requirements, secrets, images = (each.read(document) for each in _LISTS)
+    allowed, refused, requirements, secrets, images, accounts, priorities = (each.read(document) for each in _LISTS)
     return Policy(
         allowed=allowed or (),
         refused=refused or (),
@@ -179,4 +188,6 @@ def _policy(document: object) -> Policy:
         allowed_requirements=requirements and tuple(re.sub(r"[-_.]+", "-", each).lower() for each in requirements),
         secrets=secrets,
         images=images and tuple(map(canonical_pattern, images)),
+        service_accounts=accounts or (),
+        priority_classes=priorities,
     )

@@ -8,10 +8,10 @@ from __future__ import annotations
 import dataclasses
 import json
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 from jac_orc.core.config import MODULE_ENV_PREFIX
-from jac_orc.pod_manager.model import Autoscaling, ModuleSpec, Resources, is_standard_library
+from jac_orc.pod_manager.model import Autoscaling, ModuleSpec, Resources, Toleration, is_standard_library
 from jac_orc.pod_manager.requirements import requirement_fault
 from jac_orc.pod_manager.sources import DIGEST, FILE_NAME
 from jac_orc.pod_manager.texts import rule, shown, value_fault
@@ -34,14 +34,28 @@ MAX_GPUS = 1024
 MIN_MEMORY = 24
 """Mi of a pod. Nothing starts with less, and some container runtimes then fail without a reason."""
 MAX_TIMEOUT = 86_400.0
+MAX_ANNOTATION_BYTES = 32 * 1024
+"""The size of all annotations together; in a cluster an object has them twice, in its record, too."""
+MAX_AFFINITY_BYTES = 16 * 1024
+MAX_TOLERATION_SECONDS = 2**31 - 1
 
 _BYTES = {"": 1, "k": 1e3, "M": 1e6, "G": 1e9, "T": 1e12, "Ki": 2**10, "Mi": 2**20, "Gi": 2**30, "Ti": 2**40}
 _MEMORY = re.compile(r"(\d{1,15}(?:\.\d{1,3})?)(Ki|Mi|Gi|Ti|k|M|G|T|)")
 _DNS_LABEL = "[a-z0-9](?:[-a-z0-9]*[a-z0-9])?"
 _DNS_NAME = rf"{_DNS_LABEL}(?:\.{_DNS_LABEL})*"
 _QUALIFIED = "[A-Za-z0-9](?:[-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?"
-_OWN_LABELS = ("app.kubernetes.io/", "jac-orc.dev/")
-_OWN_SECRETS = "jac-orc-"
+# Names of labels and annotations by which something else than the module's code decides what its pods may do: this
+# system and its network policies, Kubernetes, meshes, networks, runtimes, injectors of secrets and identities.
+_RESERVED_DOMAINS = (
+    "jac-orc.dev", "kubernetes.io", "k8s.io", "istio.io", "linkerd.io", "kuma.io", "hashicorp.com", "cncf.io",
+    "projectcalico.org", "cilium.io", "ovn.org", "openshift.io", "amazonaws.com", "nri.io", "crun.io",
+)  # fmt: skip
+_RESERVED_PREFIXES = ("io.kubernetes.", "io.katacontainers.", "io.containerd.", "run.oci.", "org.systemd.")
+_RESERVED_NAMES = ("pod-template-hash", "controller-revision-hash", "controller-uid", "job-name", "k8s-app", "istio")
+_FREE_NAMES = ("cluster-autoscaler.kubernetes.io/safe-to-evict", "karpenter.sh/do-not-disrupt")
+_NODE_FAILURES = ("node.kubernetes.io/not-ready", "node.kubernetes.io/unreachable")
+_AFFINITIES = ("nodeAffinity", "podAffinity", "podAntiAffinity")
+_OWN_OBJECTS = "jac-orc-"
 # The distribution project's reference grammar: REGISTRY:PORT/PATH:TAG@DIGEST.
 _HOST = "[A-Za-z0-9](?:[A-Za-z0-9-]*[A-Za-z0-9])?"
 _PATH = "[a-z0-9]+(?:(?:[.]|__?|-+)[a-z0-9]+)*"
@@ -60,6 +74,8 @@ IMAGE = rule(500, _IMAGE, "a name of an image like registry.example/shop:1.0")
 PYTHON_VERSION = rule(10, r"3\.\d{1,2}(\.\d{1,2})?", "a version like 3.12")
 CPU = rule(10, r"(?!0*(\.0*)?m?\Z)(\d{1,6}m|\d{1,4}(\.\d{1,3})?)", "a number of cores like 500m or 2")
 MEMORY = rule(25, _MEMORY.pattern, "a number of bytes like 512Mi or 2Gi")
+PRIORITY_CLASS = rule(253, _DNS_NAME, "a name of a PriorityClass like batch-low")
+SERVICE_ACCOUNT = rule(253, _DNS_NAME, "a name of a ServiceAccount like shop-reader")
 
 # What each string of a spec may be. A field with several strings has one violation for each that is faulty.
 _STRINGS: Mapping[str, Callable[[str], str]] = {
@@ -70,6 +86,11 @@ _STRINGS: Mapping[str, Callable[[str], str]] = {
     "secrets": SECRET.fault,
     "resources.cpu": CPU.fault,
     "resources.memory": MEMORY.fault,
+    "resources.cpu_limit": CPU.fault,
+    "resources.memory_limit": MEMORY.fault,
+    "resources.tmp": MEMORY.fault,
+    "priority_class": PRIORITY_CLASS.fault,
+    "service_account": SERVICE_ACCOUNT.fault,
     "source.uploaded.digest": DIGEST.fault,
     "source.uploaded.file_name": FILE_NAME.fault,
 }
@@ -79,7 +100,9 @@ _NUMBERS = {
     "max_concurrency": (1, MAX_CONCURRENCY),
     "queue": (0, MAX_QUEUE),
 }
-_LISTS = ("requirements", "constraints", "env", "labels", "secrets")
+_LISTS = (
+    "requirements", "constraints", "env", "labels", "secrets", "annotations", "node_selector", "tolerations",
+)  # fmt: skip
 
 
 def violations(spec: ModuleSpec) -> list[Violation]:
@@ -100,7 +123,11 @@ def violations(spec: ModuleSpec) -> list[Violation]:
         ),
         *_number_violations(spec),
         *_variable_violations(spec.env),
-        *_label_violations(spec.labels),
+        *_label_violations("labels", spec.labels),
+        *_annotation_violations(spec.annotations),
+        *_label_violations("node_selector", spec.node_selector),
+        *_toleration_violations(spec.tolerations),
+        *_affinity_violations(spec.affinity),
         *_resource_violations(spec.resources),
         *([] if spec.autoscaling is None else _autoscaling_violations(spec.autoscaling)),
         *_conflicts(spec),
@@ -138,21 +165,104 @@ def _variable_violations(env: Mapping[str, str]) -> Iterator[Violation]:
             yield f"env[{name}]", fault
 
 
-def _label_violations(labels: Mapping[str, str]) -> Iterator[Violation]:
+def _label_violations(field: str, labels: Mapping[str, str]) -> Iterator[Violation]:
     for name, value in labels.items():
         if fault := LABEL_NAME.fault(name):
-            yield "labels", fault
-        elif name.startswith(_OWN_LABELS):
-            yield f"labels[{name}]", "is a label of the system's own; give yours another name"
-        elif fault := LABEL_VALUE.fault(value):
-            yield f"labels[{name}]", fault
+            yield field, fault
+        elif (field == "labels" and (fault := _reserved(name))) or (fault := LABEL_VALUE.fault(value)):
+            yield f"{field}[{name}]", fault
+
+
+def _annotation_violations(annotations: Mapping[str, str]) -> Iterator[Violation]:
+    for name, value in annotations.items():
+        if fault := LABEL_NAME.fault(name):
+            yield "annotations", fault
+        elif fault := _reserved(name) or value_fault(value, MAX_ANNOTATION_BYTES):
+            yield f"annotations[{name}]", fault
+    size = sum(len(f"{name}{value}".encode("utf-8", "surrogatepass")) for name, value in annotations.items())
+    if size > MAX_ANNOTATION_BYTES and max(map(len, annotations.values())) <= MAX_ANNOTATION_BYTES:
+        yield "annotations", f"have {size:,} bytes together, of at most {MAX_ANNOTATION_BYTES:,}"
+
+
+def _reserved(name: str) -> str:
+    """Return why nobody may set a label or an annotation of that name; empty if anybody may."""
+    domain, slash, _ = name.rpartition("/")
+    is_reserved = name in _RESERVED_NAMES if not slash else _is_below(domain, _RESERVED_DOMAINS)
+    if name in _FREE_NAMES or not (is_reserved or name.startswith(_RESERVED_PREFIXES)):
+        return ""
+    return "is reserved: it could change what protects or connects the pods; give yours another name"
+
+
+def _is_below(domain: str, domains: Iterable[str]) -> bool:
+    return any(f".{domain}".endswith(f".{each}") for each in domains)
+
+
+def _toleration_violations(tolerations: Sequence[Toleration]) -> Iterator[Violation]:
+    for index, each in enumerate(tolerations):
+        at = f"tolerations[{index}]"
+        domain = each.key.rpartition("/")[0]
+        is_node_failure = each.key in _NODE_FAILURES and each.effect == "NoExecute"
+        if not each.key:
+            yield f"{at}.key", "is missing; without it, any taint is tolerated, the control plane's too"
+        elif fault := LABEL_NAME.fault(each.key):
+            yield f"{at}.key", fault
+        elif _is_below(domain, ("kubernetes.io", "k8s.io")) and not is_node_failure:
+            text = (
+                "is a taint by which Kubernetes keeps pods off a node; of these, only not-ready and unreachable may be"
+            )
+            yield f"{at}.key", f"{text} tolerated, with the effect NoExecute"
+        if each.operator not in ("", "Equal", "Exists"):
+            yield f"{at}.operator", f"{shown(each.operator, 60)} is not Equal or Exists"
+        if fault := LABEL_VALUE.fault(each.value):
+            yield f"{at}.value", fault
+        elif each.value and each.operator == "Exists":
+            yield f"{at}.value", "must be empty for the operator Exists"
+        if each.effect not in ("", "NoSchedule", "PreferNoSchedule", "NoExecute"):
+            yield f"{at}.effect", f"{shown(each.effect, 60)} is not NoSchedule, PreferNoSchedule or NoExecute"
+        if each.toleration_seconds is not None:
+            if each.effect != "NoExecute":
+                yield f"{at}.toleration_seconds", "needs the effect NoExecute"
+            elif not 0 <= each.toleration_seconds <= MAX_TOLERATION_SECONDS:
+                yield f"{at}.toleration_seconds", f"must be from 0 to {MAX_TOLERATION_SECONDS}"
+
+
+def _affinity_violations(affinity: Mapping[str, object]) -> Iterator[Violation]:
+    """Yield what an API server need not be asked about; it checks the rest."""
+    for name, value in affinity.items():
+        if name not in _AFFINITIES:
+            yield "affinity", f"unknown field {shown(name, 60)}; known fields: {', '.join(_AFFINITIES)}"
+        elif not isinstance(value, dict):
+            yield f"affinity.{name}", "must be an object"
+    try:
+        size = len(json.dumps(affinity, allow_nan=False))
+    except ValueError:
+        yield "affinity", "has a number that JSON can't hold"
+    else:
+        if size > MAX_AFFINITY_BYTES:
+            yield "affinity", f"has {size:,} bytes as JSON, of at most {MAX_AFFINITY_BYTES:,}"
+
+
+def cores(cpu: str) -> float:
+    """Return how many cores a quantity like 500m or 2 is."""
+    return float(cpu.removesuffix("m")) / (1000 if cpu.endswith("m") else 1)
+
+
+def byte_count(memory: str) -> float:
+    """Return how many bytes a quantity like 512Mi is."""
+    quantity = _MEMORY.fullmatch(memory)
+    assert quantity is not None
+    return float(quantity[1]) * _BYTES[quantity[2]]
 
 
 def _resource_violations(resources: Resources) -> Iterator[Violation]:
-    memory = resources.memory
-    quantity = _MEMORY.fullmatch(memory)
-    if quantity and float(quantity[1]) * _BYTES[quantity[2]] < MIN_MEMORY * 2**20:
-        yield "resources.memory", f"must be at least {MIN_MEMORY}Mi, as no pod starts with less, not {memory[:25]}"
+    for name in ("memory", "memory_limit"):
+        value = getattr(resources, name)
+        if _MEMORY.fullmatch(value) and byte_count(value) < MIN_MEMORY * 2**20:
+            yield f"resources.{name}", f"must be at least {MIN_MEMORY}Mi, as no pod starts with less, not {value[:25]}"
+    for name, rule_, amount in (("cpu", CPU, cores), ("memory", MEMORY, byte_count)):
+        value, limit = getattr(resources, name), getattr(resources, f"{name}_limit")
+        if value and limit and not rule_.fault(value) and not rule_.fault(limit) and amount(limit) < amount(value):
+            yield f"resources.{name}_limit", f"must be at least {name}, {value}, not {limit}"
     if not 0 <= resources.gpu <= MAX_GPUS:
         yield "resources.gpu", f"must be from 0 to {MAX_GPUS}, not {resources.gpu}"
 
@@ -174,8 +284,12 @@ def _conflicts(spec: ModuleSpec) -> Iterator[Violation]:
             if getattr(spec, name):
                 yield name, "is part of the image already; give one or the other"
     for index, name in enumerate(spec.secrets):
-        if name.startswith(_OWN_SECRETS):
+        if name.startswith(_OWN_OBJECTS):
             yield f"secrets[{index}]", f"{shown(name, 60)} is one of the system's own; give yours another name"
+    if spec.priority_class.startswith("system-"):
+        yield "priority_class", f"{shown(spec.priority_class, 60)} is one of Kubernetes' own; give one of the cluster's"
+    if spec.service_account.startswith(_OWN_OBJECTS):
+        yield "service_account", f"{shown(spec.service_account, 60)} is one of the system's own; give another one"
     if spec.source is not None and is_standard_library(spec.module_name):
         package = spec.module_name.partition(".")[0]
         yield "source", f"{package} is a module of the standard library; give your own another name"

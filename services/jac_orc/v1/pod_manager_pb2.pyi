@@ -2,6 +2,7 @@ import datetime
 
 from google.protobuf import duration_pb2 as _duration_pb2
 from google.protobuf import field_mask_pb2 as _field_mask_pb2
+from google.protobuf import struct_pb2 as _struct_pb2
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.rpc import status_pb2 as _status_pb2
 from google.protobuf.internal import containers as _containers
@@ -79,7 +80,7 @@ class Module(_message.Message):
     def __init__(self, name: _Optional[str] = ..., spec: _Optional[_Union[ModuleSpec, _Mapping]] = ..., status: _Optional[_Union[ModuleStatus, _Mapping]] = ..., uid: _Optional[str] = ..., generation: _Optional[int] = ..., create_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., update_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
 
 class ModuleSpec(_message.Message):
-    __slots__ = ("module_name", "requirements", "source", "replicas", "resources", "env", "secrets", "workers", "max_concurrency", "queue", "timeout", "python_version", "autoscaling", "expose", "labels", "constraints", "import_timeout", "image")
+    __slots__ = ("module_name", "requirements", "source", "replicas", "resources", "env", "secrets", "workers", "max_concurrency", "queue", "timeout", "python_version", "autoscaling", "expose", "labels", "constraints", "import_timeout", "image", "annotations", "node_selector", "tolerations", "affinity", "priority_class", "service_account")
     class EnvEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -88,6 +89,20 @@ class ModuleSpec(_message.Message):
         value: str
         def __init__(self, key: _Optional[str] = ..., value: _Optional[str] = ...) -> None: ...
     class LabelsEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: str
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[str] = ...) -> None: ...
+    class AnnotationsEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: str
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[str] = ...) -> None: ...
+    class NodeSelectorEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
         VALUE_FIELD_NUMBER: _ClassVar[int]
@@ -112,6 +127,12 @@ class ModuleSpec(_message.Message):
     CONSTRAINTS_FIELD_NUMBER: _ClassVar[int]
     IMPORT_TIMEOUT_FIELD_NUMBER: _ClassVar[int]
     IMAGE_FIELD_NUMBER: _ClassVar[int]
+    ANNOTATIONS_FIELD_NUMBER: _ClassVar[int]
+    NODE_SELECTOR_FIELD_NUMBER: _ClassVar[int]
+    TOLERATIONS_FIELD_NUMBER: _ClassVar[int]
+    AFFINITY_FIELD_NUMBER: _ClassVar[int]
+    PRIORITY_CLASS_FIELD_NUMBER: _ClassVar[int]
+    SERVICE_ACCOUNT_FIELD_NUMBER: _ClassVar[int]
     module_name: str
     requirements: _containers.RepeatedScalarFieldContainer[str]
     source: ModuleSource
@@ -130,7 +151,13 @@ class ModuleSpec(_message.Message):
     constraints: _containers.RepeatedScalarFieldContainer[str]
     import_timeout: _duration_pb2.Duration
     image: str
-    def __init__(self, module_name: _Optional[str] = ..., requirements: _Optional[_Iterable[str]] = ..., source: _Optional[_Union[ModuleSource, _Mapping]] = ..., replicas: _Optional[int] = ..., resources: _Optional[_Union[Resources, _Mapping]] = ..., env: _Optional[_Mapping[str, str]] = ..., secrets: _Optional[_Iterable[str]] = ..., workers: _Optional[int] = ..., max_concurrency: _Optional[int] = ..., queue: _Optional[int] = ..., timeout: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., python_version: _Optional[str] = ..., autoscaling: _Optional[_Union[Autoscaling, _Mapping]] = ..., expose: _Optional[_Iterable[str]] = ..., labels: _Optional[_Mapping[str, str]] = ..., constraints: _Optional[_Iterable[str]] = ..., import_timeout: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., image: _Optional[str] = ...) -> None: ...
+    annotations: _containers.ScalarMap[str, str]
+    node_selector: _containers.ScalarMap[str, str]
+    tolerations: _containers.RepeatedCompositeFieldContainer[Toleration]
+    affinity: _struct_pb2.Struct
+    priority_class: str
+    service_account: str
+    def __init__(self, module_name: _Optional[str] = ..., requirements: _Optional[_Iterable[str]] = ..., source: _Optional[_Union[ModuleSource, _Mapping]] = ..., replicas: _Optional[int] = ..., resources: _Optional[_Union[Resources, _Mapping]] = ..., env: _Optional[_Mapping[str, str]] = ..., secrets: _Optional[_Iterable[str]] = ..., workers: _Optional[int] = ..., max_concurrency: _Optional[int] = ..., queue: _Optional[int] = ..., timeout: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., python_version: _Optional[str] = ..., autoscaling: _Optional[_Union[Autoscaling, _Mapping]] = ..., expose: _Optional[_Iterable[str]] = ..., labels: _Optional[_Mapping[str, str]] = ..., constraints: _Optional[_Iterable[str]] = ..., import_timeout: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., image: _Optional[str] = ..., annotations: _Optional[_Mapping[str, str]] = ..., node_selector: _Optional[_Mapping[str, str]] = ..., tolerations: _Optional[_Iterable[_Union[Toleration, _Mapping]]] = ..., affinity: _Optional[_Union[_struct_pb2.Struct, _Mapping]] = ..., priority_class: _Optional[str] = ..., service_account: _Optional[str] = ...) -> None: ...
 
 class ModuleSource(_message.Message):
     __slots__ = ("files", "zip", "wheel", "sdist", "uploaded")
@@ -184,14 +211,34 @@ class SourceWheel(_message.Message):
     def __init__(self, file_name: _Optional[str] = ..., data: _Optional[bytes] = ...) -> None: ...
 
 class Resources(_message.Message):
-    __slots__ = ("cpu", "memory", "gpu")
+    __slots__ = ("cpu", "memory", "gpu", "cpu_limit", "memory_limit", "tmp")
     CPU_FIELD_NUMBER: _ClassVar[int]
     MEMORY_FIELD_NUMBER: _ClassVar[int]
     GPU_FIELD_NUMBER: _ClassVar[int]
+    CPU_LIMIT_FIELD_NUMBER: _ClassVar[int]
+    MEMORY_LIMIT_FIELD_NUMBER: _ClassVar[int]
+    TMP_FIELD_NUMBER: _ClassVar[int]
     cpu: str
     memory: str
     gpu: int
-    def __init__(self, cpu: _Optional[str] = ..., memory: _Optional[str] = ..., gpu: _Optional[int] = ...) -> None: ...
+    cpu_limit: str
+    memory_limit: str
+    tmp: str
+    def __init__(self, cpu: _Optional[str] = ..., memory: _Optional[str] = ..., gpu: _Optional[int] = ..., cpu_limit: _Optional[str] = ..., memory_limit: _Optional[str] = ..., tmp: _Optional[str] = ...) -> None: ...
+
+class Toleration(_message.Message):
+    __slots__ = ("key", "operator", "value", "effect", "toleration_seconds")
+    KEY_FIELD_NUMBER: _ClassVar[int]
+    OPERATOR_FIELD_NUMBER: _ClassVar[int]
+    VALUE_FIELD_NUMBER: _ClassVar[int]
+    EFFECT_FIELD_NUMBER: _ClassVar[int]
+    TOLERATION_SECONDS_FIELD_NUMBER: _ClassVar[int]
+    key: str
+    operator: str
+    value: str
+    effect: str
+    toleration_seconds: int
+    def __init__(self, key: _Optional[str] = ..., operator: _Optional[str] = ..., value: _Optional[str] = ..., effect: _Optional[str] = ..., toleration_seconds: _Optional[int] = ...) -> None: ...
 
 class Autoscaling(_message.Message):
     __slots__ = ("min_replicas", "max_replicas", "target_concurrency", "target_cpu")

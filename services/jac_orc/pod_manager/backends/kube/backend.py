@@ -55,6 +55,7 @@ class KubernetesBackend:
 
     async def apply(self, spec: ModuleSpec) -> Module:
         await self._reconciler.maker.runtime(spec)  # which tells what can't be built here at all
+        await self._reconciler.maker.check(spec)
         async with self._locks[spec.module_name]:
             name = objects.object_name(spec.module_name)
             deployment = self._caches.deployment(name)
@@ -67,6 +68,7 @@ class KubernetesBackend:
 
     async def plan(self, spec: ModuleSpec) -> list[Document]:
         runtime = await self._reconciler.maker.runtime(spec)
+        await self._reconciler.maker.check(spec)
         deployment = self._caches.deployment(objects.object_name(spec.module_name))
         if deployment is not None and deployment["metadata"].get("deletionTimestamp"):
             deployment = None

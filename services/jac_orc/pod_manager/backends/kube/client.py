@@ -160,7 +160,7 @@ class KubeClient:
 
 
 def _dry(dry_run: bool) -> dict[str, str]:
-    return {"dryRun": "All"} if dry_run else {}
+    return {"dryRun": "All", "fieldValidation": "Strict"} if dry_run else {}
 
 
 def _own_namespace() -> str:

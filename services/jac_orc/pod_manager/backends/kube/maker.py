@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import re
+
+from google.rpc.error_details_pb2 import BadRequest
 
 from jac_orc.errors import OrcError, error
 from jac_orc.pod_manager import interpreters
@@ -78,6 +81,24 @@ class Maker:
             text = "this pod manager has no store, where environments are built; set POD_MANAGER_STORE_CLAIM"
             raise error("NOT_IMPLEMENTED", text, {"fields": "requirements,source"})
         return await self._store.runtime(spec)
+
+    async def check(self, spec: ModuleSpec) -> None:
+        """Raise OrcError (SPEC_INVALID) for an affinity that the API server does not take; it knows all forms."""
+        if not spec.affinity:
+            return
+        wanted = objects.deployment(self._cluster, Record.first(spec), Runtime())
+        try:
+            with contextlib.suppress(ConflictError):  # it exists, which a creation finds last
+                await self._client.create(self._cluster.path("Deployment"), wanted, dry_run=True)
+        except OrcError as failure:
+            found = re.search(r"spec\.template\.spec\.(affinity[\w.\[\]]*)", failure.message)
+            if found is None:
+                raise
+            text = f"{found[1]}: {failure.message}"
+            violation = BadRequest.FieldViolation(field=found[1], description=failure.message)
+            raise error(
+                "SPEC_INVALID", text, {"fields": found[1]}, [BadRequest(field_violations=[violation])]
+            ) from None
 
     async def _runtime(self, deployment: Document, spec: ModuleSpec) -> Runtime | None:
         """As `runtime`; what isn't built begins to be."""

@@ -31,7 +31,7 @@ from jac_orc.pod_manager.backends.kube.pods import (
     store_mount,
     tmp_volume,
 )
-from jac_orc.pod_manager.model import Autoscaling, ModuleSpec, spec_from_document
+from jac_orc.pod_manager.model import Autoscaling, ModuleSpec, known, spec_from_document
 
 MANAGED_BY = "jac-orc-pod-manager"
 SELECTOR = f"app.kubernetes.io/managed-by={MANAGED_BY}"
@@ -83,19 +83,28 @@ class Record:
     """The generations that pods may be of, by their revision; a change that is taken back has pods of the old one."""
     autoscaling_since: int = 0
     """The generation that has last changed the spec's autoscaling, or taken it away; 0: none has."""
+    revision: str = ""
+    """The revision of the spec's pods; empty in records of the first release, whose pods lack the spec's labels."""
+
+    @property
+    def pod_revision(self) -> str:
+        """The revision of the pods that the record asks for."""
+        return self.revision or self.spec.revision()
 
     @classmethod
     def first(cls, spec: ModuleSpec) -> Record:
         """That of a module which is created now."""
-        return cls(spec, 1, time.time(), {spec.revision(): 1})
+        revision = spec.revision(labelled=True)
+        return cls(spec, 1, time.time(), {revision: 1}, revision=revision)
 
     def changed(self, spec: ModuleSpec) -> Record:
         """That of the module once it is changed to the spec."""
         revisions = dict(list(self.revisions.items())[-_KEPT_REVISIONS:])
-        revisions.setdefault(spec.revision(), self.generation + 1)
+        revision = spec.revision(labelled=True)
+        revisions.setdefault(revision, self.generation + 1)
         is_as_before = spec.autoscaling == self.spec.autoscaling
         since = self.autoscaling_since if is_as_before else self.generation + 1
-        return Record(spec, self.generation + 1, time.time(), revisions, since)
+        return Record(spec, self.generation + 1, time.time(), revisions, since, revision)
 
     def as_scaled(self, deployment: Mapping[str, Any]) -> Record:
         """The record with as many pods as an autoscaler has given the Deployment meanwhile, within its bounds now."""
@@ -106,22 +115,17 @@ class Record:
 
     def text(self) -> str:
         """As JSON."""
-        return json.dumps(dataclasses.asdict(self), separators=(",", ":"))
+        return json.dumps({**dataclasses.asdict(self), "spec": self.spec.document()}, separators=(",", ":"))
 
 
 def record_of(deployment: Mapping[str, Any]) -> Record | None:
     """The record that a Deployment carries; None where it carries none that can be read."""
     try:
         document = json.loads(deployment["metadata"]["annotations"][RECORD])
-        spec = spec_from_document(_known(ModuleSpec, document.pop("spec")))
-        return Record(spec, **_known(Record, document))
+        spec = spec_from_document(known(ModuleSpec, document.pop("spec")))
+        return Record(spec, **known(Record, document))
     except (KeyError, TypeError, ValueError, AttributeError):
         return None
-
-
-def _known(kind: type[Record | ModuleSpec], document: Document) -> Document:
-    """What this version knows of it: where a newer one recorded more, the module is served on all the same."""
-    return {each.name: document[each.name] for each in dataclasses.fields(kind) if each.name in document}
 
 
 def is_applied(deployment: Mapping[str, Any], record: Record) -> bool:
@@ -209,7 +213,7 @@ def deployment(cluster: Cluster, record: Record, runtime: Runtime) -> Document:
             "name": name,
             "namespace": cluster.namespace,
             "labels": {**spec.labels, **labels},
-            "annotations": {**annotations, RECORD: record.text(), APPLIED: str(record.generation)},
+            "annotations": {**spec.annotations, **annotations, RECORD: record.text(), APPLIED: str(record.generation)},
         },
         "spec": {
             "replicas": spec.replicas,
@@ -219,8 +223,9 @@ def deployment(cluster: Cluster, record: Record, runtime: Runtime) -> Document:
             "revisionHistoryLimit": 2,
             "template": {
                 "metadata": {
-                    "labels": {**labels, REVISION_LABEL: spec.revision()},
+                    "labels": {**spec.labels, **labels, REVISION_LABEL: record.pod_revision},
                     "annotations": {
+                        **spec.annotations,
                         **annotations,
                         ENVIRONMENT: runtime.environment,
                         POLICY: _policy(cluster),
@@ -324,7 +329,7 @@ def builder(cluster: Cluster, spec: ModuleSpec, owners: Iterable[tuple[str, str]
     own = {NAME_LABEL: "jac-orc-environment", "app.kubernetes.io/instance": name, **_MANAGED, **_PART_OF}
     labels, annotations = {**own, **_module_label(spec.module_name)}, {MODULE: spec.module_name}
     question = {
-        "spec": dataclasses.asdict(ModuleSpec(spec.module_name, **{name: getattr(spec, name) for name in _QUESTION})),
+        "spec": ModuleSpec(spec.module_name, **{name: getattr(spec, name) for name in _QUESTION}).document(),
         "allowed_requirements": cluster.allowed_requirements,
         "builds": cluster.builds,
     }

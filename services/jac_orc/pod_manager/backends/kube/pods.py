@@ -10,7 +10,8 @@ from typing import Any
 
 from jac_orc.core.config import MODULE_ENV_PREFIX
 from jac_orc.core.server import LIVENESS
-from jac_orc.pod_manager.model import ModuleSpec, Resources
+from jac_orc.pod_manager.model import ModuleSpec, Resources, Toleration
+from jac_orc.pod_manager.spec_checks import byte_count, cores
 
 Document = dict[str, Any]
 
@@ -126,7 +127,7 @@ def store_mount(cluster: Cluster, path: str = STORE) -> Document:
 
 def pod_spec(cluster: Cluster, spec: ModuleSpec, runtime: Runtime) -> Document:
     """What a pod of a module is."""
-    volumes: list[Document] = [tmp_volume(cluster.tmp_size)]
+    volumes: list[Document] = [tmp_volume(spec.resources.tmp or cluster.tmp_size)]
     mounts: list[Document] = [TMP_MOUNT]
     if runtime.paths:
         claimed = {"claimName": cluster.store_claim, "readOnly": True}
@@ -159,17 +160,49 @@ def pod_spec(cluster: Cluster, spec: ModuleSpec, runtime: Runtime) -> Document:
     }  # fmt: skip
     return {
         **pod_base(cluster),
+        **_placement(spec),
         "terminationGracePeriodSeconds": _LAME_DUCK + _DRAIN_GRACE + _MARGIN,
         "containers": [container],
         "volumes": volumes,
     }
 
 
+def _placement(spec: ModuleSpec) -> Document:
+    """Return what the spec says of a pod's node, its priority and its account."""
+    placement = {
+        "nodeSelector": dict(spec.node_selector),
+        "tolerations": [_toleration(each) for each in spec.tolerations],
+        "affinity": dict(spec.affinity),
+        "priorityClassName": spec.priority_class,
+        "serviceAccountName": spec.service_account,
+    }
+    return {name: value for name, value in placement.items() if value}
+
+
+def _toleration(wanted: Toleration) -> Document:
+    seconds = wanted.toleration_seconds
+    fields = {"key": wanted.key, "operator": wanted.operator, "value": wanted.value, "effect": wanted.effect}
+    found: Document = {name: value for name, value in fields.items() if value}
+    return found if seconds is None else {**found, "tolerationSeconds": seconds}
+
+
 def _resources(wanted: Resources) -> Document:
-    """What is named is both requested and the limit; else little is requested, and the namespace may set limits."""
-    limits = {"cpu": wanted.cpu, "memory": wanted.memory, "nvidia.com/gpu": str(wanted.gpu or "")}
+    """Return requests and limits.
+
+    The memory that is requested is also the limit: a pod that uses more than its node has takes others down. Of the CPU
+    only what nobody else has requested is shared out, so a limit is set only if it is asked for.
+    """
+    gpu = str(wanted.gpu or "")
+    limits = {"cpu": wanted.cpu_limit, "memory": wanted.memory_limit or wanted.memory, "nvidia.com/gpu": gpu}
     limits = {name: value for name, value in limits.items() if value}
-    return {"requests": {**_REQUESTS, **limits}, **({"limits": limits} if limits else {})}
+    requests = {
+        "cpu": wanted.cpu or min(_REQUESTS["cpu"], wanted.cpu_limit or _REQUESTS["cpu"], key=cores),
+        "memory": wanted.memory or min(_REQUESTS["memory"], wanted.memory_limit or _REQUESTS["memory"], key=byte_count),
+        "nvidia.com/gpu": gpu,
+        "ephemeral-storage": wanted.tmp,
+    }
+    requests = {name: value for name, value in requests.items() if value}
+    return {"requests": requests, **({"limits": limits} if limits else {})}
 
 
 def _environment(cluster: Cluster, spec: ModuleSpec, runtime: Runtime) -> list[Document]:

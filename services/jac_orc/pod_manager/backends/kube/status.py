@@ -48,7 +48,7 @@ def module_of(
     metadata = deployment["metadata"]
     is_applied = objects.is_applied(deployment, record)
     replicas = deployment["spec"].get("replicas", 1) if is_applied else record.spec.replicas
-    revision = record.spec.revision()
+    revision = record.pod_revision
     endpoints = _endpoints(slices)
     living = [pod for pod in pods if pod["status"].get("phase") not in ("Failed", "Succeeded")]
     current = [pod for pod in living if pod["metadata"]["labels"].get(objects.REVISION_LABEL) == revision]
@@ -72,7 +72,7 @@ def module_of(
         observed_generation=record.generation if is_rolled_out else record.generation - 1,
         error=failure,
         lock=lock,
-        progress=(build.progress if build else "") or _waiting(current),
+        progress=(build.progress if build else "") or _waiting(current) or _evicted(pods, current),
     )
     return dataclasses.replace(module, phase=_phase(module, deployment, build))
 
@@ -159,6 +159,14 @@ def _waiting(pods: Iterable[Document]) -> str:
     return ""
 
 
+def _evicted(pods: Iterable[Document], current: Iterable[Document]) -> str:
+    """Return why the kubelet has evicted a pod, while none is ready in its place."""
+    if any(map(_is_ready, current)):
+        return ""
+    reasons = [pod["status"].get("message", "") for pod in pods if pod["status"].get("reason") == "Evicted"]
+    return f"a pod was evicted: {reasons[-1]}" if reasons else ""
+
+
 def pod_fault(
     pod: Document, now: float, container: Document | None = None, *, patience: float = 0.0
 ) -> OrcError | None:
@@ -176,6 +184,8 @@ def pod_fault(
             return None
         since = f" for {waited:.0f} s" if patience else ""
         return error("POD_UNSCHEDULABLE", f"no node can take the pod{since}: {message}", {"pod": name})
+    if pod["status"].get("reason") == "Evicted":
+        return error("POD_FAILED", f"the pod was evicted: {pod['status'].get('message', '')}", {"pod": name})
     container = _container(pod) if container is None else container
     state = container.get("state", {})
     waiting = state.get("waiting", {})

@@ -13,6 +13,7 @@ import datetime
 import json
 import logging
 import logging.handlers
+import re
 import sys
 from io import TextIOWrapper
 from pathlib import Path
@@ -20,6 +21,8 @@ from typing import cast
 
 from jac_orc.core.files import open_private
 
+# What JSON leaves as it is, but readers take for a line's end, terminals for a command, or UTF-8 doesn't have.
+_UNSAFE = re.compile("[\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 MAX_FILE_BYTES = 4 * 1024 * 1024
 
 
@@ -43,7 +46,8 @@ class JsonFormatter(logging.Formatter):
 def render(time: float, level: str, stream: str, text: str, **more: object) -> str:
     """A line; `time` is seconds since the epoch."""
     moment = datetime.datetime.fromtimestamp(time, datetime.UTC).isoformat(timespec="milliseconds")
-    return json.dumps({"time": moment, "level": level, "stream": stream, "text": text, **more}, ensure_ascii=False)
+    line = json.dumps({"time": moment, "level": level, "stream": stream, "text": text, **more}, ensure_ascii=False)
+    return _UNSAFE.sub(lambda match: f"\\u{ord(match[0]):04x}", line)
 
 
 class _PrivateFileHandler(logging.handlers.RotatingFileHandler):

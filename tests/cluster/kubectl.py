@@ -7,6 +7,7 @@ import functools
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import uuid
@@ -109,3 +110,13 @@ def node_parts() -> Path:
             "needs a cluster whose node is this machine: ORC_TEST_NODE=DIR, where its parts' NAME.pid files are"
         )
     return Path(os.environ["ORC_TEST_NODE"])
+
+
+def kill(part: str) -> None:
+    """Kill a part of the control plane, or the kubelet; skip the test if the cluster's node is not this machine."""
+    os.kill(int((node_parts() / f"{part}.pid").read_text()), signal.SIGKILL)
+
+
+def bring_back() -> None:
+    """Start what was killed; ORC_TEST_NODE_UP is the command for that."""
+    subprocess.run([os.environ["ORC_TEST_NODE_UP"]], check=True, capture_output=True, timeout=180)

@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import base64
 import io
-import os
-import signal
-import subprocess
 import time
 import zipfile
 from collections.abc import Callable, Iterator
@@ -18,7 +15,7 @@ import httpx
 import pytest
 
 from tests.cluster.installation import NAMESPACE, Installation, wait_until
-from tests.cluster.kubectl import forwarded, kubectl, kubectl_json, node_parts
+from tests.cluster.kubectl import bring_back, forwarded, kill, kubectl, kubectl_json
 
 Deploy = Callable[..., Any]
 
@@ -296,16 +293,6 @@ def test_the_gateway_is_killed(installation: Installation, bystander: None) -> N
         kubectl("-n", NAMESPACE, "delete", "pod", pod, "--grace-period=0", "--force")
     installation.settle("jac-orc-gateway")
     wait_until(lambda: installation.answers(*BYSTANDER), 20)
-
-
-def kill(part: str) -> None:
-    """Kills a part of the control plane, or the kubelet."""
-    os.kill(int((node_parts() / f"{part}.pid").read_text()), signal.SIGKILL)
-
-
-def bring_back() -> None:
-    """Starts what was killed; ORC_TEST_NODE_UP is the command for that."""
-    subprocess.run([os.environ["ORC_TEST_NODE_UP"]], check=True, capture_output=True, timeout=180)
 
 
 @pytest.mark.parametrize("parts", [("kube-apiserver",), ("etcd", "kube-apiserver")], ids="-".join)

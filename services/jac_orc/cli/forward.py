@@ -67,11 +67,9 @@ class Cluster:
     @property
     def install(self) -> str:
         """The command that installs it there."""
-        apply = shlex.join(["kubectl", *self._context, "apply", "-k"])
-        if self.namespace == NAMESPACE:
-            return f"{apply} kustomize/overlays/local, or another overlay"
-        folder = f"a kustomization with `namespace: {self.namespace}` on one of kustomize/overlays"
-        return f"{apply} FOLDER, where FOLDER has {folder} (see kustomize/README.md)"
+        command = shlex.join(["kubectl", *self._context, "apply", "-k", "kustomize/overlays/local"])
+        own = f", through a kustomization of your own with `namespace: {self.namespace}` (see kustomize/README.md)"
+        return f"{command}, or another overlay there{own if self.namespace != NAMESPACE else ''}"
 
     @property
     def _context(self) -> list[str]:

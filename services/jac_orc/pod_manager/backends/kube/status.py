@@ -229,6 +229,7 @@ def deployment_fault(deployment: Document) -> OrcError | None:
 
 def refused(message: str) -> OrcError:
     """Return the error for what an API server said when a controller tried to create a pod."""
+    message = message.rpartition("Error creating: ")[2]
     if "exceeded quota" in message:
         return error("QUOTA_EXCEEDED", f"the cluster's quota doesn't allow the pods: {message}")
     return error("CLUSTER_REFUSED", f"the cluster refuses the pods: {message}")

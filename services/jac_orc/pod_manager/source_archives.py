@@ -18,7 +18,6 @@ import os
 import re
 import stat
 import struct
-import sys
 import tarfile
 import zipfile
 import zlib
@@ -36,9 +35,13 @@ _NOT_PLAIN = "is no plain file or folder"
 
 # zipfile takes the whole directory of a zip into memory, and any other compression can't be undone in pieces.
 _DIRECTORY_ENTRY = b"PK\x01\x02"
+_DIRECTORY_HEADER = struct.Struct("<4s24xHHH12x")  # its signature; how long its name, extra and comment are
 _DIRECTORY_BYTES = 2048
+_LOCAL_ENTRY = b"PK\x03\x04"
+_LOCAL_HEADER = struct.Struct("<4s22xHH")
 _COMPRESSIONS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 _ENCRYPTED = 0x1 | 0x40 | 0x2000  # an entry, an entry strongly, the directory
+_PATCH = 0x20
 
 _TAR_BLOCK = 512
 _EXTENDING = (tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.GNUTYPE_LONGNAME)  # a header for the next entry, or for all
@@ -135,7 +138,7 @@ class Contents:
 
 
 class _ZipFile(io.FileIO):
-    """A zip as zipfile reads it, which makes an object of every entry before they can be counted: so they are here."""
+    """A zip as zipfile reads it, but checked first: zipfile makes an object of each entry and cuts names at a NUL."""
 
     def __init__(self, path: Path, limits: SourceLimits) -> None:
         super().__init__(path)
@@ -145,8 +148,49 @@ class _ZipFile(io.FileIO):
         if (size or 0) > self._limits.files * _DIRECTORY_BYTES + 128 * 1024:
             raise fault("the directory of the zip is too large")
         data = super().read(-1 if size is None else size) or b""
-        if data.startswith(_DIRECTORY_ENTRY) and data.count(_DIRECTORY_ENTRY) > self._limits.files:
-            raise too_large(self._limits, "files")
+        start = count = 0
+        while data.startswith(_DIRECTORY_ENTRY, start) and len(data) - start >= _DIRECTORY_HEADER.size:
+            *_, name, extra, comment = _DIRECTORY_HEADER.unpack_from(data, start)
+            begin = start + _DIRECTORY_HEADER.size
+            path = data[begin : begin + name]
+            _refuse(path.decode("utf-8", "replace"), {"has a NUL in its path": b"\0" in path})
+            start, count = begin + name + extra + comment, count + 1
+            if count > self._limits.files:
+                raise too_large(self._limits, "files")
+        return data
+
+    def content(self, entry: zipfile.ZipInfo) -> Iterator[bytes]:
+        """Yield all that an entry's bytes unpack to, whatever size its header declares."""
+        self.seek(entry.header_offset)
+        signature, name, extra = _LOCAL_HEADER.unpack(self._exactly(_LOCAL_HEADER.size))
+        is_same = signature == _LOCAL_ENTRY and self._exactly(name) == entry.filename.encode()
+        _refuse(entry.filename, {"has a damaged header": not is_same})
+        self.seek(extra, os.SEEK_CUR)
+        left, crc, inflate = entry.compress_size, 0, zlib.decompressobj(wbits=-zlib.MAX_WBITS)
+        rest = b""
+        while left or rest:
+            if not rest:
+                rest = self._exactly(min(left, _CHUNK))
+                left -= len(rest)
+            data, rest = rest, b""
+            if entry.compress_type == zipfile.ZIP_DEFLATED:
+                data = inflate.decompress(data, _CHUNK)
+                rest = inflate.unconsumed_tail
+                if inflate.eof:
+                    left = 0
+            crc = zlib.crc32(data, crc)
+            yield data
+        if entry.compress_type == zipfile.ZIP_DEFLATED:
+            yield (data := inflate.flush())  # a few bytes, of input that is read already
+            crc = zlib.crc32(data, crc)
+            if not inflate.eof:
+                raise EOFError("it ends too early")
+        if crc != entry.CRC:
+            raise zipfile.BadZipFile(f"Bad CRC-32 of {shown(entry.filename)}")
+
+    def _exactly(self, size: int) -> bytes:
+        if len(data := super().read(size) or b"") < size:
+            raise EOFError("it ends too early")
         return data
 
 
@@ -157,14 +201,15 @@ def read_zip(archive: Path, kind: SourceKind, limits: SourceLimits, target: Path
     with _faults_told(), _ZipFile(archive, limits) as file, zipfile.ZipFile(file, metadata_encoding="utf-8") as packed:
         entries = packed.infolist()
         for entry in entries:
-            path, is_folder = entry.orig_filename, entry.orig_filename.endswith("/")
+            path, is_folder = entry.filename, entry.is_dir()
             contents.add(path.removesuffix("/"), is_folder=is_folder, size=entry.file_size)
             kinds = (0, stat.S_IFDIR if is_folder else stat.S_IFREG)
             refuse_if = {
                 _NOT_PLAIN: stat.S_IFMT(entry.external_attr >> 16) not in kinds,
+                "is compressed patched data": entry.flag_bits & _PATCH,
                 "is encrypted": entry.flag_bits & _ENCRYPTED,
                 "is neither stored nor deflated": entry.compress_type not in _COMPRESSIONS,
-                "has a damaged header": path != entry.filename or not 0 <= entry.header_offset < archive_bytes,
+                "has a damaged header": not 0 <= entry.header_offset < archive_bytes,
             }
             _refuse(path, refuse_if)
         contents.check_whole(kind)
@@ -176,7 +221,7 @@ def read_zip(archive: Path, kind: SourceKind, limits: SourceLimits, target: Path
         for entry in entries:
             if entry.is_dir():
                 continue
-            chunks = _chunks(packed, entry, left, limits)
+            chunks = _chunks(file, entry, left, limits)
             if kind is SourceKind.WHEEL:
                 left -= sum(map(len, chunks))
                 continue
@@ -185,16 +230,15 @@ def read_zip(archive: Path, kind: SourceKind, limits: SourceLimits, target: Path
                 left -= sum(map(unpacked.write, chunks))
 
 
-def _chunks(packed: zipfile.ZipFile, entry: zipfile.ZipInfo, left: int, limits: SourceLimits) -> Iterator[bytes]:
-    """An entry's content. zipfile would stop at the declared size and be content; so it is told another."""
-    declared, entry.file_size, size = entry.file_size, sys.maxsize, 0
-    with packed.open(entry) as content:
-        while chunk := content.read(_CHUNK):
-            size += len(chunk)
-            if size > left:
-                raise too_large(limits, "unpacked_bytes")
-            yield chunk
-    _refuse(entry.filename, {f"has {size} bytes, but {declared} in its header": size != declared})
+def _chunks(packed: _ZipFile, entry: zipfile.ZipInfo, left: int, limits: SourceLimits) -> Iterator[bytes]:
+    """Yield an entry's content in pieces; refuse more than is left, and another size than the header declares."""
+    size = 0
+    for chunk in packed.content(entry):
+        size += len(chunk)
+        if size > left:
+            raise too_large(limits, "unpacked_bytes")
+        yield chunk
+    _refuse(entry.filename, {f"has {size} bytes, but {entry.file_size} in its header": size != entry.file_size})
 
 
 class _Tar:

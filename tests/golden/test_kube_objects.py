@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 import yaml
 
-from jac_orc.pod_manager.backends.kube import objects
+from jac_orc.pod_manager.backends.kube import builders, objects
 from jac_orc.pod_manager.backends.kube.objects import Record
 from jac_orc.pod_manager.backends.kube.pods import Cluster, Document, Runtime
 from jac_orc.pod_manager.model import Autoscaling, ModuleSpec, Resources
@@ -40,7 +40,7 @@ RENDERED: dict[str, Callable[[], list[Document]]] = {
         *objects.dependents(CLUSTER, PLAIN, "6f0c"),
     ],
     "requirements": lambda: [
-        objects.builder(CLUSTER, FULL, [("sklearn-linear-model-x", "6f0c")]),
+        builders.builder(CLUSTER, FULL, [("sklearn-linear-model-x", "6f0c")]),
         objects.deployment(CLUSTER, record(FULL), Runtime("a" * 24)),
         *objects.dependents(CLUSTER, FULL, "6f0c"),
     ],
@@ -49,7 +49,7 @@ RENDERED: dict[str, Callable[[], list[Document]]] = {
         *objects.dependents(CLUSTER, AUTOSCALED, "6f0c"),
     ],
     "own-source": lambda: [
-        objects.builder(CLUSTER, OWN, [("shop", "6f0c")]),
+        builders.builder(CLUSTER, OWN, [("shop", "6f0c")]),
         objects.deployment(CLUSTER, record(OWN), Runtime("a" * 24, (f"{TREE}/src", TREE), TREE)),
     ],
 }

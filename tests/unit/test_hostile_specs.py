@@ -16,10 +16,10 @@ from hypothesis import strategies as st
 from jac_orc.core import logs
 from jac_orc.errors import OrcError
 from jac_orc.pod_manager import convert
-from jac_orc.pod_manager.backends.kube import objects
+from jac_orc.pod_manager.backends.kube import builders, objects
 from jac_orc.pod_manager.backends.kube.objects import Record
 from jac_orc.pod_manager.backends.kube.pods import Cluster, Runtime
-from jac_orc.pod_manager.model import ModuleSpec, Resources, check_name, spec_from_document
+from jac_orc.pod_manager.model import ModuleSpec, Resources, Toleration, check_name, spec_from_document
 from jac_orc.pod_manager.requirements import installer_file, parse
 from jac_orc.pod_manager.spec_checks import violations
 
@@ -36,7 +36,18 @@ FIELDS: dict[str, tuple[Callable[[str], dict[str, Any]], str]] = {
     "python_version": (lambda text: {"python_version": text}, "3.12"),
     "resources.cpu": (lambda text: {"resources": Resources(cpu=text)}, "500m"),
     "resources.memory": (lambda text: {"resources": Resources(memory=text)}, "512Mi"),
+    "resources.cpu_limit": (lambda text: {"resources": Resources(cpu_limit=text)}, "500m"),
+    "resources.tmp": (lambda text: {"resources": Resources(tmp=text)}, "1Gi"),
+    "annotations": (lambda text: {"annotations": {text: "x"}}, "example.com/owner"),
+    "annotations[owner]": (lambda text: {"annotations": {"owner": text}}, "a"),
+    "node_selector": (lambda text: {"node_selector": {text: "x"}}, "example.com/pool"),
+    "node_selector[pool]": (lambda text: {"node_selector": {"pool": text}}, "a"),
+    "tolerations[0].key": (lambda text: {"tolerations": (Toleration(text, "Exists"),)}, "gpu"),
+    "tolerations[0].value": (lambda text: {"tolerations": (Toleration("gpu", "Equal", text),)}, "a"),
+    "priority_class": (lambda text: {"priority_class": text}, "low"),
+    "service_account": (lambda text: {"service_account": text}, "shop"),
 }
+NAMED = ("labels", "annotations", "node_selector")
 PIECES = st.one_of(
     st.sampled_from(
         [
@@ -51,7 +62,7 @@ HOSTILE = st.tuples(PIECES, st.sampled_from(["", "orc", "numpy", "-x", "/"]), PI
 
 
 def objects_of(spec: ModuleSpec) -> list[dict[str, Any]]:
-    return objects.plan(CLUSTER, Record.first(spec), None, "uid")
+    return builders.plan(CLUSTER, Record.first(spec), None, "uid")
 
 
 def leaves(document: object, path: str = "") -> Iterator[tuple[str, object]]:
@@ -66,7 +77,7 @@ def leaves(document: object, path: str = "") -> Iterator[tuple[str, object]]:
 def holds_as_data(spec: ModuleSpec, plain: ModuleSpec) -> None:
     """Its objects are those of a plain spec but for the values, and each text in them is the spec's own."""
     made, usual = objects_of(spec), objects_of(plain)
-    if spec.labels.keys() == plain.labels.keys():
+    if all(getattr(spec, name).keys() == getattr(plain, name).keys() for name in NAMED):
         assert [path for path, _ in leaves(made)] == [path for path, _ in leaves(usual)]
     containers = [document["spec"]["template"]["spec"]["containers"][0] for document in (made[0], made[-1])]
     assert [each["command"] for each in containers] == [

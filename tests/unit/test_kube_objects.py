@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jac_orc.pod_manager.backends.kube import objects
+from jac_orc.pod_manager.backends.kube import builders, objects
 from jac_orc.pod_manager.backends.kube.objects import Record
 from jac_orc.pod_manager.backends.kube.pods import Cluster, Runtime
 from jac_orc.pod_manager.model import Autoscaling, ModuleSpec
@@ -130,10 +130,10 @@ def test_builds_of_one_environment_share_a_name() -> None:
     spec = ModuleSpec("numpy", requirements=("numpy<3",))
     same = ModuleSpec("numpy.linalg", requirements=("numpy<3",), env={"A": "1"}, replicas=5)
     other = ModuleSpec("numpy", requirements=("numpy<2",))
-    key = objects.environment_key(CLUSTER, spec)
-    assert key == objects.environment_key(CLUSTER, same)
-    assert key != objects.environment_key(CLUSTER, other)
-    assert key != objects.environment_key(Cluster("jac-orc", "jac-cloud-orc:2"), spec)
+    key = builders.environment_key(CLUSTER, spec)
+    assert key == builders.environment_key(CLUSTER, same)
+    assert key != builders.environment_key(CLUSTER, other)
+    assert key != builders.environment_key(Cluster("jac-orc", "jac-cloud-orc:2"), spec)
 
 
 def test_the_form_rises_with_each_change_of_what_belongs_to_a_module() -> None:

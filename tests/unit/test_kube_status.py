@@ -9,7 +9,7 @@ import pytest
 from google.protobuf import json_format
 
 from jac_orc.errors import error, to_status
-from jac_orc.pod_manager.backends.kube import objects, status
+from jac_orc.pod_manager.backends.kube import builders, objects, status
 from jac_orc.pod_manager.backends.kube.objects import Record
 from jac_orc.pod_manager.backends.kube.pods import SERVER, Cluster, Document, Runtime
 from jac_orc.pod_manager.model import Module, ModulePhase, ModuleSpec, PodPhase
@@ -209,7 +209,7 @@ def test_a_pod_whose_claim_does_not_exist_fails_at_once() -> None:
         "type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": message,
         "lastTransitionTime": SINCE,
     }  # fmt: skip
-    waiting = pod(container={"name": objects.BUILDER})
+    waiting = pod(container={"name": builders.BUILDER})
     waiting["status"]["conditions"] = [condition]
     found = status.build_of(job(), [waiting], NOW - 53 * 60 + 1, patience=900)
     assert found.error is not None and message in found.error.message
@@ -233,7 +233,7 @@ def job(*conditions: str) -> Document:
 def test_a_builder_that_fails_tells_what_it_has_left() -> None:
     failure = error("ENVIRONMENT_FAILED", "the requirements can't be installed: no such thing")
     message = json.dumps({"error": json_format.MessageToDict(to_status(failure))})
-    ended = pod(container={"name": objects.BUILDER, "state": {"terminated": {"exitCode": 1, "message": message}}})
+    ended = pod(container={"name": builders.BUILDER, "state": {"terminated": {"exitCode": 1, "message": message}}})
     ended["status"]["phase"] = "Failed"
     found = status.build_of(job(), [ended], NOW)
     assert found.error is not None
@@ -241,7 +241,7 @@ def test_a_builder_that_fails_tells_what_it_has_left() -> None:
 
 
 def test_a_builder_that_has_done_its_work_is_no_fault() -> None:
-    ended = pod(container={"name": objects.BUILDER, "state": {"terminated": {"exitCode": 0}}})
+    ended = pod(container={"name": builders.BUILDER, "state": {"terminated": {"exitCode": 0}}})
     ended["status"]["phase"] = "Succeeded"
     assert status.build_of(job("Complete"), [ended], NOW).error is None
     assert status.is_complete(job("Complete")) and not status.is_complete(job())
@@ -254,7 +254,7 @@ def test_a_job_that_has_failed_without_a_word() -> None:
 
 
 def test_a_builder_tells_how_far_it_is() -> None:
-    running = pod(container={"name": objects.BUILDER, "state": {"running": {}}})
+    running = pod(container={"name": builders.BUILDER, "state": {"running": {}}})
     found = status.build_of(job(), [running], NOW, (ModulePhase.DOWNLOADING, "Downloading numpy (15.9MiB)"))
     assert (found.phase, found.progress) == (ModulePhase.DOWNLOADING, "Downloading numpy (15.9MiB)")
     assert status.build_of(None, [], NOW).progress.startswith("waiting")
@@ -280,7 +280,7 @@ def test_a_builder_that_is_refused_a_pod_fails(said: str, reason: str) -> None:
     found = status.build_of(job(), [], NOW, refusal=said)
     assert found.error is not None
     assert (found.error.reason, said in found.error.message) == (reason, True)
-    assert status.build_of(job(), [pod(container={"name": objects.BUILDER})], NOW, refusal=said).error is None
+    assert status.build_of(job(), [pod(container={"name": builders.BUILDER})], NOW, refusal=said).error is None
     assert status.build_of(job("Complete"), [], NOW, refusal=said).error is None
 
 
@@ -295,5 +295,23 @@ def test_a_builder_that_gets_no_pod_tells_where_to_look() -> None:
     since = NOW - 53 * 60
     assert status.build_of(job(), [], since).progress == "waiting for the builder's pod to start"
     assert "kubectl -n jac-orc describe job j" in status.build_of(job(), [], since + 40).progress
-    assert "describe" not in status.build_of(job(), [pod(container={"name": objects.BUILDER})], NOW).progress
+    assert "describe" not in status.build_of(job(), [pod(container={"name": builders.BUILDER})], NOW).progress
     assert "describe" not in status.build_of(job("Complete"), [], NOW).progress
+
+
+def evicted() -> Document:
+    gone = pod("old")
+    message = 'Usage of EmptyDir volume "tmp" exceeds the limit "8Mi".'
+    return {**gone, "status": {"phase": "Failed", "reason": "Evicted", "message": message}}
+
+
+def test_an_eviction_is_reported_until_a_pod_is_ready_again() -> None:
+    found = module([evicted(), pod("new", container={"state": {"running": {}}})])
+    assert "EmptyDir" in found.progress and found.error is None and [each.name for each in found.pods] == ["new"]
+    endpoints = slices(a={"ready": True, "serving": True}, b={"ready": True, "serving": True})
+    assert module([evicted(), ready("a"), ready("b")], endpoints).progress == ""
+
+
+def test_a_builder_that_is_evicted_says_why() -> None:
+    failure = status.pod_fault(evicted(), NOW)
+    assert failure is not None and failure.reason == "POD_FAILED" and "EmptyDir" in failure.message

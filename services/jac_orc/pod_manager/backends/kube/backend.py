@@ -13,7 +13,7 @@ from collections.abc import AsyncIterator
 
 from jac_orc.core.tasks import NamedLocks, Tasks
 from jac_orc.errors import error
-from jac_orc.pod_manager.backends.kube import documents, objects
+from jac_orc.pod_manager.backends.kube import builders, documents, objects
 from jac_orc.pod_manager.backends.kube.client import ConflictError, Document, KubeClient, NotFoundInClusterError
 from jac_orc.pod_manager.backends.kube.housekeeping import keep_house
 from jac_orc.pod_manager.backends.kube.logs import read_logs
@@ -79,8 +79,8 @@ class KubernetesBackend:
             record = Record.first(spec) if record is None else record.changed(spec)
             record = dataclasses.replace(record, update_time=0.0)  # equal plans are equal texts
         if deployment is None:
-            return objects.plan(self._cluster, record, runtime, "")
-        return objects.plan(self._cluster, record.as_scaled(deployment), runtime, deployment["metadata"]["uid"])
+            return builders.plan(self._cluster, record, runtime, "")
+        return builders.plan(self._cluster, record.as_scaled(deployment), runtime, deployment["metadata"]["uid"])
 
     async def delete(self, name: str) -> None:
         async with self._locks[name]:
@@ -114,7 +114,7 @@ class KubernetesBackend:
 
         def pods() -> list[str]:
             module = self.get(name)
-            builder = objects.builder_name(self._cluster, module.spec) if module is not None else ""
+            builder = builders.builder_name(self._cluster, module.spec) if module is not None else ""
             job = self._caches.jobs.objects.get(builder)
             is_ours = job is not None and module is not None and module.uid in objects.owners(job)
             found = [*(self._caches.pods.of(builder) if is_ours else ()), *self._caches.pods.of(object_name)]

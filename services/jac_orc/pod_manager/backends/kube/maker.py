@@ -10,7 +10,7 @@ from google.rpc.error_details_pb2 import BadRequest
 
 from jac_orc.errors import OrcError, error
 from jac_orc.pod_manager import interpreters
-from jac_orc.pod_manager.backends.kube import objects, status
+from jac_orc.pod_manager.backends.kube import builders, objects, status
 from jac_orc.pod_manager.backends.kube.caches import Caches
 from jac_orc.pod_manager.backends.kube.client import ConflictError, Document, KubeClient, NotFoundInClusterError
 from jac_orc.pod_manager.backends.kube.objects import Record
@@ -103,7 +103,7 @@ class Maker:
     async def _runtime(self, deployment: Document, spec: ModuleSpec) -> Runtime | None:
         """As `runtime`; what isn't built begins to be."""
         runtime = await self.runtime(spec)
-        builder = objects.builder_name(self._cluster, spec)
+        builder = builders.builder_name(self._cluster, spec)
         if runtime is not None:
             self._waiting.pop(builder, None)
             return runtime
@@ -114,7 +114,7 @@ class Maker:
     async def _build(self, deployment: Document, spec: ModuleSpec, name: str) -> None:
         """Has a Job build the spec's environment, which goes with the last module that waits for it."""
         owner = (deployment["metadata"]["name"], deployment["metadata"]["uid"])
-        wanted = objects.builder(self._cluster, spec, [owner])
+        wanted = builders.builder(self._cluster, spec, [owner])
         job = self._caches.jobs.objects.get(name)
         if job is None:
             with contextlib.suppress(ConflictError):

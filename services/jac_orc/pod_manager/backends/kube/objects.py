@@ -8,28 +8,19 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-import math
 import re
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from jac_orc.pod_manager.backends.kube.pods import (
-    CONTAINER_SECURITY,
     GRPC_PORT,
     SERVER,
-    STORE,
-    TERMINATION_LOG,
-    TMP,
-    TMP_MOUNT,
     Cluster,
     Document,
     Runtime,
-    pod_base,
     pod_spec,
-    store_mount,
-    tmp_volume,
 )
 from jac_orc.pod_manager.model import Autoscaling, ModuleSpec, known, spec_from_document
 
@@ -44,8 +35,6 @@ Also a label of the same objects, except for the few names that are no legal lab
 REVISION_LABEL = "jac-orc.dev/revision"
 RECORD = "jac-orc.dev/record"
 """Annotation of a Deployment: the `Record` as JSON."""
-BUILDER = "builder"
-"""The name of the container of a builder."""
 AUTOSCALER = "HorizontalPodAutoscaler"
 DISRUPTION_BUDGET = "PodDisruptionBudget"
 APPLIED = "jac-orc.dev/applied-generation"
@@ -61,15 +50,9 @@ ENVIRONMENT = "jac-orc.dev/environment"
 POLICY = "jac-orc.dev/policy"
 """Annotation of a pod: what its policy allows and refuses; empty by default."""
 
-UNBUILT = "not-built-yet"
-"""In plans, in place of an environment's digest."""
-
 _MAX_SLUG = 35
 _MAX_LABEL = 63
 _KEPT_REVISIONS = 4
-_QUESTION = ("requirements", "constraints", "python_version", "source")
-_BUILD_GRACE, _BUILD_MARGIN = 5, 60
-_KEPT_BUILDS = 600
 
 
 @dataclass(frozen=True)
@@ -194,7 +177,7 @@ def claim(cluster: Cluster, record: Record) -> Document:
             "paused": True,
             "selector": whole["spec"]["selector"],
             "template": {
-                "metadata": {"labels": {NAME_LABEL: metadata["name"], **_MANAGED}},
+                "metadata": {"labels": {NAME_LABEL: metadata["name"], **MANAGED}},
                 "spec": {"containers": [container]},
             },
         },
@@ -218,7 +201,7 @@ def deployment(cluster: Cluster, record: Record, runtime: Runtime) -> Document:
         "spec": {
             "replicas": spec.replicas,
             "paused": False,
-            "selector": {"matchLabels": {NAME_LABEL: name, **_MANAGED}},
+            "selector": {"matchLabels": {NAME_LABEL: name, **MANAGED}},
             "strategy": {"type": "RollingUpdate", "rollingUpdate": {"maxUnavailable": 0, "maxSurge": "25%"}},
             "revisionHistoryLimit": 2,
             "template": {
@@ -250,7 +233,7 @@ def dependents(cluster: Cluster, spec: ModuleSpec, uid: str) -> list[Document]:
         "name": name, "namespace": cluster.namespace, "labels": labels,
         "annotations": {**annotations, FORM_ANNOTATION: str(FORM)}, "ownerReferences": [owner],
     }  # fmt: skip
-    selector = {NAME_LABEL: name, **_MANAGED}
+    selector = {NAME_LABEL: name, **MANAGED}
     port = {"name": "grpc", "port": GRPC_PORT, "targetPort": "grpc", "appProtocol": "kubernetes.io/h2c"}
     return [
         {
@@ -291,133 +274,17 @@ def _autoscaler(metadata: Document, autoscaling: Autoscaling) -> Document:
     }
 
 
-def plan(cluster: Cluster, record: Record, runtime: Runtime | None, uid: str) -> list[Document]:
-    """All of a module's objects; without a runtime, which is to be built first, also the Job that does that.
-
-    Where there is no Deployment yet, and so no uid of it, what belongs to it doesn't name it as its owner.
-    """
-    name = object_name(record.spec.module_name)
-    made = [
-        deployment(cluster, record, runtime or Runtime(UNBUILT)),
-        *dependents(cluster, record.spec, uid),
-        *([] if runtime is not None else [builder(cluster, record.spec, [(name, uid)])]),
-    ]
-    for document in [] if uid else made:
-        document["metadata"] = {key: value for key, value in document["metadata"].items() if key != "ownerReferences"}
-    return made
-
-
-def environment_key(cluster: Cluster, spec: ModuleSpec) -> str:
-    """Names the build of the spec's environment: equal questions share one."""
-    asked = {**{name: getattr(spec, name) for name in _QUESTION}, "source": spec.source and str(spec.source)}
-    content = [cluster.image, cluster.allowed_requirements, cluster.builds, asked]
-    return hashlib.sha256(json.dumps(content).encode()).hexdigest()[:16]
-
-
-def builder_name(cluster: Cluster, spec: ModuleSpec) -> str:
-    """The name of the Job that builds the spec's environment."""
-    return f"jac-orc-environment-{environment_key(cluster, spec)}"
-
-
-def builder(cluster: Cluster, spec: ModuleSpec, owners: Iterable[tuple[str, str]]) -> Document:
-    """The Job that resolves and builds the spec's environment in the store.
-
-    `owners` are the names and uids of the Deployments that wait for it: it goes with the last of them.
-    """
-    name = builder_name(cluster, spec)
-    references = [{"apiVersion": "apps/v1", "kind": "Deployment", "name": owner, "uid": uid} for owner, uid in owners]
-    own = {NAME_LABEL: "jac-orc-environment", "app.kubernetes.io/instance": name, **_MANAGED, **_PART_OF}
-    labels, annotations = {**own, **_module_label(spec.module_name)}, {MODULE: spec.module_name}
-    question = {
-        "spec": ModuleSpec(spec.module_name, **{name: getattr(spec, name) for name in _QUESTION}).document(),
-        "allowed_requirements": cluster.allowed_requirements,
-        "builds": cluster.builds,
-    }
-    # An empty folder hides all sources but its own, in which a build may write. Environments and the installer's cache
-    # are shared, and stay one mount, as files are linked from one to the other.
-    sources: list[Document] = [{"name": "sources", "mountPath": f"{STORE}/sources"}]
-    if spec.source is not None:
-        sources.append(store_mount(cluster, f"{STORE}/sources/{spec.source.hex}"))
-    container = {
-        "name": BUILDER,
-        "image": cluster.image,
-        "imagePullPolicy": cluster.pull_policy,
-        "command": ["python", "-m", "jac_orc.pod_manager.environment_builder"],
-        "env": [
-            {"name": "QUESTION_FILE", "value": "/etc/jac-orc/question.json"},
-            {"name": "STORE", "value": STORE},
-            {"name": "INSTALL_TIMEOUT", "value": str(cluster.install_timeout)},
-            {"name": "TERMINATION_LOG", "value": TERMINATION_LOG},
-            {"name": "UV_CACHE_DIR", "value": f"{STORE}/cache"},
-            {"name": "HOME", "value": TMP},
-        ],
-        "envFrom": [
-            {"configMapRef": {"name": "jac-orc-installer", "optional": True}},
-            {"secretRef": {"name": "jac-orc-installer", "optional": True}},
-        ],
-        "resources": {
-            "requests": {"cpu": "100m", "memory": "256Mi"},
-            "limits": {"memory": "2Gi"},
-        },
-        "securityContext": CONTAINER_SECURITY,
-        "terminationMessagePolicy": "FallbackToLogsOnError",
-        "volumeMounts": [
-            TMP_MOUNT,
-            store_mount(cluster),
-            *sources,
-            {"name": "question", "mountPath": "/etc/jac-orc", "readOnly": True},
-        ],
-    }
-    item = {"path": "question.json", "fieldRef": {"fieldPath": f"metadata.annotations['{RECORD}']"}}
-    return {
-        "apiVersion": "batch/v1",
-        "kind": "Job",
-        "metadata": {
-            "name": name, "namespace": cluster.namespace, "labels": labels, "annotations": annotations,
-            "ownerReferences": references,
-        },
-        "spec": {
-            "backoffLimit": 2,
-            # Whoever still waits for it then, as it has failed, has it tried anew.
-            "ttlSecondsAfterFinished": _KEPT_BUILDS,
-            "activeDeadlineSeconds": math.ceil(_deadline(cluster)),
-            "template": {
-                "metadata": {
-                    "labels": labels, "annotations": {**annotations, RECORD: json.dumps(question, sort_keys=True)},
-                },
-                "spec": {
-                    **pod_base(cluster),
-                    "restartPolicy": "Never",
-                    "terminationGracePeriodSeconds": _BUILD_GRACE,
-                    "containers": [container],
-                    "volumes": [
-                        tmp_volume(cluster.build_tmp_size),
-                        {"name": "sources", "emptyDir": {"sizeLimit": "1Mi"}},
-                        {"name": "store", "persistentVolumeClaim": {"claimName": cluster.store_claim}},
-                        {"name": "question", "downwardAPI": {"items": [item]}},
-                    ],
-                },
-            },
-        },
-    }  # fmt: skip
-
-
-def _deadline(cluster: Cluster) -> float:
-    """Return the seconds after which a builder's Job is given up; they include its wait for a node."""
-    return cluster.scheduling_timeout + 2 * cluster.install_timeout + _BUILD_MARGIN
-
-
-_MANAGED = {"app.kubernetes.io/managed-by": MANAGED_BY}
-_PART_OF = {"app.kubernetes.io/part-of": "jac-orc"}
+MANAGED = {"app.kubernetes.io/managed-by": MANAGED_BY}
+PART_OF = {"app.kubernetes.io/part-of": "jac-orc"}
 
 
 def identity(module_name: str) -> tuple[dict[str, str], dict[str, str]]:
     """Return the labels and the annotations by which the objects of a module are found."""
     name = object_name(module_name)
-    labels = {NAME_LABEL: name, "app.kubernetes.io/component": "module", **_MANAGED, **_PART_OF}
-    return {**labels, **_module_label(module_name)}, {MODULE: module_name}
+    labels = {NAME_LABEL: name, "app.kubernetes.io/component": "module", **MANAGED, **PART_OF}
+    return {**labels, **module_label(module_name)}, {MODULE: module_name}
 
 
-def _module_label(module_name: str) -> dict[str, str]:
+def module_label(module_name: str) -> dict[str, str]:
     is_legal = len(module_name) <= _MAX_LABEL and not module_name.endswith("_")
     return {MODULE: module_name} if is_legal else {}

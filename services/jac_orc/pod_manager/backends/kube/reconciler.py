@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from jac_orc.core.tasks import Faults, Tasks, report_impaired, report_working
 from jac_orc.errors import OrcError, error
 from jac_orc.pod_manager import interpreters
-from jac_orc.pod_manager.backends.kube import objects, status
+from jac_orc.pod_manager.backends.kube import builders, objects, status
 from jac_orc.pod_manager.backends.kube.caches import Caches
 from jac_orc.pod_manager.backends.kube.client import ConflictError, Document, KubeClient, NotFoundInClusterError
 from jac_orc.pod_manager.backends.kube.maker import Maker, damaged
@@ -156,7 +156,7 @@ class Reconciler:
         is_final = failure is not None and failure.error.reason != "CLUSTER_UNAVAILABLE"  # else it goes on by itself
         if failure is not None and is_final and failure.generation == record.generation:
             return status.Build(error=failure.error)
-        builder = objects.builder_name(self._cluster, record.spec)
+        builder = builders.builder_name(self._cluster, record.spec)
         if name not in self.maker.waiting_for(builder):
             return status.Build() if record.spec.needs_install else None
         pods = self.caches.pods.of(builder)

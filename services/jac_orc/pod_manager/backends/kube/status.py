@@ -14,7 +14,7 @@ from google.rpc import status_pb2
 
 from jac_orc.core import addresses, logs
 from jac_orc.errors import OrcError, error, from_status
-from jac_orc.pod_manager.backends.kube import objects
+from jac_orc.pod_manager.backends.kube import builders, objects
 from jac_orc.pod_manager.backends.kube.objects import Record
 from jac_orc.pod_manager.backends.kube.pods import GRPC_PORT, SERVER, Document
 from jac_orc.pod_manager.model import Lock, Module, ModulePhase, Pod, PodPhase
@@ -134,7 +134,7 @@ def _pod(pod: Document, endpoint: Mapping[str, Any], record: Record) -> Pod:
 def _container(pod: Document) -> Document:
     """The status of the module server's container."""
     statuses = pod["status"].get("containerStatuses") or ()
-    return next((each for each in statuses if each["name"] in (SERVER, objects.BUILDER)), {})
+    return next((each for each in statuses if each["name"] in (SERVER, builders.BUILDER)), {})
 
 
 def _is_ready(pod: Document) -> bool:

@@ -13,7 +13,7 @@ from typing import Any
 
 import grpc
 from google.api import annotations_pb2
-from google.protobuf import message_factory
+from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 from google.protobuf.descriptor import ServiceDescriptor
 from google.protobuf.message import DecodeError
 from google.rpc import status_pb2
@@ -27,6 +27,7 @@ from jac_orc.pod_manager.held_calls import HeldCalls, HeldLimits
 from jac_orc.pod_manager.model import Module
 from jac_orc.pod_manager.modules import Modules
 
+_Field = descriptor_pb2.FieldDescriptorProto
 _State = grpc.ChannelConnectivity
 _CONNECT_TIMEOUT = 2.0
 _REACH_SECONDS = 2.0
@@ -62,6 +63,7 @@ class Activator(grpc.GenericRpcHandler):
 
     def __init__(self, service: ServiceDescriptor, modules: Modules, limits: HeldLimits | None = None) -> None:
         self._service = service
+        self._targets = _targets_of(service)
         self._modules = modules
         self.held = HeldCalls(limits or HeldLimits())
         self._links: dict[str, dict[str, _Link]] = {}  # by module and address; `follow` closes those that are gone
@@ -200,9 +202,8 @@ class Activator(grpc.GenericRpcHandler):
 
     def _target(self, method: str, first: bytes, metadata: Iterable[tuple[str, str | bytes]]) -> tuple[str, str]:
         """Return the names of the module and of the object that the call is for; raises OrcError."""
-        request = message_factory.GetMessageClass(self._service.methods_by_name[method.rpartition("/")[2]].input_type)()
         try:
-            request.ParseFromString(first)
+            request = self._targets[method.rpartition("/")[2]].FromString(first)
         except DecodeError as failure:
             raise error("MALFORMED_REQUEST", "the request can't be parsed") from failure
         obj_id = getattr(request, "obj_id", "")
@@ -224,6 +225,26 @@ def _failure_of(failure: grpc.aio.AioRpcError) -> OrcError:
         return error("CANCELLED", f"the pod gave the call up: {failure.details()}")
     # It may have run, so it isn't sent to another pod.
     return error("MODULE_UNAVAILABLE", f"the connection to the pod is lost: {failure.details()}")
+
+
+def _targets_of(service: ServiceDescriptor) -> dict[str, Any]:
+    """Return, by method, a message that has only the fields of its request that name the target.
+
+    All others stay bytes: to parse a whole request of 64 MiB would hold the event loop for 0.7 s, this for 20 ms.
+    """
+    file = descriptor_pb2.FileDescriptorProto(name="targets.proto", package="targets", syntax="proto3")
+    for method in service.methods:
+        message = file.message_type.add(name=method.name)
+        for field in method.input_type.fields:
+            if field.name in ("module_name", "obj_id"):
+                kind, label = _Field.TYPE_STRING, _Field.LABEL_OPTIONAL
+                message.field.add(name=field.name, number=field.number, type=kind, label=label)
+    pool = descriptor_pool.DescriptorPool()
+    pool.AddSerializedFile(file.SerializeToString())
+    return {
+        method.name: message_factory.GetMessageClass(pool.FindMessageTypeByName(f"targets.{method.name}"))
+        for method in service.methods
+    }
 
 
 def _is_forwarded(key: str, value: str | bytes) -> bool:

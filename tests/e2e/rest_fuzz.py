@@ -175,15 +175,13 @@ def check_failure(answer: Answer, late: set[str]) -> None:
 
 
 def faults(system: System) -> list[str]:
-    """What the logs tell as errors, apart from what the gRPC library tells.
+    """Return the errors in the logs, except those of the gRPC library and the tracebacks of modules' exceptions.
 
-    That is of each header that is not UTF-8, and of a caller who goes away just when the answer is sent.
+    The library logs each header that is not UTF-8, and each caller that goes away just when the answer is sent. Faults
+    of our own begin with "internal error".
     """
-    return [
-        text
-        for text in system.logged_errors()
-        if not text.startswith(("Invalid encoding on", "ExecuteBatchError raised in core"))
-    ]
+    expected = ("Invalid encoding on", "ExecuteBatchError raised in core", "Traceback (most recent call last)")
+    return [text for text in system.logged_errors() if not text.startswith(expected)]
 
 
 # --- requests ---

@@ -92,11 +92,10 @@ class RestServicer:
             async for each in requests
         )
         try:
-            answer = await self._native.UploadSource(pieces, context)
+            return rest_pb2.RestUploadSourceResponse(body=_body(await self._native.UploadSource(pieces, context)))
         except OrcError:
             await _read_on(requests)
             raise
-        return rest_pb2.RestUploadSourceResponse(body=_body(answer))
 
     async def RestScaleModule(
         self, request: rest_pb2.RestScaleModuleRequest, context: Context

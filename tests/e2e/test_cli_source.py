@@ -73,6 +73,16 @@ def test_a_folder(system: System, folder: Path) -> None:
     assert re.fullmatch(r"sha256:[0-9a-f]{64}", uploaded["digest"])
 
 
+def test_files_that_git_leaves_out_and_the_code_opens_are_named(system: System, folder: Path) -> None:
+    (folder / "data").mkdir()
+    (folder / "data" / "prices.csv").write_text("tea,1.5\n")
+    (folder / ".gitignore").write_text("*.log\n/data/\n")
+    (folder / "names.py").write_text('PRICES = "data/prices.csv"\n')
+    planned = run("plan", NAME, "--source", str(folder), "--url", f"http://127.0.0.1:{system.port}")
+    hint = ".gitignore leaves out what the code names: data/; to include it, add !/data/ to .orcignore"
+    assert planned.returncode == 0 and hint in planned.stderr.splitlines()
+
+
 def test_the_same_folder_again_changes_nothing(system: System, folder: Path) -> None:
     created(system, "--source", str(folder))
     uid, generation = (system.module(NAME)[key] for key in ("uid", "generation"))

@@ -88,6 +88,18 @@ def test_gitignore_and_orcignore(tmp_path: Path) -> None:
     assert packed == {"a.py", "made_pb2.py", "sub/sub/b.log"}
 
 
+def test_what_git_leaves_out_although_the_code_names_it_is_reported(tmp_path: Path) -> None:
+    write(tmp_path, "a.py", "data/x.csv", "cache/y.bin", "model.pt", "mine.csv", "b.log", "my[1].txt", ".venv/z.txt")
+    code = 'open("data/x.csv"); Path(D) / "model.pt"; open(\'mine.csv\'); "my[1].txt"; "z.txt"; ab_log = "cache_dir"\n'
+    (tmp_path / "a.py").write_text(code)
+    (tmp_path / ".gitignore").write_text("/data/\n/cache/\n*.pt\n*.csv\n*.log\nmy*.txt\n")
+    (tmp_path / ".orcignore").write_text("mine.csv\n")
+    assert pack(tmp_path).missed == ("data/", "model.pt", "my[1].txt")
+    (tmp_path / ".orcignore").write_text("!/data/\n!/data/x.csv\n!/model.pt\nmine.csv\nmy*\n")
+    packed = pack(tmp_path)
+    assert packed.missed == () and {"data/x.csv", "model.pt"} <= set(names(packed))
+
+
 def test_the_rules_of_the_repository_above_count(tmp_path: Path) -> None:
     write(tmp_path, ".git/info/exclude", "services/shop/a.py", "services/shop/a.log", "services/shop/mine.txt")
     (tmp_path / ".git" / "info" / "exclude").write_text("mine.txt\n")

@@ -83,6 +83,7 @@ def _read(wanted: Creation) -> tuple[str, pb.ModuleSpec, sources.Source | None]:
             raise UsageError("name a module, or give its code with --source")
         return name, deploying.spec(wanted.spec, name), None
     source = sources.read(wanted.source)
+    source.hint()
     name = name or sources.only_name(wanted.source)
     return name, deploying.spec(wanted.spec, name), source
 

@@ -112,6 +112,8 @@ class Development:
         if source.packed.digest == self._digest:
             return
         self._digest = source.packed.digest
+        if is_first:
+            source.hint()
         self._spec.source.CopyFrom(await sources.upload(self._remote, source))
         with show.Progress(live=False, after=0 if is_first else _QUIET_SECONDS) as progress:
             async with deploying.watched(self._remote, self.name, progress):

@@ -56,6 +56,8 @@ def build(image: Image) -> None:
     if not image.module and image.source is None:
         raise UsageError("name a module, or give its code with --source")
     source = None if image.source is None else sources.read(image.source)
+    if source is not None:
+        source.hint()
     name = image.module or (sources.only_name(image.source) if image.source is not None else "")
     with tempfile.TemporaryDirectory(prefix="jac-orc-image-") as directory:
         context = Path(directory)

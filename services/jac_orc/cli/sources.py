@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 import tarfile
 import zipfile
 from collections.abc import AsyncIterator
@@ -11,6 +12,7 @@ from pathlib import Path
 
 from jac_orc.cli.failures import UsageError
 from jac_orc.cli.remote import Remote
+from jac_orc.cli.show import printable
 from jac_orc.client.packing import Packed, PackingError, importable, module_names, pack
 from jac_orc.v1 import pod_manager_pb2 as pb
 
@@ -25,6 +27,13 @@ class Source:
 
     file_name: str
     packed: Packed
+
+    def hint(self) -> None:
+        """Print which files of the folder were left out although the code names them, and how to include them."""
+        if missed := self.packed.missed:
+            named = ", ".join(missed[:_MOST_NAMED]) + (", …" if len(missed) > _MOST_NAMED else "")
+            text = f".gitignore leaves out what the code names: {named}; to include it, add !/{missed[0]} to .orcignore"
+            print(printable(text), file=sys.stderr, flush=True)
 
 
 def read(path: Path) -> Source:

@@ -30,6 +30,7 @@ __all__ = ["Packed", "PackingError", "Tree", "importable", "module_names", "pack
 MAX_FILES = 20_000
 MAX_BYTES = 256 * 1024 * 1024
 _MOST_COUNTED = 10 * MAX_FILES  # behind that it is clear enough which folder has too many
+_MOST_LEFT_OUT = 1000
 _LEVEL = 4  # of deflate: half the time of the usual 6, and a few per cent larger
 _LEAST_TIME = (1980, 1, 1, 0, 0, 0)  # the earliest that a zip archive can tell
 _MODE = stat.S_IFREG | 0o644
@@ -68,6 +69,8 @@ class Packed:
     data: bytes
     files: int
     """How many files are in it."""
+    missed: tuple[str, ...] = ()
+    """What a .gitignore leaves out although the code names it; folders end with a slash."""
 
     @property
     def digest(self) -> str:
@@ -84,6 +87,7 @@ def pack(folder: Path) -> Packed:
     tree.check_limits()
     buffer = io.BytesIO()
     count = 0
+    mentions = _Mentions(tree.left_out)
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED, compresslevel=_LEVEL) as archive:
         for name in sorted(tree.files):
             try:
@@ -101,7 +105,29 @@ def pack(folder: Path) -> Packed:
             except UnicodeEncodeError as failure:
                 raise PackingError(f"the name of {os.fsencode(name)!r} is not UTF-8; rename the file") from failure
             count += 1
-    return Packed(buffer.getvalue(), count)
+            if name.endswith(".py"):
+                mentions.look_into(content)
+    return Packed(buffer.getvalue(), count, mentions.found)
+
+
+class _Mentions:
+    """Finds which of the paths that were left out the code names, as a whole string or as a part of a path in one."""
+
+    def __init__(self, paths: Iterable[str]) -> None:
+        self._paths: dict[bytes, list[str]] = {}
+        for path in paths:
+            self._paths.setdefault(os.fsencode(path.rstrip("/").rpartition("/")[2]), []).append(path)
+        names = b"|".join(map(re.escape, self._paths))
+        self._pattern = re.compile(rb"[\"'/](" + names + rb")(?=[\"'/])") if self._paths else None
+        self._named = set[bytes]()
+
+    def look_into(self, code: bytes) -> None:
+        if self._pattern is not None:
+            self._named.update(self._pattern.findall(code))
+
+    @property
+    def found(self) -> tuple[str, ...]:
+        return tuple(sorted(path for name in self._named for path in self._paths[name]))
 
 
 def module_names(folder: Path) -> list[str]:
@@ -153,6 +179,8 @@ class Tree:
     """Sizes by path within the folder."""
     folders: list[Path] = field(default_factory=list)
     """The folders in which these files are, or may come to be."""
+    left_out: list[str] = field(default_factory=list)
+    """What a .gitignore leaves out, the first thousand; folders end with a slash."""
 
     def check_limits(self) -> None:
         """Raises PackingError where it is too much to be source code."""
@@ -236,7 +264,10 @@ def _entries(folder: Path) -> list[os.DirEntry[str]]:
 def _look(entry: os.DirEntry[str], name: str, tree: Tree) -> os.stat_result | None:
     """What the entry is, links followed; None if it is ignored or gone."""
     try:
-        if tree.ignores.ignored(name, is_folder=entry.is_dir(follow_symlinks=False)):
+        is_folder = entry.is_dir(follow_symlinks=False)
+        if tree.ignores.ignored(name, is_folder=is_folder):
+            if len(tree.left_out) < _MOST_LEFT_OUT and tree.ignores.is_git_alone(name, is_folder=is_folder):
+                tree.left_out.append(f"{name}/" if is_folder else name)
             return None
         if not entry.is_symlink():
             return entry.stat(follow_symlinks=False)
@@ -302,14 +333,26 @@ class Ignores:
             return True
         return self._decide(f"{self._base}{path}{'/' if is_folder else ''}")
 
+    def is_git_alone(self, path: str, *, is_folder: bool) -> bool:
+        """Whether an ignored path is source that only Git's rules leave out, and no `.orcignore`."""
+        if _NEVER_SOURCE.match(path.rpartition("/")[2]):
+            return False
+        return self._verdict(f"{self._base}{path}{'/' if is_folder else ''}", kind=0) is None
+
     def _decide(self, path: str) -> bool:
-        above = list(_folders_above(path))
         for kind in (0, 1):
-            for folder in above:
-                verdict = self._rules(folder)[kind].decide(path[len(folder) :])
-                if verdict is not None:
-                    return verdict
+            verdict = self._verdict(path, kind)
+            if verdict is not None:
+                return verdict
         return self._least.decide(path) or False
+
+    def _verdict(self, path: str, kind: int) -> bool | None:
+        """Return what the `.orcignore` files (kind 0) or the `.gitignore` files (kind 1) say of a path."""
+        for folder in _folders_above(path):
+            verdict = self._rules(folder)[kind].decide(path[len(folder) :])
+            if verdict is not None:
+                return verdict
+        return None
 
     def _rules(self, folder: str) -> tuple[_Rules, _Rules]:
         if folder not in self._read:

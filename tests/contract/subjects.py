@@ -66,7 +66,7 @@ class Local:
     """The one of this machine, with real processes below a directory."""
 
     broken_module = "msvcrt"  # in the standard library of Windows only
-    failing_change: ClassVar[dict[str, Any]] = {"requirements": ("jac-x @ file:///nowhere/jac_x-1-py3-none-any.whl",)}
+    failing_change: ClassVar[dict[str, Any]] = {"requirements": ("jac-x==2", "jac-x==1")}
 
     def __init__(self, state: Path, environments: Path, run_id: str = "run") -> None:
         self.state = state

@@ -15,7 +15,7 @@ from jac_orc.pod_manager.model import ModulePhase, ModuleSpec
 from tests.contract.subjects import Local
 from tests.support import eventually
 
-UNINSTALLABLE = "jac-x @ file:///nowhere/jac_x-1-py3-none-any.whl"
+UNINSTALLABLE = ("jac-x==2", "jac-x==1")  # which no index has to be asked about
 
 
 async def test_a_failing_installation_is_not_tried_again_at_once(
@@ -24,10 +24,23 @@ async def test_a_failing_installation_is_not_tried_again_at_once(
     caplog.set_level(logging.INFO)
     local = Local(tmp_path / "state", environments)
     await local.backend.start()
-    await local.backend.apply(ModuleSpec("jac_x", requirements=(UNINSTALLABLE,)))
+    await local.backend.apply(ModuleSpec("jac_x", requirements=UNINSTALLABLE))
     await eventually(lambda: [m.phase for m in local.backend.modules()] == [ModulePhase.FAILED])
     await asyncio.sleep(1)
     assert sum("resolving for jac_x" in message for message in caplog.messages) == 1
+    await local.close()
+
+
+async def test_a_recorded_requirement_that_is_not_allowed_any_more_is_an_error(
+    tmp_path: Path, environments: Path
+) -> None:
+    local = Local(tmp_path / "state", environments)
+    await local.backend.start()
+    await local.backend.apply(ModuleSpec("jac_x", requirements=("jac-x @ file:///nowhere/jac_x-1-py3-none-any.whl",)))
+    await eventually(lambda: [m.phase for m in local.backend.modules()] == [ModulePhase.FAILED])
+    (module,) = local.backend.modules()
+    assert module.error is not None and module.error.reason == "ENVIRONMENT_FAILED"
+    assert "not allowed any more" in module.error.message and "only https URLs" in module.error.message
     await local.close()
 
 
@@ -36,7 +49,7 @@ async def test_a_change_while_an_environment_is_built_is_not_deployed_with_it(
 ) -> None:
     local = Local(tmp_path / "state", environments)
     await local.backend.start()
-    await local.backend.apply(ModuleSpec("math", requirements=(UNINSTALLABLE,)))
+    await local.backend.apply(ModuleSpec("math", requirements=UNINSTALLABLE))
     await local.backend.apply(ModuleSpec("math"))
     await eventually(lambda: [m.settled for m in local.backend.modules()] == [True])
     module = local.backend.get("math")

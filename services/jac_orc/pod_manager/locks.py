@@ -191,7 +191,10 @@ def _not_pinned(what: str) -> OrcError:
 
 def _pins(requirements: Sequence[str], hashes: dict[str, set[str]]) -> list[str]:
     """Return the requirements in their canonical form, sorted; add the hashes that follow them to `hashes`."""
-    pins = [parse(each) for each in requirements]
+    try:
+        pins = [parse(each) for each in requirements]
+    except ValueError as failure:  # of a spec that an older version has recorded
+        raise error("ENVIRONMENT_FAILED", f"a requirement is not allowed any more: {failure}; change it") from None
     for pin in pins:
         if pin.hashes:
             hashes.setdefault(pin.name, set()).update(pin.hashes)

@@ -10,11 +10,14 @@ from pathlib import Path
 
 import pytest
 
+from jac_orc.core import config
+from jac_orc.pod_manager.backends.kube.start import kubernetes_backend
 from jac_orc.pod_manager.backends.kube.store import Store
 from jac_orc.pod_manager.environments import Environments
 from jac_orc.pod_manager.locks import Locks
 from jac_orc.pod_manager.model import Lock
 from jac_orc.pod_manager.policy import Policy
+from jac_orc.pod_manager.settings import Settings
 from jac_orc.pod_manager.sources import Sources
 
 LOCK = Lock("/usr/bin/python3", "3.11.2", "numpy==2.0.0\n")
@@ -73,3 +76,13 @@ async def test_a_lock_is_kept_only_while_a_module_shows_it(no_task_left: None, t
     module.clear()
     await until(lambda: not volume.known)
     await volume.stop()
+
+
+@pytest.mark.parametrize("name", ["POD_MANAGER_TMP_SIZE", "POD_MANAGER_BUILD_TMP_SIZE"])
+@pytest.mark.parametrize("size", ["0", "1023Ki", "much"])
+async def test_a_limit_of_tmp_that_limits_nothing_is_a_faulty_setting(tmp_path: Path, name: str, size: str) -> None:
+    sources = Sources(tmp_path / "sources")
+    environments = Environments(tmp_path / "environments", Locks(tmp_path / "locks", sources, Policy()))
+    settings = config.load(Settings, {name: size}, "POD_MANAGER_")
+    with pytest.raises(config.ConfigurationError, match=f"{name}: .*{size}"):
+        await kubernetes_backend(settings, environments, sources, Policy())

@@ -103,6 +103,8 @@ def pod(spec: ModuleSpec) -> Any:
         ({"resources": Resources(cpu="2", cpu_limit="1500m")}, ["resources.cpu_limit"]),
         ({"resources": Resources(memory="1Gi", memory_limit="512Mi")}, ["resources.memory_limit"]),
         ({"resources": Resources(memory_limit="1Mi")}, ["resources.memory_limit"]),
+        ({"resources": Resources(tmp="1Mi")}, []), ({"resources": Resources(tmp="1.1M")}, []),
+        *(({"resources": Resources(tmp=size)}, ["resources.tmp"]) for size in ("0", "0Gi", "0.0", "1023Ki", "1M")),
         ({"resources": Resources(cpu_limit="x", memory_limit="x", tmp="x")},
          ["resources.cpu_limit", "resources.memory_limit", "resources.tmp"]),
     ],

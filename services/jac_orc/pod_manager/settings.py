@@ -85,7 +85,8 @@ class Settings:
     store_folder: str = ""
     """The folder of that volume which is this pod manager's, for volumes that several share; empty: all of it."""
     tmp_size: str = "2Gi"
-    """How much a pod of a module may write to its /tmp before the kubelet evicts it; a spec may set its own limit."""
+    """How much a pod of a module may write to its /tmp before the kubelet evicts it; a spec may set its own limit. At
+    least 1Mi, as is `build_tmp_size`."""
     build_tmp_size: str = "8Gi"
     """The same of a Job that builds an environment."""
     scheduling_timeout: float = 900.0

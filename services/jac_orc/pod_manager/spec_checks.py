@@ -33,6 +33,8 @@ MAX_QUEUE = 100_000
 MAX_GPUS = 1024
 MIN_MEMORY = 24
 """Mi of a pod. Nothing starts with less, and some container runtimes then fail without a reason."""
+MIN_TMP = 1
+"""Mi of /tmp. Kubernetes takes a size limit of 0 for none, and a few bytes hold nothing."""
 MAX_TIMEOUT = 86_400.0
 MAX_ANNOTATION_BYTES = 32 * 1024
 """The size of all annotations together; in a cluster an object has them twice, in its record, too."""
@@ -77,6 +79,21 @@ MEMORY = rule(25, _MEMORY.pattern, "a number of bytes like 512Mi or 2Gi")
 PRIORITY_CLASS = rule(253, _DNS_NAME, "a name of a PriorityClass like batch-low")
 SERVICE_ACCOUNT = rule(253, _DNS_NAME, "a name of a ServiceAccount like shop-reader")
 
+
+def byte_count(memory: str) -> float:
+    """Return how many bytes a quantity like 512Mi is."""
+    quantity = _MEMORY.fullmatch(memory)
+    assert quantity is not None
+    return float(quantity[1]) * _BYTES[quantity[2]]
+
+
+def tmp_fault(size: str) -> str:
+    """Return what is wrong with a size limit of /tmp; empty if nothing is."""
+    if (fault := MEMORY.fault(size)) or byte_count(size) >= MIN_TMP * 2**20:
+        return fault
+    return f"must be at least {MIN_TMP}Mi, not {size[:25]}"
+
+
 # What each string of a spec may be. A field with several strings has one violation for each that is faulty.
 _STRINGS: Mapping[str, Callable[[str], str]] = {
     "requirements": requirement_fault,
@@ -88,7 +105,7 @@ _STRINGS: Mapping[str, Callable[[str], str]] = {
     "resources.memory": MEMORY.fault,
     "resources.cpu_limit": CPU.fault,
     "resources.memory_limit": MEMORY.fault,
-    "resources.tmp": MEMORY.fault,
+    "resources.tmp": tmp_fault,
     "priority_class": PRIORITY_CLASS.fault,
     "service_account": SERVICE_ACCOUNT.fault,
     "source.uploaded.digest": DIGEST.fault,
@@ -245,13 +262,6 @@ def _affinity_violations(affinity: Mapping[str, object]) -> Iterator[Violation]:
 def cores(cpu: str) -> float:
     """Return how many cores a quantity like 500m or 2 is."""
     return float(cpu.removesuffix("m")) / (1000 if cpu.endswith("m") else 1)
-
-
-def byte_count(memory: str) -> float:
-    """Return how many bytes a quantity like 512Mi is."""
-    quantity = _MEMORY.fullmatch(memory)
-    assert quantity is not None
-    return float(quantity[1]) * _BYTES[quantity[2]]
 
 
 def _resource_violations(resources: Resources) -> Iterator[Violation]:

@@ -12,7 +12,7 @@ from jac_orc.pod_manager.environments import Environments
 from jac_orc.pod_manager.policy import Policy
 from jac_orc.pod_manager.settings import Settings
 from jac_orc.pod_manager.sources import Sources
-from jac_orc.pod_manager.spec_checks import MEMORY
+from jac_orc.pod_manager.spec_checks import tmp_fault
 
 
 async def kubernetes_backend(
@@ -23,7 +23,7 @@ async def kubernetes_backend(
     Raises ConfigurationError, and OrcError where the cluster can't be reached.
     """
     for name in ("tmp_size", "build_tmp_size"):
-        if fault := MEMORY.fault(getattr(settings, name)):
+        if fault := tmp_fault(getattr(settings, name)):
             raise ConfigurationError(f"POD_MANAGER_{name.upper()}: {fault}")
     client, namespace = await KubeClient.connect()
     namespace = settings.namespace or namespace

@@ -86,6 +86,12 @@ def pod(spec: ModuleSpec) -> Any:
         ({"tolerations": (Toleration("node-role.kubernetes.io/master", "Exists"),)}, ["tolerations[0].key"]),
         ({"tolerations": (Toleration("node.kubernetes.io/unschedulable", "Exists"),)}, ["tolerations[0].key"]),
         ({"tolerations": (Toleration("node.kubernetes.io/not-ready", "Exists"),)}, ["tolerations[0].key"]),
+        *(
+            ({"tolerations": (Toleration(key, "Exists", effect=effect),)}, ["tolerations[0].key"])
+            for key in ("CriticalAddonsOnly", "ToBeDeletedByClusterAutoscaler", "karpenter.sh/disrupted",
+                        "node.cilium.io/agent-not-ready")
+            for effect in ("", "NoSchedule", "NoExecute")
+        ),
         ({"tolerations": (Toleration("a"), Toleration("b", "In", "x", "Never", 1))},
          ["tolerations[1].operator", "tolerations[1].effect", "tolerations[1].toleration_seconds"]),
         ({"tolerations": (Toleration("a", "Exists", "x", "NoExecute", -1),)},

@@ -55,6 +55,12 @@ _RESERVED_DOMAINS = (
 _RESERVED_PREFIXES = ("io.kubernetes.", "io.katacontainers.", "io.containerd.", "run.oci.", "org.systemd.")
 _RESERVED_NAMES = ("pod-template-hash", "controller-revision-hash", "controller-uid", "job-name", "k8s-app", "istio")
 _FREE_NAMES = ("cluster-autoscaler.kubernetes.io/safe-to-evict", "karpenter.sh/do-not-disrupt")
+# Taints that keep nodes for the cluster's own pods, or that empty nodes before they are removed.
+_CLUSTER_TAINTS = (
+    "CriticalAddonsOnly", "ToBeDeletedByClusterAutoscaler", "DeletionCandidateOfClusterAutoscaler",
+    "karpenter.sh/disrupted", "karpenter.sh/disruption", "karpenter.sh/unregistered",
+)  # fmt: skip
+_CLUSTER_TAINT_DOMAINS = ("kubernetes.io", "k8s.io", "node.cilium.io")
 _NODE_FAILURES = ("node.kubernetes.io/not-ready", "node.kubernetes.io/unreachable")
 _AFFINITIES = ("nodeAffinity", "podAffinity", "podAntiAffinity")
 _OWN_OBJECTS = "jac-orc-"
@@ -217,17 +223,15 @@ def _is_below(domain: str, domains: Iterable[str]) -> bool:
 def _toleration_violations(tolerations: Sequence[Toleration]) -> Iterator[Violation]:
     for index, each in enumerate(tolerations):
         at = f"tolerations[{index}]"
-        domain = each.key.rpartition("/")[0]
+        is_clusters = each.key in _CLUSTER_TAINTS or _is_below(each.key.rpartition("/")[0], _CLUSTER_TAINT_DOMAINS)
         is_node_failure = each.key in _NODE_FAILURES and each.effect == "NoExecute"
         if not each.key:
             yield f"{at}.key", "is missing; without it, any taint is tolerated, the control plane's too"
         elif fault := LABEL_NAME.fault(each.key):
             yield f"{at}.key", fault
-        elif _is_below(domain, ("kubernetes.io", "k8s.io")) and not is_node_failure:
-            text = (
-                "is a taint by which Kubernetes keeps pods off a node; of these, only not-ready and unreachable may be"
-            )
-            yield f"{at}.key", f"{text} tolerated, with the effect NoExecute"
+        elif is_clusters and not is_node_failure:
+            text = "is a taint by which the cluster keeps pods off a node; of these, only not-ready and unreachable"
+            yield f"{at}.key", f"{text} may be tolerated, with the effect NoExecute"
         if each.operator not in ("", "Equal", "Exists"):
             yield f"{at}.operator", f"{shown(each.operator, 60)} is not Equal or Exists"
         if fault := LABEL_VALUE.fault(each.value):

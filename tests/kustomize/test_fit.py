@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import os
 import re
 from pathlib import Path
@@ -127,6 +128,27 @@ def test_policies_open_the_ports_that_are_listened_on() -> None:
     assert opened["jac-orc-pod-manager"] == {read.port, read.peers_port, read.xds_port}
     assert opened["jac-orc-gateway"] == {read.front_port, read.tls_port, port_of(documents, "envoy", "status")}
     assert opened["jac-orc-everyone"] == set()
+
+
+@pytest.mark.parametrize(
+    "address",
+    ["169.254.169.254", "169.254.170.2", "100.100.100.200", "168.63.129.16", "fd00:ec2::254", "fd20:ce::254",
+     "fe80::a9fe:a9fe"],
+)  # fmt: skip
+def test_no_policy_opens_a_clouds_metadata_service(address: str) -> None:
+    blocks = [block for policy in of_kind(render("production"), "NetworkPolicy") for block in address_blocks(policy)]
+    assert len(blocks) == 6, "two each for modules, builders and the pod manager"
+    for cidr, *excepted in blocks:
+        assert all(type(each) is type(cidr) and each.subnet_of(cidr) for each in excepted), "or no API server takes it"
+        is_in = [ipaddress.ip_address(address) in network for network in (cidr, *excepted)]
+        assert not is_in[0] or any(is_in[1:]), f"{cidr} without {excepted}"
+
+
+def address_blocks(policy: Document) -> list[list[Any]]:
+    """The networks that a policy opens to its pods, each followed by what is excepted of it."""
+    peers = [peer for rule in policy["spec"].get("egress", ()) for peer in rule.get("to", ())]
+    blocks = [peer["ipBlock"] for peer in peers if "ipBlock" in peer]
+    return [list(map(ipaddress.ip_network, [each["cidr"], *each.get("except", ())])) for each in blocks]
 
 
 def test_the_gateway_has_the_files_that_the_pod_manager_names(tmp_path: Path) -> None:

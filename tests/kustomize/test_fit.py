@@ -255,7 +255,7 @@ def test_production_has_two_of_each() -> None:
     assert namespace["metadata"]["labels"]["pod-security.kubernetes.io/enforce"] == "restricted"
 
 
-def test_the_policy_of_production_is_one_and_restricts_secrets(tmp_path: Path) -> None:
+def test_the_policy_of_production_is_one_and_restricts_secrets_and_priorities(tmp_path: Path) -> None:
     documents = render("production")
     (config_map,) = [each for each in of_kind(documents, "ConfigMap") if "policy.yaml" in each["data"]]
     manager, pod = container(documents, "pod-manager"), named(documents, "Deployment", "jac-orc-pod-manager")
@@ -267,19 +267,19 @@ def test_the_policy_of_production_is_one_and_restricts_secrets(tmp_path: Path) -
     (tmp_path / "policy.yaml").write_text(config_map["data"]["policy.yaml"])
     loaded = policy.load(tmp_path / "policy.yaml")
     loaded.check(ModuleSpec("shop", secrets=("module-shop",), image="shop"))
-    with pytest.raises(PermissionDeniedError):
-        loaded.check(ModuleSpec("shop", secrets=("tls",)))
+    for refused in ({"secrets": ("tls",)}, {"priority_class": "high"}, {"service_account": "shop"}):
+        with pytest.raises(PermissionDeniedError):
+            loaded.check(ModuleSpec("shop", **refused))
     assert not loaded.builds, "a build could read the installer's settings"
 
 
-def test_every_key_that_the_policy_shows_is_one(tmp_path: Path) -> None:
-    """The commented ones, too."""
+def test_the_policy_shows_every_key(tmp_path: Path) -> None:
+    """In force, or commented out with an example."""
     text = (TREE / "components" / "policy" / "policy.yaml").read_text()
     shown = re.sub(r"(?m)^# (\w+: .*)$", r"\1", text)
     (tmp_path / "policy.yaml").write_text(shown)
-    loaded = policy.load(tmp_path / "policy.yaml")
-    assert None not in (loaded.allowed_requirements, loaded.secrets, loaded.images)
-    assert loaded.allowed and loaded.refused and not loaded.guess
+    policy.load(tmp_path / "policy.yaml")
+    assert yaml.safe_load(shown).keys() == set(policy.KEYS)
 
 
 def test_a_policy_of_ones_own_replaces_the_default(tmp_path: Path) -> None:

@@ -167,15 +167,16 @@ _LISTS = (
     _List("priority_classes", "names of PriorityClasses, or patterns of them", _SECRET),
 )
 _FLAGS = ("guess", "builds")
-_KEYS = (*_FLAGS, *(each.name for each in _LISTS))
+KEYS = (*_FLAGS, *(each.name for each in _LISTS))
+"""All keys of a policy file."""
 
 
 def _policy(document: object) -> Policy:
     """Raises ValueError for what is no policy."""
     if not isinstance(document, dict):
-        raise ValueError(f"must have keys and values, as in `guess: false`; known keys: {', '.join(_KEYS)}")
-    if unknown := [str(key)[:100] for key in document if key not in _KEYS]:
-        raise ValueError(f"unknown key `{unknown[0]}`; known keys: {', '.join(_KEYS)}")
+        raise ValueError(f"must have keys and values, as in `guess: false`; known keys: {', '.join(KEYS)}")
+    if unknown := [str(key)[:100] for key in document if key not in KEYS]:
+        raise ValueError(f"unknown key `{unknown[0]}`; known keys: {', '.join(KEYS)}")
     flags = {key: document.get(key, True) for key in _FLAGS}
     if faulty := [key for key, value in flags.items() if not isinstance(value, bool)]:
         raise ValueError(f"`{faulty[0]}` must be true or false")

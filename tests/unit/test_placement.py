@@ -23,8 +23,23 @@ from jac_orc.pod_manager.policy import Policy
 from jac_orc.pod_manager.spec_checks import violations
 from jac_orc.v1 import pod_manager_pb2 as pb
 
+REQUIRED = "requiredDuringSchedulingIgnoredDuringExecution"
+PREFERRED = "preferredDuringSchedulingIgnoredDuringExecution"
+OWN_LABEL = {"jac-orc.dev/module": "shop"}
+OWN_NODES = {
+    "topologyKey": "kubernetes.io/hostname", "labelSelector": {"matchLabels": OWN_LABEL},
+}  # fmt: skip
+OTHERS = {"topologyKey": "topology.kubernetes.io/zone", "labelSelector": {"matchLabels": {"app": "database"}}}
+UNCONFINED: list[Any] = [
+    None, {}, {"matchLabels": {}}, {"matchLabels": {"jac-orc.dev/module": "other"}},
+    {"matchExpressions": [{"key": "jac-orc.dev/module", "operator": "Exists"}]},
+]  # fmt: skip
+ELSEWHERE: list[dict[str, Any]] = [
+    {"namespaces": ["kube-system"]}, {"namespaceSelector": {}}, {"namespaceSelector": None},
+    {"namespaces": [], "namespaceSelector": {"matchLabels": {}}},
+]  # fmt: skip
 CLUSTER = Cluster("jac-orc", "jac-cloud-orc:1", store_claim="store")
-ZONES = {"requiredDuringSchedulingIgnoredDuringExecution": [{"topologyKey": "zone", "weight": 50}]}
+ZONES = {PREFERRED: [{"podAffinityTerm": {"topologyKey": "zone"}, "weight": 50}]}
 PLACED = ModuleSpec(
     "shop",
     labels={"team": "a"},
@@ -119,6 +134,42 @@ def pod(spec: ModuleSpec) -> Any:
 def test_each_fault_is_told(changes: dict[str, Any], fields: list[str]) -> None:
     found = violations(dataclasses.replace(ModuleSpec("math"), **changes))
     assert sorted(field for field, _ in found) == sorted(fields)
+
+
+@pytest.mark.parametrize(
+    ("affinity", "fields"),
+    [
+        ({"podAntiAffinity": {REQUIRED: [OWN_NODES]}}, []),
+        ({"podAntiAffinity": {REQUIRED: [OWN_NODES, OWN_NODES], PREFERRED: [{"podAffinityTerm": OTHERS}]}}, []),
+        ({"podAffinity": {REQUIRED: [OTHERS], PREFERRED: [{"podAffinityTerm": OTHERS}]}}, []),
+        ({"podAntiAffinity": {REQUIRED: [OWN_NODES, OTHERS]}},
+         [f"podAntiAffinity.{REQUIRED}[1].{name}" for name in ("topologyKey", "labelSelector.matchLabels")]),
+        ({"podAntiAffinity": {REQUIRED: [{**OWN_NODES, "topologyKey": "kubernetes.io/os"}]}},
+         [f"podAntiAffinity.{REQUIRED}[0].topologyKey"]),
+        *(
+            ({"podAntiAffinity": {REQUIRED: [{**OWN_NODES, "labelSelector": selector}]}},
+             [f"podAntiAffinity.{REQUIRED}[0].labelSelector.matchLabels"])
+            for selector in UNCONFINED
+        ),
+        *(
+            ({kind: {REQUIRED: [{**OWN_NODES, **more}]}}, [f"{kind}.{REQUIRED}[0].{name}" for name in more])
+            for kind in ("podAffinity", "podAntiAffinity")
+            for more in ELSEWHERE
+        ),
+        ({"podAntiAffinity": {PREFERRED: [{"weight": 100, "podAffinityTerm": {**OTHERS, "namespaceSelector": {}}}]}},
+         [f"podAntiAffinity.{PREFERRED}[0].podAffinityTerm.namespaceSelector"]),
+        *(({"podAntiAffinity": {REQUIRED: json.loads(form)}}, []) for form in ("null", "{}", "1", "[]", '["x", null]')),
+    ],
+    ids=str,
+)  # fmt: skip
+def test_an_affinity_leaves_other_pods_their_nodes(affinity: dict[str, Any], fields: list[str]) -> None:
+    found = violations(ModuleSpec("shop", affinity=affinity))
+    assert [field for field, _ in found] == [f"affinity.{field}" for field in fields]
+
+
+def test_a_required_anti_affinity_names_the_label_of_the_modules_pods() -> None:
+    labels = pod(ModuleSpec("shop"))["metadata"]["labels"]
+    assert OWN_LABEL.items() <= labels.items()
 
 
 def test_a_spec_is_the_same_behind_the_wire_and_in_a_record() -> None:

@@ -63,6 +63,10 @@ _CLUSTER_TAINTS = (
 _CLUSTER_TAINT_DOMAINS = ("kubernetes.io", "k8s.io", "node.cilium.io")
 _NODE_FAILURES = ("node.kubernetes.io/not-ready", "node.kubernetes.io/unreachable")
 _AFFINITIES = ("nodeAffinity", "podAffinity", "podAntiAffinity")
+_REQUIRED = "requiredDuringSchedulingIgnoredDuringExecution"
+_PREFERRED = "preferredDuringSchedulingIgnoredDuringExecution"
+_HOSTNAME = "kubernetes.io/hostname"
+_MODULE_LABEL = "jac-orc.dev/module"
 _OWN_OBJECTS = "jac-orc-"
 # The distribution project's reference grammar: REGISTRY:PORT/PATH:TAG@DIGEST.
 _HOST = "[A-Za-z0-9](?:[A-Za-z0-9-]*[A-Za-z0-9])?"
@@ -151,6 +155,7 @@ def violations(spec: ModuleSpec) -> list[Violation]:
         *_label_violations("node_selector", spec.node_selector),
         *_toleration_violations(spec.tolerations),
         *_affinity_violations(spec.affinity),
+        *_pod_affinity_violations(spec),
         *_resource_violations(spec.resources),
         *([] if spec.autoscaling is None else _autoscaling_violations(spec.autoscaling)),
         *_conflicts(spec),
@@ -261,6 +266,39 @@ def _affinity_violations(affinity: Mapping[str, object]) -> Iterator[Violation]:
     else:
         if size > MAX_AFFINITY_BYTES:
             yield "affinity", f"has {size:,} bytes as JSON, of at most {MAX_AFFINITY_BYTES:,}"
+
+
+def _pod_affinity_violations(spec: ModuleSpec) -> Iterator[Violation]:
+    """Yield rules about other pods that could keep these off their nodes.
+
+    The scheduler applies a pod's required anti-affinity in both directions: to later pods, too.
+    """
+    for name in ("podAffinity", "podAntiAffinity"):
+        for field, term in _pod_terms(spec.affinity, name):
+            for key in ("namespaces", "namespaceSelector"):
+                if key in term:
+                    yield f"{field}.{key}", "must be left out: a rule applies to pods of this namespace only"
+            if name == "podAffinity" or f".{_REQUIRED}[" not in field:
+                continue
+            text = f"as a required anti-affinity keeps other pods off, too; use {_PREFERRED} for other rules"
+            if term.get("topologyKey") != _HOSTNAME:
+                yield f"{field}.topologyKey", f"must be {_HOSTNAME}, {text}"
+            selector = term.get("labelSelector")
+            labels = selector.get("matchLabels") if isinstance(selector, Mapping) else None
+            if not isinstance(labels, Mapping) or labels.get(_MODULE_LABEL) != spec.module_name:
+                label = f"{_MODULE_LABEL}: {spec.module_name}"
+                yield f"{field}.labelSelector.matchLabels", f"must have {shown(label)}, {text}"
+
+
+def _pod_terms(affinity: Mapping[str, object], name: str) -> Iterator[tuple[str, Mapping[str, object]]]:
+    """Yield the terms about pods, each with its field; the API server refuses terms of another form."""
+    rules = affinity.get(name)
+    for kind, inner in ((_REQUIRED, ""), (_PREFERRED, "podAffinityTerm")):
+        listed = rules.get(kind) if isinstance(rules, Mapping) else None
+        for index, each in enumerate(listed if isinstance(listed, list) else ()):
+            term = each.get(inner) if inner and isinstance(each, Mapping) else each
+            if isinstance(term, Mapping):
+                yield f"affinity.{name}.{kind}[{index}]" + (f".{inner}" if inner else ""), term
 
 
 def cores(cpu: str) -> float:

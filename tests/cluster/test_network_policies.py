@@ -40,13 +40,13 @@ OUTSIDE = {
 }
 ALLOWED = {
     "other namespace's pod": {*GATEWAY, "gateway's status", *OUTSIDE, "package index"},
-    "plain pod": set[str](),
+    "plain pod": {*GATEWAY, "gateway's status", *OUTSIDE, "package index"},
     "module": {*GATEWAY, "pod manager for peers", "module's other pod", "another module", "package index"},
     "builder": {"package index"},
     "gateway": {"pod manager", "pod manager's xDS", "module's other pod", "another module"},
     "pod manager": {"module's other pod", "another module", "API server", "API server's node", "package index"},
 }
-"""What a pod of each kind reaches. A plain pod has none of our labels and is in our namespace."""
+"""What a pod of each kind reaches. A plain pod, in our namespace but without our labels, is left alone."""
 
 # A module's own code: what it may do at the gateway, and at the port that its server uses.
 UNINVITED = f"""
@@ -157,7 +157,7 @@ def pods(production: Installation, strangers: str) -> Iterator[dict[str, tuple[s
     """The namespace and name of a pod of each kind, and a second module."""
     response = production.create("colorsys")
     assert response.status_code == 200, response.text
-    builder = {"app.kubernetes.io/name": "jac-orc-environment"}
+    builder = {"app.kubernetes.io/name": "jac-orc-environment", "app.kubernetes.io/part-of": "jac-orc"}
     sleep = ("sleep", "600")
     apply([pod(PRODUCTION, "plain", *sleep), pod(PRODUCTION, "builder", *sleep, labels=builder)])
     kubectl("-n", PRODUCTION, "wait", "--for=condition=Ready", "pod/plain", "pod/builder", "--timeout=60s")

@@ -14,6 +14,9 @@ import yaml
 from jac_orc.core import config
 from jac_orc.errors import PermissionDeniedError
 from jac_orc.pod_manager import policy
+from jac_orc.pod_manager.backends.kube import builders, objects
+from jac_orc.pod_manager.backends.kube.objects import Record
+from jac_orc.pod_manager.backends.kube.pods import Cluster, Runtime
 from jac_orc.pod_manager.model import ModuleSpec
 from jac_orc.pod_manager.settings import Settings
 from tests.kustomize.rendering import (
@@ -26,6 +29,7 @@ from tests.kustomize.rendering import (
     containers,
     named,
     of_kind,
+    pods,
     render,
     render_upon,
 )
@@ -142,6 +146,22 @@ def test_no_policy_opens_a_clouds_metadata_service(address: str) -> None:
         assert all(type(each) is type(cidr) and each.subnet_of(cidr) for each in excepted), "or no API server takes it"
         is_in = [ipaddress.ip_address(address) in network for network in (cidr, *excepted)]
         assert not is_in[0] or any(is_in[1:]), f"{cidr} without {excepted}"
+
+
+def test_policies_apply_to_all_pods_of_the_system_and_to_no_others() -> None:
+    documents, cluster, spec = render("production"), Cluster("jac-orc", "jac-cloud-orc:1"), ModuleSpec("shop")
+    module, build = objects.deployment(cluster, Record.first(spec), Runtime()), builders.builder(cluster, spec, [])
+    templates = {
+        **dict(pods(documents)),
+        "jac-orc-modules": module["spec"]["template"],
+        "jac-orc-builders": build["spec"]["template"],
+    }
+    ours = {name: template["metadata"]["labels"] for name, template in templates.items()}
+    for each in of_kind(documents, "NetworkPolicy"):
+        selected = each["spec"]["podSelector"]["matchLabels"].items()
+        found = {name for name, labels in ours.items() if selected <= labels.items()}
+        name = each["metadata"]["name"]
+        assert found == (set(ours) if name == "jac-orc-everyone" else {name})
 
 
 def address_blocks(policy: Document) -> list[list[Any]]:

@@ -65,7 +65,9 @@ def pod(spec: ModuleSpec) -> Any:
     ("changes", "fields"),
     [
         ({"labels": {"app": "shop", "example.com/team": "", "version": "1"}}, []),
-        ({"labels": {"azure.workload.identity/use": "true"}}, []),
+        ({"labels": {"azure.workload.identity/use": "true", "tags.datadoghq.com/env": "a"}}, []),
+        ({"labels": {"kubernetes.io.x": "a", "notkubernetes.io/a": "a"}}, []),
+        ({"labels": {"aadpodidbinding": "admin"}}, ["labels[aadpodidbinding]"]),
         ({"labels": {"app.kubernetes.io/name": "jac-orc-gateway"}}, ["labels[app.kubernetes.io/name]"]),
         ({"labels": {"app.kubernetes.io/component": "module"}}, ["labels[app.kubernetes.io/component]"]),
         ({"labels": {"jac-orc.dev/module": "x"}}, ["labels[jac-orc.dev/module]"]),
@@ -88,6 +90,11 @@ def pod(spec: ModuleSpec) -> Any:
                 "deployment.kubernetes.io/revision", "sidecar.istio.io/userVolume", "linkerd.io/inject",
                 "k8s.v1.cni.cncf.io/networks", "cni.projectcalico.org/ipAddrs", "iam.amazonaws.com/role",
                 "vault.hashicorp.com/agent-inject", "io.kubernetes.cri-o.Devices", "run.oci.handler",
+                "v1.multus-cni.io/default-network", "networking.gke.io/interfaces", "aadpodidbinding",
+                "vault.security.banzaicloud.io/vault-addr", "secrets-webhook.security.bank-vaults.io/provider",
+                "ad.datadoghq.com/x.checks", "networkservicemesh.io", "dapr.io/sidecar-image", "gke-gcsfuse/volumes",
+                "cpu-quota.crio.io", "seccomp-profile.kubernetes.cri-o.io/module-server", "dev.gvisor.flag.debug",
+                "org.criu.config", "devices.nri.containerd.io", "instrumentation.opentelemetry.io/inject-python",
             )
         ),
         ({"annotations": {"a": "\0"}}, ["annotations[a]"]), ({"annotations": {"a": "x" * 40_000}}, ["annotations[a]"]),

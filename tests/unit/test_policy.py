@@ -20,7 +20,7 @@ def loaded(directory: Path, text: str | bytes) -> Policy:
     return policy.load(file)
 
 
-def refusal(found: Policy, name: str = "shop", **fields: Any) -> OrcError:
+def refusal(found: Policy, name: str = "shop", /, **fields: Any) -> OrcError:
     with pytest.raises(PermissionDeniedError) as caught:
         found.check(ModuleSpec(name, **fields))
     return caught.value
@@ -162,6 +162,18 @@ def test_secrets_are_named_or_matched(tmp_path: Path) -> None:
         assert repr(secret) in failure.message and "`secrets`" in failure.message
 
 
+@pytest.mark.parametrize("key", ["labels", "annotations"])
+def test_labels_and_annotations_are_allowed_by_their_names(tmp_path: Path, key: str) -> None:
+    names = {"team": "a", "example.com/Cost_centre": "4711"}
+    loaded(tmp_path, "").check(ModuleSpec("shop", **{key: names}))  # type: ignore[arg-type]
+    found = loaded(tmp_path, f"{key}: [team, 'example.com/*']")
+    found.check(ModuleSpec("shop", **{key: names}))  # type: ignore[arg-type]
+    for name in ("teams", "x.example.com/a", "inject.example.org/a"):
+        failure = refusal(found, **{key: {**names, name: ""}})
+        assert (failure.reason, failure.metadata) == ("POLICY_REFUSED", {"key": key, "value": name})
+    assert refusal(loaded(tmp_path, f"{key}: []"), **{key: {"team": "a"}}).metadata["value"] == "team"
+
+
 DIGEST = "@sha256:" + "0f" * 32
 
 
@@ -236,6 +248,7 @@ def test_a_file_that_says_nothing_is_the_default(tmp_path: Path, text: str) -> N
         ("secrets: a", "`secrets` must be a list of names of Secrets"), ("secrets: [A]", "'A' is none"),
         ("secrets: [[a]]", "`secrets` must be a list"), ("images: [a b]", "'a b' is none"),
         ("images:", "`images` must be a list"),
+        ("labels: {team: a}", "`labels` must be a list of names of labels"), ("annotations: [a b]", "'a b' is none"),
         ("requirement: [numpy]", "unknown key `requirement`; known keys: guess, builds, allow, refuse, requirements"),
         ("secret: [a]", "unknown key `secret`"), ("1: 2", "unknown key `1`"),
         ("allow: [os]\nallow: []", "the key `allow` appears twice"),

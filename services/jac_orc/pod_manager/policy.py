@@ -21,6 +21,7 @@ from jac_orc.pod_manager.requirements import parse
 _MODULE = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*\Z", re.ASCII)
 _REQUIREMENT = re.compile(r"[A-Za-z0-9._*?\[\]!-]+\Z")
 _SECRET = re.compile(r"[a-z0-9.*?\[\]!-]+\Z")
+_NAME = re.compile(r"[A-Za-z0-9./_*?\[\]!-]+\Z")
 _IMAGE = re.compile(r"[A-Za-z0-9.:/@_*?\[\]!-]+\Z")
 
 
@@ -44,6 +45,10 @@ class Policy:
     """ServiceAccounts that a spec may name, as shell patterns: an account is what others have granted to it."""
     priority_classes: tuple[str, ...] | None = None
     """PriorityClasses that a spec may name, as shell patterns."""
+    labels: tuple[str, ...] | None = None
+    """Labels that a spec may set, as shell patterns of their names. Reserved names are always refused."""
+    annotations: tuple[str, ...] | None = None
+    """Annotations that a spec may set, as shell patterns of their names. Reserved names are always refused."""
     builds: bool = True
     """Whether the installer may build packages, which runs code of theirs; otherwise it installs wheels only."""
 
@@ -67,6 +72,10 @@ class Policy:
                 raise _not_allowed("secrets", secret)
         if spec.image and not _matches(spellings(spec.image), self.images):
             raise _not_allowed("images", spec.image)
+        for key, names in (("labels", spec.labels), ("annotations", spec.annotations)):
+            for name in names:
+                if not _matches([name], getattr(self, key)):
+                    raise _not_allowed(key, name)
         for key, value in (("service_accounts", spec.service_account), ("priority_classes", spec.priority_class)):
             if value and not _matches([value], getattr(self, key)):
                 raise _not_allowed(key, value)
@@ -165,6 +174,8 @@ _LISTS = (
     _List("images", "images, or patterns of them", _IMAGE),
     _List("service_accounts", "names of ServiceAccounts, or patterns of them", _SECRET),
     _List("priority_classes", "names of PriorityClasses, or patterns of them", _SECRET),
+    _List("labels", "names of labels, or patterns of them", _NAME),
+    _List("annotations", "names of annotations, or patterns of them", _NAME),
 )
 _FLAGS = ("guess", "builds")
 KEYS = (*_FLAGS, *(each.name for each in _LISTS))
@@ -180,15 +191,18 @@ def _policy(document: object) -> Policy:
     flags = {key: document.get(key, True) for key in _FLAGS}
     if faulty := [key for key, value in flags.items() if not isinstance(value, bool)]:
         raise ValueError(f"`{faulty[0]}` must be true or false")
-    allowed, refused, requirements, secrets, images, accounts, priorities = (each.read(document) for each in _LISTS)
+    lists = {each.name: each.read(document) for each in _LISTS}
+    requirements, images = lists["requirements"], lists["images"]
     return Policy(
-        allowed=allowed or (),
-        refused=refused or (),
+        allowed=lists["allow"] or (),
+        refused=lists["refuse"] or (),
         guess=flags["guess"],
         builds=flags["builds"],
         allowed_requirements=requirements and tuple(re.sub(r"[-_.]+", "-", each).lower() for each in requirements),
-        secrets=secrets,
+        secrets=lists["secrets"],
         images=images and tuple(map(canonical_pattern, images)),
-        service_accounts=accounts or (),
-        priority_classes=priorities,
+        service_accounts=lists["service_accounts"] or (),
+        priority_classes=lists["priority_classes"],
+        labels=lists["labels"],
+        annotations=lists["annotations"],
     )

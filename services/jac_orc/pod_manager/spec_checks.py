@@ -49,11 +49,28 @@ _QUALIFIED = "[A-Za-z0-9](?:[-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?"
 # Names of labels and annotations by which something else than the module's code decides what its pods may do: this
 # system and its network policies, Kubernetes, meshes, networks, runtimes, injectors of secrets and identities.
 _RESERVED_DOMAINS = (
-    "jac-orc.dev", "kubernetes.io", "k8s.io", "istio.io", "linkerd.io", "kuma.io", "hashicorp.com", "cncf.io",
-    "projectcalico.org", "cilium.io", "ovn.org", "openshift.io", "amazonaws.com", "nri.io", "crun.io",
+    "jac-orc.dev", "kubernetes.io", "k8s.io",
+    # Meshes and injectors of sidecars.
+    "istio.io", "linkerd.io", "kuma.io", "hashicorp.com", "k8s.aws", "openservicemesh.io", "flomesh.io",
+    "nsm.nginx.com", "networkservicemesh.io", "dapr.io", "getambassador.io", "telepresence.io",
+    "instrumentation.opentelemetry.io", "sidecar.opentelemetry.io", "jaegertracing.io", "admission.datadoghq.com",
+    "ad.datadoghq.com", "dynatrace.com",
+    # Networks.
+    "cncf.io", "multus-cni.io", "projectcalico.org", "cilium.io", "ovn.org", "antrea.io", "spidernet.io",
+    # Clouds.
+    "amazonaws.com", "gke.io", "gke-gcsfuse", "aliyun.com", "cloud.tencent.com", "openshift.io",
+    # Secrets and identities.
+    "banzaicloud.io", "bank-vaults.io", "1password.io", "conjur.org", "akeyless", "infisical.com", "spiffe.io",
+    # Runtimes.
+    "nri.io", "containerd.io", "crun.io", "crio.io", "cri-o.io",
 )  # fmt: skip
-_RESERVED_PREFIXES = ("io.kubernetes.", "io.katacontainers.", "io.containerd.", "run.oci.", "org.systemd.")
-_RESERVED_NAMES = ("pod-template-hash", "controller-revision-hash", "controller-uid", "job-name", "k8s-app", "istio")
+_RESERVED_PREFIXES = (
+    "io.kubernetes.", "io.katacontainers.", "io.containerd.", "run.oci.", "org.systemd.", "org.criu.", "dev.gvisor.",
+)  # fmt: skip
+_RESERVED_NAMES = (
+    "pod-template-hash", "controller-revision-hash", "controller-uid", "job-name", "k8s-app", "istio",
+    "aadpodidbinding",
+)  # fmt: skip
 _FREE_NAMES = ("cluster-autoscaler.kubernetes.io/safe-to-evict", "karpenter.sh/do-not-disrupt")
 # Taints that keep nodes for the cluster's own pods, or that empty nodes before they are removed.
 _CLUSTER_TAINTS = (
@@ -214,8 +231,8 @@ def _annotation_violations(annotations: Mapping[str, str]) -> Iterator[Violation
 
 def _reserved(name: str) -> str:
     """Return why nobody may set a label or an annotation of that name; empty if anybody may."""
-    domain, slash, _ = name.rpartition("/")
-    is_reserved = name in _RESERVED_NAMES if not slash else _is_below(domain, _RESERVED_DOMAINS)
+    domain = name.rpartition("/")[0] or name  # some runtimes' annotations are a domain alone
+    is_reserved = name in _RESERVED_NAMES or _is_below(domain, _RESERVED_DOMAINS)
     if name in _FREE_NAMES or not (is_reserved or name.startswith(_RESERVED_PREFIXES)):
         return ""
     return "is reserved: it could change what protects or connects the pods; give yours another name"

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import hashlib
 import http.server
+import json
 import os
 import shutil
 import subprocess
@@ -19,7 +20,7 @@ from typing import Any
 import pytest
 
 from jac_orc.errors import OrcError
-from jac_orc.pod_manager import interpreters
+from jac_orc.pod_manager import environment_builder, interpreters
 from jac_orc.pod_manager.environments import Environment, Environments, Limits
 from jac_orc.pod_manager.locks import Locks
 from jac_orc.pod_manager.model import Lock, ModuleSpec
@@ -46,14 +47,16 @@ def installer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "uv" / "uv.toml").write_text("no-index = true\n")
 
 
-def wheel(directory: Path) -> Path:
-    """The smallest wheel: one module."""
+def wheel(directory: Path, **more: str) -> Path:
+    """The smallest wheel: one module, and further files by their names without an ending of .pth."""
     file, info = directory / NAME, "orc_unit_wheel-1.dist-info"
     with zipfile.ZipFile(file, "w") as archive:
         archive.writestr("orc_unit_wheel.py", "VALUE = 5\n")
         archive.writestr(f"{info}/METADATA", "Metadata-Version: 2.1\nName: orc_unit_wheel\nVersion: 1\n")
         archive.writestr(f"{info}/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
         archive.writestr(f"{info}/RECORD", "")
+        for name, content in more.items():
+            archive.writestr(f"{name}.pth", content)
     return file
 
 
@@ -251,6 +254,31 @@ async def test_what_is_locked_is_installed_and_compiled(built: Built, tmp_path: 
     await eventually((folder / "compiled.stamp").exists)
     assert list(folder.glob("lib/python*/site-packages/__pycache__/orc_unit_wheel.*.pyc"))
     assert await built.python(locked()) != python
+
+
+async def test_nothing_that_is_installed_runs_while_an_environment_is_made(built: Built, tmp_path: Path) -> None:
+    wheel(tmp_path, orc_unit=f"import pathlib; pathlib.Path({str(tmp_path / 'ran')!r}).touch()\n")
+    python = await built.python(await built.resolve("orc_unit_wheel"))
+    await eventually((python.parent.parent / "compiled.stamp").exists)
+    assert list(python.parent.parent.glob("lib/python*/site-packages/__pycache__/orc_unit_wheel.*.pyc"))
+    assert not (tmp_path / "ran").exists()
+    run(python, "pass")
+    assert (tmp_path / "ran").exists(), "the module's own process runs it, as at home"
+
+
+async def test_a_builder_removes_nothing_of_others_from_the_store(tmp_path: Path) -> None:
+    wheel(tmp_path)
+    store = tmp_path / "store"
+    elsewhere, unused = (store / "environments" / name for name in (".building-1-1-x", "of-another-module"))
+    for folder in (elsewhere, unused):
+        (folder / "bin").mkdir(parents=True)
+        (folder / "bin" / "python").touch()
+        os.utime(folder, (0, 0))
+    question = {"spec": {"module_name": "orc_unit_wheel", "requirements": ["orc-unit-wheel"]}}
+    (tmp_path / "question.json").write_text(json.dumps({**question, "allowed_requirements": None}))
+    await environment_builder.build(environment_builder.Settings(tmp_path / "question.json", store))
+    assert elsewhere.exists() and unused.exists()
+    assert len(list((store / "environments").iterdir())) == 3
 
 
 async def test_an_environment_that_somebody_has_emptied_is_built_again(built: Built) -> None:

@@ -19,6 +19,8 @@ import pytest
 
 from jac_orc.core import files, logs
 from jac_orc.core.log_files import LogFile
+from jac_orc.pod_manager.__main__ import make_directories
+from jac_orc.pod_manager.settings import Settings
 
 
 def test_a_document_comes_back(tmp_path: Path) -> None:
@@ -284,3 +286,23 @@ def test_a_file_that_is_only_appended_to_is_rotated_without_losing_a_line(tmp_pa
         seen += log.new_lines()
     assert [line.removeprefix("half ") for line in seen] == [f"line {number}" for number in range(200)]
     assert mode(tmp_path / "envoy.log.1") == 0o600
+
+
+def test_a_pod_manager_in_a_cluster_owns_the_folder_of_sources_before_any_builder_mounts_over_it(
+    tmp_path: Path,
+) -> None:
+    store = tmp_path / "store"
+    settings = Settings(backend="kubernetes", state_dir=store, cache_dir=store)
+    make_directories(settings)
+    assert (store / "sources").is_dir()
+    (store / "sources" / "kept").mkdir()
+    make_directories(settings)
+    assert (store / "sources" / "kept").is_dir()
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="needs root, to give a folder to another user")
+def test_a_folder_of_sources_that_a_container_runtime_has_made_is_replaced(tmp_path: Path) -> None:
+    (tmp_path / "sources").mkdir()
+    os.chown(tmp_path / "sources", 12345, 12345)
+    make_directories(Settings(backend="kubernetes", state_dir=tmp_path, cache_dir=tmp_path))
+    assert (tmp_path / "sources").stat().st_uid == os.getuid()

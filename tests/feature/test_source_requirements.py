@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from jac_orc.errors import OrcError
+from jac_orc.pod_manager import installer_environment
 from jac_orc.pod_manager.locks import Locks
 from jac_orc.pod_manager.model import Lock, ModuleSpec
 from jac_orc.pod_manager.policy import Policy
@@ -312,6 +313,15 @@ HIDDEN = (
     "in-a-variable", "a-token", "in-a-proxy", "token-of-a-user", "in%20a%20url", "in a url", "in-an-index",
     "of-a-service", "of-a-cloud", "of-a-registry", "only-ours", "dXNlcjppbiBhIHVybA",
 )  # fmt: skip
+
+
+def test_git_keeps_the_settings_that_an_operator_gives_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    given = {"GIT_CONFIG_COUNT": "1", "GIT_CONFIG_KEY_0": "credential.helper", "GIT_CONFIG_VALUE_0": "store"}
+    for name, value in {**given, "GIT_SSL_KEY": "/etc/git.key", "GIT_TOKEN": "a-token"}.items():
+        monkeypatch.setenv(name, value)
+    found = installer_environment.environment()
+    assert given.items() <= found.items() and "GIT_SSL_KEY" in found and "GIT_TOKEN" not in found
+    assert installer_environment.Redaction()("credential.helper a-token") == "credential.helper ***"
 
 
 async def test_no_caller_sees_a_secret_of_the_installer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

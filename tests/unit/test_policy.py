@@ -118,6 +118,15 @@ def test_what_is_not_on_it_is_refused(tmp_path: Path, requirement: str) -> None:
     assert requirement in failure.message and "`requirements` in the policy file" in failure.message
 
 
+def test_a_constraint_with_an_address_is_judged_as_a_requirement(tmp_path: Path) -> None:
+    found = loaded(tmp_path, LIST)
+    found.check(ModuleSpec("shop", requirements=("numpy",), constraints=("pandas<2", "evil==1")))
+    failure = refusal(found, requirements=("numpy",), constraints=("evil @ https://e.example/evil-1-py3-none-any.whl",))
+    assert failure.reason == "REQUIREMENT_REFUSED"
+    built = refusal(loaded(tmp_path, "builds: false"), constraints=("numpy @ https://e.example/numpy-1.tar.gz",))
+    assert "`builds: false`" in built.message
+
+
 def test_an_empty_list_allows_none(tmp_path: Path) -> None:
     found = loaded(tmp_path, "requirements: []\nsecrets: []\nimages: []")
     found.check(ModuleSpec("shop"))

@@ -243,3 +243,11 @@ def test_a_spec_is_no_larger_than_an_object_of_a_cluster() -> None:
     assert violations(ModuleSpec("math", env=values)) == []
     ((field, text),) = violations(ModuleSpec("math", env={**values, "B": "x" * 10_000}))
     assert field == "env" and "196,608" in text
+
+
+def test_a_spec_that_is_too_large_is_refused_before_its_strings_are_parsed() -> None:
+    slow = tuple(f"a{number}" + "==1," * 2000 + "==1" for number in range(1000))
+    begin = time.process_time()
+    ((field, text),) = violations(ModuleSpec("math", requirements=slow))
+    assert field == "requirements" and "196,608" in text
+    assert time.process_time() - begin < 2, "to parse them takes half a minute"

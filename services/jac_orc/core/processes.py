@@ -60,14 +60,20 @@ class ManagedProcess:
 
     @classmethod
     def start_piped(
-        cls, command: Sequence[str], environment: Mapping[str, str], pass_fds: Sequence[int] = ()
+        cls,
+        command: Sequence[str],
+        environment: Mapping[str, str],
+        pass_fds: Sequence[int] = (),
+        *,
+        quiet: bool = False,
     ) -> ManagedProcess:
-        """Start a process in a session of its own, whose output is read from `stdout` and `stderr`.
+        """Start a process in a session of its own, whose output is read from `stdout` and `stderr`; `quiet`: dropped.
 
         It is forked by this thread, as `dying_with_parent` requires.
         """
+        output = subprocess.DEVNULL if quiet else subprocess.PIPE
         child = subprocess.Popen(
-            command, env=dict(environment), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+            command, env=dict(environment), stdin=subprocess.DEVNULL, stdout=output, stderr=output,
             pass_fds=pass_fds, start_new_session=True,
         )  # fmt: skip
         return cls._of(child)

@@ -313,7 +313,7 @@ class Environments:
         try:
             # Without `site`, which would run code of what is installed: .pth files, sitecustomize.
             command = [str(held.interpreter), "-I", "-S", "-m", "compileall", "-qq", str(folder / "lib")]
-            process = ManagedProcess.start_piped(dying_with_parent(command, nice=19), basic_environment())
+            process = ManagedProcess.start_piped(dying_with_parent(command, nice=19), basic_environment(), quiet=True)
             try:
                 await process.ended.wait()
             finally:

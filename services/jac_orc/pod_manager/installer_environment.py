@@ -87,4 +87,5 @@ def _is_one(name: str, patterns: tuple[str, ...]) -> bool:
 
 
 def _is_secret(name: str) -> bool:
-    return _SECRET.search(name.upper()) is not None
+    is_git_setting = name.startswith("GIT_CONFIG_KEY_") or name == "GIT_SSL_KEY"  # a setting's name, a path
+    return not is_git_setting and _SECRET.search(name.upper()) is not None

@@ -103,6 +103,7 @@ class Locks:
             folder = self._sources.folder(spec.source)
             needs = read(folder, python_version)
             self._policy.check_requirements([*needs.requirements, *needs.overrides])
+            self._policy.check_constraints(needs.constraints)
             source = folder.as_uri() if needs.computed else ""
         elif spec.source is not None:
             needs.computed = spec.source.kind is SourceKind.SDIST

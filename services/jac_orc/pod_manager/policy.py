@@ -67,6 +67,7 @@ class Policy:
             text = f"the operator's policy refuses the module {spec.module_name} (`refuse` has {entry})"
             raise error("MODULE_REFUSED", text, {"module": spec.module_name})
         self.check_requirements(spec.requirements)
+        self.check_constraints(spec.constraints)
         for secret in spec.secrets:
             if not _matches([secret], self.secrets):
                 raise _not_allowed("secrets", secret)
@@ -100,6 +101,10 @@ class Policy:
                 shown = requirement[:100]
                 message = f"{shown} may not be required; an operator can add it to `requirements` in the policy file"
                 raise error("REQUIREMENT_REFUSED", message, {"requirement": shown})
+
+    def check_constraints(self, constraints: Sequence[str]) -> None:
+        """Raise OrcError for a constraint with an address that could not be required: it chooses what is installed."""
+        self.check_requirements([each for each in constraints if "@" in each])
 
     def build_refused(self, what: str, advice: str) -> OrcError:
         """Return the error that reports what would have to be built, while `builds` is false."""

@@ -156,9 +156,9 @@ def violations(spec: ModuleSpec) -> list[Violation]:
         for name in _LISTS
         if len(getattr(spec, name)) > MAX_ENTRIES
     ]
-    if too_many:  # to check each of them would take long
-        return too_many
-    found = [
+    if faults := too_many or list(_size_violations(spec)):  # to check each of the strings would take long
+        return faults
+    return [
         *(
             (field, fault)
             for field, check in _STRINGS.items()
@@ -177,7 +177,6 @@ def violations(spec: ModuleSpec) -> list[Violation]:
         *([] if spec.autoscaling is None else _autoscaling_violations(spec.autoscaling)),
         *_conflicts(spec),
     ]
-    return found or list(_size_violations(spec))
 
 
 def _strings(spec: ModuleSpec, field: str) -> Iterator[Violation]:

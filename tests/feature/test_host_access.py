@@ -46,7 +46,11 @@ def refused(server: ModuleServer, method: str, *args: Any, **fields: Any) -> str
     [
         ("get_field", ["0.__class__.__base__.__subclasses__", [1], {}]), ("get_field", ["0[a]._x", [1], {}]),
         ("format", [SECRET, 1]), ("vformat", [SECRET, [1], {}]), ("format", ["{0:{1.__class__}}", 1, 2]),
-        ("format", ["{a[__builtins__]}"]),
+        ("format", ["{a[__builtins__]}"]), ("format", ["{0[}].__class__}", {"}": 1}]),
+        ("format", ["{0[{].__class__}", {"{": 1}]), ("vformat", ["{0[}][:].__class__}", [{"}": {":": 1}}], {}]),
+        ("format", ["{0!r:{1.__class__}}", 1, 2]), ("format", ["{0:{0:{1.__class__}}}", 1, 2]),
+        ("format", ["{0[!r:x].__class__}", {"!r:x": 1}]), ("format", ["{{}}{.__class__}", 1]),
+        ("get_field", ["0[}]._x", [{"}": 1}], {}]),
     ],
 )  # fmt: skip
 def test_a_formatter_reads_no_private_name(
@@ -62,7 +66,19 @@ def test_a_formatter_formats_what_is_public(serving: Callable[[str], ModuleServe
     server = serving("string")
     formatter = result(server, "Formatter")["obj_id"]
     assert result(server, "format", "{0.real:>3}|{1}|", 1, "x._y", obj_id=formatter) == "  1|x._y|"
+    assert result(server, "format", "{0[}]}|{{0._x}}", {"}": "1"}, obj_id=formatter) == "1|{0._x}"
+    assert result(server, "format", "{0}", '{"a": {"b": {"c": {"d": {"e": 1}}}}}', obj_id=formatter)[:4] == '{"a"'
     assert result(server, "get_field", "0.real", [1], {}, obj_id=formatter) == [1, 0]
+
+
+@pytest.mark.parametrize("template", ["{0._x", "{0.}", "}", "{0[a}", "{0:{0:{0:{0._x}}}}"])
+def test_a_malformed_format_string_is_the_formatters_own_error(
+    serving: Callable[[str], ModuleServer], template: str
+) -> None:
+    server = serving("string")
+    formatter = result(server, "Formatter")["obj_id"]
+    told = failure(server.call_json, {"method": "format", "args": [template, 1], "obj_id": formatter})
+    assert (told.error.reason, told.exception.type) == ("EXCEPTION_RAISED", "builtins.ValueError"), told.error.message
 
 
 @pytest.mark.parametrize("path", ["format", "data.format", "format_map", "data.format_map"])
@@ -71,6 +87,8 @@ def test_a_string_object_reads_no_private_name(serving: Callable[[str], ModuleSe
     text = result(server, "UserString", "{0.format.__globals__}")["obj_id"]
     argument = {"0": {"obj_id": text}} if path.endswith("map") else {"obj_id": text}
     assert "private" in refused(server, path, argument, obj_id=text)
+    hidden = result(server, "UserString", "{0[}].format.__globals__}")["obj_id"]
+    assert "private" in refused(server, path, {"0": {"}": 1}} if path.endswith("map") else {"}": 1}, obj_id=hidden)
     plain = result(server, "UserString", "{0}")["obj_id"]
     assert result(server, "data.format", 1, obj_id=plain) == "1"
 

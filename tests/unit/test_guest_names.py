@@ -201,6 +201,8 @@ WORKER = Worker()
 by_price = operator.itemgetter(1)
 Prices = typing.List[int]
 half = functools.partial(divmod, 1)
+show = functools.singledispatch(lambda value: "")
+reduce = functools.reduce
 def buffer(): return io.BytesIO(b"x")
 def path(): return pathlib.Path("/")
 """
@@ -219,7 +221,8 @@ def leading(tmp_path: Path) -> Iterator[Any]:
 
 @pytest.mark.parametrize(
     "path", ["run_bound", "run_cached", "run_twice", "read", "here", "value", "Path", "BytesIO", "FileIO", "getpid",
-             "ROOT.read_text", "Holder.run", "Path.home", "half", "os", "os.getpid"],
+             "ROOT.read_text", "Holder.run", "Path.home", "half", "os", "os.getpid", "reduce",
+             "show.register"],
 )  # fmt: skip
 def test_functions_from_modules_with_access_are_not_handed_out(leading: Any, path: str) -> None:
     assert refusal(leading, path)["reason"] == "NAME_NOT_EXPOSED"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import enum
+import functools
 import gc
 import json
 import operator
@@ -16,6 +17,7 @@ import subprocess
 import sys
 import sysconfig
 import traceback
+import types
 import typing
 import warnings
 import xml.sax.saxutils
@@ -85,15 +87,15 @@ def test_the_list_is_sorted_and_says_what_each_module_gives_access_to() -> None:
 
 
 _OBJECTS = """
-import contextlib, importlib, io, json, sys
+import contextlib, functools, importlib, io, json, sys
 from jac_orc.guest.host_access import HostAccess
 from jac_orc.guest.names import Names
-host, leaks = HostAccess(), []
+host, leaks, cached = HostAccess(), [], type(functools.lru_cache(len))
 for name in json.load(sys.stdin):
     with contextlib.redirect_stdout(io.StringIO()), contextlib.suppress(ImportError):  # of another Python, or a pattern
         for path, value in Names(name, importlib.import_module(name), host).walk():
             home = type(value).__module__
-            if not isinstance(value, type) and host.of(home) and home not in ("builtins", "types"):
+            if not isinstance(value, (type, cached)) and host.of(home) and home not in ("builtins", "types"):
                 leaks.append(name + "." + path)
 print(leaks)
 """
@@ -127,6 +129,12 @@ def _dataclasses(secret: Path) -> Any:
     return Parameters().fitted(made, [1], {})
 
 
+def _functools(secret: Path) -> Any:
+    """Registering takes the class from the annotations, and evaluates them."""
+    hinted: Any = types.SimpleNamespace(__annotations__={"a": _code(secret)})
+    return functools.singledispatch(_code).register(hinted)
+
+
 def _optparse(secret: Path) -> Any:
     secret.with_name("code").write_text(_code(secret))
     return optparse.Values().read_file(str(secret.with_name("code")))
@@ -140,6 +148,7 @@ _any: Any = {"shlex": shlex, "sax": xml.sax.saxutils, "enum": enum}  # whose ann
 WAYS: dict[str, Callable[[Path], Any]] = {
     "argparse": lambda secret: argparse.ArgumentParser(fromfile_prefix_chars="@").parse_known_args([f"@{secret}"]),
     "dataclasses": _dataclasses,
+    "functools": _functools,
     "operator": lambda secret: operator.attrgetter("__globals__")(_code)["Path"](secret).read_text(),
     "optparse": _optparse,
     "shlex": lambda secret: _any["shlex"].shlex("").sourcehook(str(secret))[1].read(),

@@ -93,6 +93,11 @@ class Extended:
     name: str
 
 
+@dataclasses.dataclass
+class Special:
+    __wrapped__: int = 1
+
+
 class Zone(datetime.tzinfo):
     def utcoffset(self, moment: datetime.datetime | None) -> datetime.timedelta:
         return datetime.timedelta(hours=1)
@@ -121,6 +126,7 @@ def offset(**parts: int) -> datetime.datetime:
 REFERRED: dict[str, Any] = {
     "object": Opaque(), "list subclass": Bag([1]), "str subclass": Text("a"), "int subclass": Count(1),
     "exception": Failure("a"), "dataclass exception": Fault(1), "extended dataclass": extended(),
+    "special field": Special(),
     "defaultdict": collections.defaultdict(int, a=1), "function": len, "lambda": lambda: 1, "class": Opaque,
     "module's class": decimal.Decimal, "module": sys, "iterator": iter([1]), "generator": iter(()),
     "file": io.StringIO("a"), "namespace": types.SimpleNamespace(a=1), "mapping proxy": types.MappingProxyType({}),

@@ -159,6 +159,9 @@ def test_texts_that_make_no_sense_are_malformed(name: str, shown: str) -> None:
         (text("builtins.constant", "None"), "can't be made"), (text("builtins.type", "builtins.eval"), "unknown type"),
         (text("builtins.type", "subprocess.Popen"), "unknown type"), (text("builtins.type", ""), "unknown type"),
         (text("builtins.type", "builtins.memoryview"), "unknown type"), (text("os.system", "id"), "unknown type"),
+        (record("a.B", __annotations__=_NONE), "the special name '__annotations__'"),
+        (record("tests.unit.python_value_kinds.Point", x=_NONE, y=_NONE, __wrapped__=_NONE), "special name"),
+        (record("tests.unit.python_value_kinds.Order", ____=_NONE), "special name"),
         (text("", ""), "unknown type"), (text("pathlib.Path", "/"), "unknown type"),
     ],
 )  # fmt: skip

@@ -56,7 +56,11 @@ def fields_of(value: Any) -> dict[str, Any]:
         raise NoForm
     if dataclasses.is_dataclass(value):
         names = [field.name for field in dataclasses.fields(value)]
-        if not set(attributes).union(_slots_of(kind)) <= {*names, "__dict__", "__weakref__"}:
+        if any(map(_is_special, names)) or not set(attributes).union(_slots_of(kind)) <= {
+            *names,
+            "__dict__",
+            "__weakref__",
+        }:
             raise NoForm
         return {name: getattr(value, name) for name in names if hasattr(value, name)}
     if hasattr(kind, "model_fields") and hasattr(kind, "model_construct"):
@@ -64,6 +68,10 @@ def fields_of(value: Any) -> dict[str, Any]:
             raise NoForm
         return dict(attributes)
     raise NoForm
+
+
+def _is_special(name: str) -> bool:
+    return name.startswith("__") and name.endswith("__")
 
 
 def _slots_of(kind: type) -> set[str]:
@@ -101,7 +109,14 @@ def container_of(name: str, values: dict[str, Any]) -> Any:
 
 
 def record_of(kind: Any, name: str, values: dict[str, Any]) -> Any:
-    """A value of the class from its fields, without its `__init__`; a Record where the class isn't known."""
+    """Return a value of the class from its fields, without its `__init__`; a Record if the class isn't known.
+
+    Raises: Malformed for fields that the class doesn't have, or with special names. Python's own functions run what
+    attributes like `__annotations__` and `__wrapped__` have.
+    """
+    for field in values:
+        if _is_special(field):
+            raise Malformed("a field with the special name %r" % field[:100])
     try:
         if kind is None:
             return Record(name, values)

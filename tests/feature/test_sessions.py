@@ -129,6 +129,15 @@ def test_what_depends_on_a_failure_fails(session: Session) -> None:
         failing.result()
 
 
+def test_a_result_that_must_not_leave_the_guest_is_not_held(session: Session) -> None:
+    """Its attributes lead into the interpreter."""
+    frame = session.hold("frame")
+    for call in (frame.result, lambda: frame.call("f_globals"), lambda: session.call("type_of", frame)):
+        with pytest.raises(OrcError, match="is a frame") as caught:
+            call()
+        assert caught.value.reason == "NAME_NOT_EXPOSED"
+
+
 def test_held_results_are_released(start_server: Start) -> None:
     server = start_server(MODULE, max_objects=4).serving()
     with Session(f"127.0.0.1:{server.port}") as session:

@@ -133,6 +133,7 @@ class Sessions:
         promise.value, promise.failure, promise.size = None, None, 0
 
     def _hold(self, session: Session, call_id: int, promise: Promise, value: Any) -> None:
+        self._names.check_result(value)
         size = self._objects.admit(value)
         with self._lock:
             promise.value, promise.size = value, size

@@ -35,6 +35,11 @@ def member(
         (member("utils.address_in_network", "bool", ("ip", "str"), ("net", "str")), None),
         (member("Shop", "int", kind=pb.MEMBER_KIND_CLASS), None),
         (member("unknown", ""), None),
+        # A module may put any text into its globals(); the suggestion is pasted into a shell.
+        (member("x$(id)", "str"), None),
+        (member("x;id", "str", ("name", "str")), None),
+        (member("x\n", "str"), None),
+        (member("", "str"), None),
         (member("many", "int", *((name, "int") for name in "abcd")), None),
     ],
     ids=lambda each: each.name if isinstance(each, pb.Member) else "",

@@ -57,7 +57,7 @@ async def first_call(remote: Remote, name: str) -> str:
         return f"{curl}/v1/modules/{name}:describe{key}"
     function, arguments = call
     body = shlex.quote(json.dumps(arguments))
-    return f"{curl}/modules/{name}/{function}{key} -H 'Content-Type: application/json' -d {body}"
+    return f"{curl}/modules/{name}/{shlex.quote(function)}{key} -H 'Content-Type: application/json' -d {body}"
 
 
 async def _curl(remote: Remote, name: str) -> str:
@@ -97,7 +97,7 @@ def arguments(member: module_pb2.Member) -> dict[str, object] | None:
     """Return arguments by name; None if some can't be made up, or the function's result isn't known to be JSON."""
     if member.kind not in (module_pb2.MEMBER_KIND_FUNCTION, module_pb2.MEMBER_KIND_COROUTINE):
         return None
-    if "." in member.name or not _JSON_RESULT.fullmatch(member.type):
+    if not member.name.isidentifier() or not _JSON_RESULT.fullmatch(member.type):
         return None
     by_name = (module_pb2.PARAMETER_KIND_POSITIONAL_OR_KEYWORD, module_pb2.PARAMETER_KIND_KEYWORD_ONLY)
     variable = (module_pb2.PARAMETER_KIND_VAR_POSITIONAL, module_pb2.PARAMETER_KIND_VAR_KEYWORD)

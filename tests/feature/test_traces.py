@@ -18,7 +18,9 @@ import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from jac_orc.client.session import Session
-from jac_orc.errors import OrcError
+from jac_orc.core.traces import Trace
+from jac_orc.errors import OrcError, UnavailableError
+from jac_orc.guest.protowire import key, sized
 from jac_orc.pod_manager.backends.fake import FakeBackend
 from jac_orc.v1 import module_pb2, pod_manager_pb2
 from tests.feature.conftest import Start
@@ -133,6 +135,19 @@ def test_calls_that_succeed_leave_no_line_and_still_have_an_id(server: ModuleSer
     call_id = dict(call.trailing_metadata())["x-request-id"]
     (line,) = wait_until(lambda: [each for each in server.log() if each.get("call_id") == call_id])
     assert (line["text"], line["stream"]) == ("fine", "stdout")
+
+
+@pytest.mark.parametrize("kind", [module_pb2.CallRequest, module_pb2.CallJsonRequest, module_pb2.CallNamedRequest])
+def test_a_large_request_is_not_searched_for_its_function(kind: Any, caplog: pytest.LogCaptureFixture) -> None:
+    """The search would block the server's loop."""
+    many = b"\x78\x01" * 2_000_000
+    body = kind.DESCRIPTOR.fields_by_name.get("body")
+    requests = [many] if body is None else [many, sized(key(body.number), many)]
+    begun = time.process_time()
+    for request in requests:
+        Trace("large", "Call", kind.DESCRIPTOR, request).fail(UnavailableError("MODULE_UNAVAILABLE", "gone"))
+    assert time.process_time() - begun < 0.2
+    assert caplog.text.count("Call failed: MODULE_UNAVAILABLE") == len(requests)
 
 
 # --- ids ---

@@ -31,6 +31,7 @@ REQUEST_ID = "x-request-id"
 _WELL_FORMED = re.compile(r"[!-~]{1,128}")  # as Envoy's configuration has it
 _MAX_NAME_CHARS = 200
 _MAX_BODY_BYTES = 256 * 1024  # a larger body isn't parsed only to log the function that it names
+_MOST_FIELDS = 32  # a request names its function early; looking for it must not take long
 # What callers do wrong, and may do often. The rest, and what the module raises, is for the operator to see.
 _OF_CALLERS = frozenset((
     code_pb2.CANCELLED, code_pb2.INVALID_ARGUMENT, code_pb2.NOT_FOUND, code_pb2.ALREADY_EXISTS, code_pb2.OUT_OF_RANGE,
@@ -144,10 +145,11 @@ def _function_in(request: Any, kind: Any) -> str:
         return ""
     numbers = {field.number: field.name for field in kind.fields if field.name in ("method", "method_name", "body")}
     body: Any = b""
-    for number, value in fields(request):
+    for number, value in itertools.islice(fields(request), _MOST_FIELDS):
         name = numbers.get(number)
         if name == "body":
-            body = next((data for inner, data in fields(value) if inner == 2), b"")
+            parts = itertools.islice(fields(value), _MOST_FIELDS)
+            body = next((data for inner, data in parts if inner == 2), b"")
         elif name is not None and not isinstance(value, int):
             return bytes(value[: 4 * _MAX_NAME_CHARS]).decode("utf-8", "backslashreplace")
     if "method_name" in numbers.values() or isinstance(body, int) or not 0 < len(body) <= _MAX_BODY_BYTES:

@@ -7,12 +7,14 @@ import logging
 import os
 import shutil
 import signal
+import time
 from pathlib import Path
 
 import pytest
 
 from jac_orc.pod_manager.model import ModulePhase, ModuleSpec
-from tests.contract.subjects import Local
+from jac_orc.pod_manager.sources import Sources
+from tests.contract.subjects import Local, settled
 from tests.support import eventually
 
 UNINSTALLABLE = ("jac-x==2", "jac-x==1")  # which no index has to be asked about
@@ -75,3 +77,30 @@ async def test_a_pod_whose_state_cant_be_written_serves_and_is_written_later(
     assert crashing not in local.processes().values()
     await local.close()
     assert not local.processes()
+
+
+async def test_an_update_keeps_the_source_that_pods_and_a_rollback_need(tmp_path: Path, environments: Path) -> None:
+    local = Local(tmp_path, environments)
+    sources = Sources(tmp_path / "sources")
+    old, new, unused = (
+        sources.add_files({"shop.py": text}) for text in (b"x = 1", b"raise ValueError", b"nobody = 'has it'")
+    )
+    home, gone = tmp_path / "sources" / old.hex, tmp_path / "sources" / unused.hex
+
+    def age(folder: Path) -> None:
+        for path in (*folder.iterdir(), folder):
+            os.utime(path, (0, 0))
+
+    await local.backend.start()
+    await local.backend.apply(ModuleSpec("shop", source=old))
+    await settled(local.backend, "shop")
+    age(home)
+    await local.backend.apply(ModuleSpec("shop", source=new))
+    assert home.stat().st_mtime > time.time() - 600, "the update counts as a use"
+    await eventually(lambda: [module.error for module in local.backend.modules()] != [None])
+    age(home)
+    age(gone)
+    await local.backend._remove_unused()
+    assert home.exists(), "a pod still runs it"
+    assert not gone.exists()
+    await local.close()

@@ -163,7 +163,7 @@ def test_unused_sources_are_removed_and_used_ones_stay(sources: Sources, root: P
     assert {path.name for path in root.iterdir()} == {used.digest[7:], "of-others"}
 
 
-@pytest.mark.parametrize("use", [Sources.check, Sources.archive, Sources.folder])
+@pytest.mark.parametrize("use", [Sources.check, Sources.archive, Sources.folder, Sources.touch])
 def test_a_source_that_was_asked_for_is_not_removed(
     sources: Sources, root: Path, use: Callable[[Sources, SourceRef], object]
 ) -> None:
@@ -176,6 +176,12 @@ def test_a_source_that_was_asked_for_is_not_removed(
     assert sources.add_files({"a.py": b""}) == ref  # stored again
     sources.remove_unused([], 50)
     sources.check(ref)
+
+
+def test_touching_a_source_that_is_gone_is_no_fault(sources: Sources, root: Path) -> None:
+    for ref in (None, SourceRef("sha256:" + "0" * 64, "shop.zip")):
+        sources.touch(ref)
+    assert not root.exists()
 
 
 def test_abandoned_uploads_are_removed_and_live_ones_are_not(root: Path) -> None:

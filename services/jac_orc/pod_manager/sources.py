@@ -103,6 +103,12 @@ class Sources:
         """Raises OrcError where the source isn't stored, or can't be. One that is counts as just used."""
         self._stored(ref)
 
+    def touch(self, ref: SourceRef | None) -> None:
+        """Count a stored source as just used, so that the next clean-ups keep it; None or a missing one is no fault."""
+        if ref is not None:
+            with contextlib.suppress(OSError):
+                os.utime(self._root / _hex(ref.digest))
+
     def archive(self, ref: SourceRef) -> Path:
         """The archive under the ref's file name, whichever it was stored under."""
         stored = self._stored(ref)
@@ -158,10 +164,7 @@ class Sources:
         """An archive of the ref's digest and kind, whatever its file name."""
         _check_name(ref)
         home = self._root / _hex(ref.digest)
-        with contextlib.suppress(
-            OSError
-        ):  # the kubelet makes an empty folder, of root's, for a pod whose source is gone
-            os.utime(home)
+        self.touch(ref)  # fails for the empty folder, owned by root, that the kubelet makes if a pod's source is gone
         with contextlib.suppress(FileNotFoundError):
             for name in os.listdir(home):
                 if name.endswith(ref.kind.value):

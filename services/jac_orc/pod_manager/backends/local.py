@@ -126,6 +126,7 @@ class LocalBackend:
                 changes: dict[str, Any] = {"spec": spec, "generation": generation, "update_time": now, "error": None}
                 if spec.inputs != deployment.module.spec.inputs:
                     changes["lock"] = None
+                await asyncio.to_thread(self._sources.touch, deployment.module.spec.source)  # a rollback needs it
                 await asyncio.to_thread(self._write, dataclasses.replace(deployment.module, **changes))
                 deployment.change(**changes)
             return deployment.module
@@ -164,13 +165,16 @@ class LocalBackend:
         return read_logs(files_of_pods, follow=follow, tail=tail)
 
     async def _clean_up(self) -> None:
-        """Removes what nobody has needed for long, now and then."""
         while True:
-            used = {each.module.spec.source.digest for each in self._deployments.values() if each.module.spec.source}
-            await asyncio.to_thread(self._sources.remove_unused, used, _SOURCE_KEPT)
-            await asyncio.to_thread(self._environments.collect)
+            await self._remove_unused()
             report_working()
             await asyncio.sleep(_CLEAN_UP)
+
+    async def _remove_unused(self) -> None:
+        """Remove the sources and environments that have been unused for long."""
+        used = set[str]().union(*(deployment.sources for deployment in self._deployments.values()))
+        await asyncio.to_thread(self._sources.remove_unused, used, _SOURCE_KEPT)
+        await asyncio.to_thread(self._environments.collect)
 
     async def _keep_lock(self, spec: ModuleSpec, lock: Lock) -> None:
         """Records what the spec was resolved to, if it is still the module's."""

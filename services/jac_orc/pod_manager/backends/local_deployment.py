@@ -59,6 +59,12 @@ class Deployment:
         self.module = dataclasses.replace(self.module, **changes)
         self._publish()
 
+    @property
+    def sources(self) -> set[str]:
+        """The digests of the sources of the spec, and of pods that still have an older one."""
+        specs = (self.module.spec, *(pod.spec for pod in self._pods))
+        return {spec.source.digest for spec in specs if spec.source is not None}
+
     def count_guests(self, pod_name: str, pid: int, restarts: int) -> None:
         """Take a pod's report of how often its process has replaced a guest; it may not be adopted yet."""
         self._found = [each.counting(pid, restarts) if each.name == pod_name else each for each in self._found]

@@ -101,7 +101,7 @@ class LocalPod:
     ) -> None:  # fmt: skip
         self._prepare = prepare
         self._host = host
-        self._spec = spec
+        self.spec = spec
         self._on_change = on_change
         self.record = record
         self.phase = PodPhase.STARTING
@@ -247,7 +247,7 @@ class LocalPod:
         self.failure = error("MODULE_UNAVAILABLE", "the module server has ended before it could answer calls")
 
     def _environment(self, runtime: Runtime) -> dict[str, str]:
-        spec = self._spec
+        spec = self.spec
         return {
             **config.environment(),
             **{config.MODULE_ENV_PREFIX + name: value for name, value in spec.env.items()},

@@ -127,9 +127,13 @@ class KubernetesBackend:
         assert self._store is not None
         templates = [each["spec"]["template"] for each in self._caches.deployments.objects.values()]
         users = [*templates, *self._caches.pods.objects.values()]
-        environments = {user["metadata"].get("annotations", {}).get(objects.ENVIRONMENT, "") for user in users}
-        sources = {module.spec.source.digest for module in self._modules.values() if module.spec.source}
-        await self._store.clean_up(environments, sources)
+        environments, sources = (
+            {(user["metadata"].get("annotations") or {}).get(key, "") for user in users}
+            for key in (objects.ENVIRONMENT, objects.SOURCE)
+        )
+        # Those that are not deployed yet, and those of pods that an older version made, which lack the annotation.
+        recorded = {module.spec.source.digest for module in self._modules.values() if module.spec.source}
+        await self._store.clean_up(environments, sources | recorded)
 
     # --- recording what is wanted ---
 
@@ -159,6 +163,8 @@ class KubernetesBackend:
             raise damaged(self._cluster, name)
         if not module.spec.differing_fields(spec):
             return module
+        if self._store is not None:
+            await self._store.touch(old.spec)  # a rollback needs its source
         record = old.changed(spec)
         path = self._cluster.path("Deployment", name)
         annotations = {objects.RECORD: record.text()}

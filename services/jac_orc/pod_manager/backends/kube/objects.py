@@ -46,7 +46,8 @@ FORM = 2
 form is no reason for an update, or two versions that run side by side would undo each other's work."""
 ENVIRONMENT = "jac-orc.dev/environment"
 """Annotation of a pod: the digest of the environment that it runs in; empty where it needs none."""
-
+SOURCE = "jac-orc.dev/source"
+"""Annotation of a pod: the digest of the user's source that it has; missing if it has none."""
 POLICY = "jac-orc.dev/policy"
 """Annotation of a pod: what its policy allows and refuses; empty by default."""
 
@@ -211,6 +212,7 @@ def deployment(cluster: Cluster, record: Record, runtime: Runtime) -> Document:
                         **spec.annotations,
                         **annotations,
                         ENVIRONMENT: runtime.environment,
+                        **({SOURCE: spec.source.digest} if spec.source is not None else {}),
                         POLICY: _policy(cluster),
                         "kubectl.kubernetes.io/default-container": SERVER,
                     },

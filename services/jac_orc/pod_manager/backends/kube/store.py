@@ -73,6 +73,10 @@ class Store:
             on_read(reader)
         await asyncio.sleep(_HELD)  # by then the readers hold the lock
 
+    async def touch(self, spec: ModuleSpec) -> None:
+        """Count the spec's source as just used, so that the next clean-ups keep it."""
+        await asyncio.to_thread(self._sources.touch, spec.source)
+
     async def clean_up(self, environments: Collection[str], sources: Collection[str]) -> None:
         """Removes what nobody has needed for long; given are the digests of what is in use."""
         await asyncio.to_thread(self._sources.remove_unused, sources, _SOURCE_KEPT)

@@ -1,0 +1,91 @@
+"""Sources, environments and the Jobs that build them on Kubernetes, against an API server in this process."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from jac_orc.pod_manager.backends.kube import objects
+from jac_orc.pod_manager.backends.kube.backend import KubernetesBackend
+from jac_orc.pod_manager.backends.kube.objects import Record
+from jac_orc.pod_manager.backends.kube.pods import Cluster, Document, Runtime
+from jac_orc.pod_manager.backends.kube.store import Store
+from jac_orc.pod_manager.environments import Environments
+from jac_orc.pod_manager.locks import Locks
+from jac_orc.pod_manager.model import ModuleSpec
+from jac_orc.pod_manager.policy import Policy
+from jac_orc.pod_manager.sources import SourceRef, Sources
+from tests.feature.api_server import ApiServer
+
+CLUSTER = Cluster("orc", "jac-cloud-orc:1", store_claim="store")
+DEPLOYMENT = CLUSTER.path("Deployment", "shop")
+
+
+@pytest.fixture
+def sources(tmp_path: Path) -> Sources:
+    return Sources(tmp_path / "sources")
+
+
+@pytest.fixture
+def store(tmp_path: Path, sources: Sources) -> Store:
+    return Store(Environments(tmp_path / "environments", Locks(tmp_path / "locks", sources, Policy())), sources)
+
+
+@pytest.fixture
+def add(tmp_path: Path, sources: Sources) -> Callable[[bytes], SourceRef]:
+    """Store a source that was last used long ago."""
+
+    def add(text: bytes) -> SourceRef:
+        ref = sources.add_files({"shop.py": text})
+        for path in (*(home := tmp_path / "sources" / ref.hex).iterdir(), home):
+            os.utime(path, (0, 0))
+        return ref
+
+    return add
+
+
+def pod_of(deployment: Document) -> Document:
+    metadata = deployment["spec"]["template"]["metadata"]
+    return {"metadata": {**metadata, "name": "shop-1"}, "status": {"phase": "Running"}}
+
+
+@pytest.mark.parametrize("by", ["template", "pod"])
+async def test_the_store_keeps_the_sources_of_what_is_being_replaced(
+    no_task_left: None, tmp_path: Path, store: Store, add: Callable[[bytes], SourceRef], by: str
+) -> None:
+    """While an update builds, only the template names the old source; during its rollout, only the old pods do."""
+    old, new, unused = (add(text) for text in (b"x = 1", b"x = 2", b"x = 3"))
+    server, record = ApiServer(), Record.first(ModuleSpec("shop", source=old, replicas=0))
+    deployment = objects.deployment(CLUSTER, record, Runtime("e"))
+    changed = record.changed(ModuleSpec("shop", source=new, requirements=("jac-x",)))
+    if by == "pod":
+        server.put(CLUSTER.path("Pod", "shop-1"), pod_of(deployment))
+        deployment = objects.deployment(CLUSTER, changed, Runtime("e"))
+    deployment["metadata"]["annotations"][objects.RECORD] = changed.text()
+    server.put(DEPLOYMENT, deployment)
+    async with server.served() as client:
+        backend = KubernetesBackend(client, CLUSTER, store)
+        await backend.start()
+        await backend._clean_up()
+        assert {ref for ref in (old, new, unused) if (tmp_path / "sources" / ref.hex).exists()} == {old, new}
+        await backend.stop()
+
+
+async def test_an_update_counts_as_a_use_of_the_source_before(
+    no_task_left: None, tmp_path: Path, store: Store, add: Callable[[bytes], SourceRef]
+) -> None:
+    """A rollback needs it, even if the module has no pods."""
+    old = add(b"x = 1")
+    server, record = ApiServer(), Record.first(ModuleSpec("shop", source=old, replicas=0))
+    server.put(DEPLOYMENT, objects.deployment(CLUSTER, record, Runtime()))
+    async with server.served() as client:
+        backend = KubernetesBackend(client, CLUSTER, store)
+        await backend.start()
+        await asyncio.wait_for(backend.apply(ModuleSpec("shop", replicas=0)), 10)
+        assert (tmp_path / "sources" / old.hex).stat().st_mtime > time.time() - 600
+        await backend.stop()

@@ -313,5 +313,43 @@ def test_an_eviction_is_reported_until_a_pod_is_ready_again() -> None:
 
 
 def test_a_builder_that_is_evicted_says_why() -> None:
-    failure = status.pod_fault(evicted(), NOW)
+    """One that exceeds its own limit would do so again, so nothing waits for the Job to replace it."""
+    failure = status.build_of(job(), [evicted()], NOW).error
     assert failure is not None and failure.reason == "POD_FAILED" and "EmptyDir" in failure.message
+
+
+def builder(name: str, created: str, state: Document, phase: str = "Running", **conditions: str) -> Document:
+    made = pod(name, container={"name": builders.BUILDER, "state": state}, **conditions)
+    made["metadata"]["creationTimestamp"], made["status"]["phase"] = created, phase
+    return made
+
+
+DISRUPTED = {
+    "evicted": {"status": {"reason": "Evicted", "message": "The node was low on resource: memory."}},
+    "shut down": {"status": {"reason": "Terminated", "message": "Pod was terminated in response to node shutdown."}},
+    "drained": {"metadata": {"deletionTimestamp": SINCE}},
+}
+
+
+@pytest.mark.parametrize("how", DISRUPTED)
+def test_a_builder_that_the_cluster_ends_fails_only_with_its_job(how: str) -> None:
+    disrupted = "False" if how == "drained" else "True"
+    ended = builder("one", SINCE, {"terminated": {"exitCode": 137}}, "Failed", DisruptionTarget=disrupted)
+    for part, fields in DISRUPTED[how].items():
+        ended[part] |= fields
+    assert status.build_of(job(), [ended], NOW).error is None
+    failure = status.build_of(job("Failed"), [ended], NOW).error
+    assert failure is not None and failure.reason == "POD_FAILED"
+
+
+@pytest.mark.parametrize("state", [{"running": {}}, {"waiting": {"reason": "ContainerCreating"}}])
+def test_only_the_newest_pod_of_a_builder_counts(state: Document) -> None:
+    older = builder("z", "2026-09-21T13:20:00Z", {"terminated": {"exitCode": 1, "reason": "OOMKilled"}}, "Failed")
+    newest = builder("a", "2026-09-21T13:21:00Z", state)
+    for pods in ([older, newest], [newest, older]):
+        assert status.build_of(job(), pods, NOW).error is None
+    newest["status"]["conditions"] = [{"type": "PodScheduled", "status": "False", "message": "Insufficient cpu"}]
+    newest["status"]["conditions"][0]["lastTransitionTime"] = SINCE
+    older["status"]["conditions"] = [{"type": "PodScheduled", "status": "False", "message": "too late"}]
+    found = status.build_of(job(), [older, newest], NOW, patience=1e6)
+    assert found.progress == "waiting for a node: Insufficient cpu"

@@ -245,18 +245,26 @@ def build_of(
     """
     if job is None or job["metadata"].get("deletionTimestamp"):
         return Build(progress="waiting for the build of its environment to start")
-    for pod in sorted(pods, key=lambda pod: str(pod["metadata"]["creationTimestamp"]), reverse=True):
-        if fault := pod_fault(pod, now, patience=patience):
-            return Build(error=fault)
+    newest = sorted(pods, key=lambda pod: str(pod["metadata"]["creationTimestamp"]))[-1:]
     failed = _condition(job, "Failed")
-    if failed.get("status") == "True":
+    has_failed = failed.get("status") == "True"
+    for pod in newest:
+        if (has_failed or not _is_disrupted(pod)) and (fault := pod_fault(pod, now, patience=patience)):
+            return Build(error=fault)
+    if has_failed:
         text = f"the build of its environment has failed: {failed.get('message', '')}"
         return Build(error=error("ENVIRONMENT_FAILED", text))
     if told is not None:
         return Build(*told)
     if not pods and refusal and not is_complete(job):
         return Build(error=refused(refusal))
-    return Build(progress=_waiting(pods) or _silent(job, pods, now) or "waiting for the builder's pod to start")
+    waiting = _waiting(newest) or _silent(job, pods, now) or "waiting for the builder's pod to start"
+    return Build(progress=waiting)
+
+
+def _is_disrupted(pod: Document) -> bool:
+    """Return whether the cluster ends the pod for reasons of its own, such as a drained node; its Job replaces it."""
+    return bool(pod["metadata"].get("deletionTimestamp")) or _condition(pod, "DisruptionTarget").get("status") == "True"
 
 
 def _silent(job: Document, pods: Sequence[Document], now: float) -> str:

@@ -72,6 +72,11 @@ class ApiServer:
             await response.write(json.dumps(event).encode() + b"\n")
         return response
 
+    @property
+    def watched(self) -> set[str]:
+        """The paths that a client watches."""
+        return {path for path, _ in self._watches}
+
     def say_garbage(self, path: str) -> None:
         """Send an event that is none to all that watch the path."""
         for watched, events in self._watches:

@@ -29,6 +29,10 @@ async def until(condition: Callable[[], object]) -> None:
             await asyncio.sleep(0.02)
 
 
+def with_policy(allowed: str, refused: str) -> Cluster:
+    return dataclasses.replace(CLUSTER, policy={"ALLOWED_MODULES": allowed, "REFUSED_MODULES": refused})
+
+
 @pytest.fixture
 def server() -> ApiServer:
     return ApiServer()
@@ -93,9 +97,7 @@ async def test_a_changed_policy_replaces_the_pods_once(backend: KubernetesBacken
     assert "REFUSED_MODULES" not in variables()
     before = len(server.changes)
     async with server.served() as client:
-        newer = KubernetesBackend(
-            client, dataclasses.replace(CLUSTER, policy={"ALLOWED_MODULES": "", "REFUSED_MODULES": "numpy"}), None
-        )
+        newer = KubernetesBackend(client, with_policy("", "numpy"), None)
         await newer.start()
         await until(lambda: variables().get("REFUSED_MODULES") == "numpy")
         await asyncio.sleep(0.2)
@@ -104,12 +106,41 @@ async def test_a_changed_policy_replaces_the_pods_once(backend: KubernetesBacken
     assert variables()["ALLOWED_MODULES"] == ""
 
 
+def refusals(server: ApiServer) -> str:
+    env = server.objects[DEPLOYMENT]["spec"]["template"]["spec"]["containers"][0]["env"]
+    return str(next((each["value"] for each in env if each["name"] == "REFUSED_MODULES"), ""))
+
+
+async def test_what_a_policy_allows_may_be_what_the_next_one_refuses(server: ApiServer, no_task_left: None) -> None:
+    server.put(DEPLOYMENT, objects.deployment(with_policy("glob", ""), Record.first(SPEC), Runtime()))
+    async with server.served() as client:
+        backend = KubernetesBackend(client, with_policy("", "glob"), None)
+        await backend.start()
+        await until(lambda: refusals(server) == "glob")
+        await backend.stop()
+
+
+async def test_a_claim_says_nothing_of_the_policy(server: ApiServer, no_task_left: None) -> None:
+    """A pod manager of an older policy may deploy what it has claimed, while those of a newer one can't."""
+    record, older = Record.first(SPEC), with_policy("", "glob")
+    async with server.served() as client:
+        backend = KubernetesBackend(client, with_policy("", ""), None)
+        await backend.start()
+        await until(lambda: CLUSTER.path("Deployment") in server.watched)
+        server.away = True
+        server.put(DEPLOYMENT, objects.claim(older, record))
+        await until(lambda: backend.get("math"))
+        server.put(DEPLOYMENT, objects.deployment(older, record, Runtime()))
+        server.away = False
+        await until(lambda: not refusals(server))
+        await backend.stop()
+
+
 async def test_a_default_policy_replaces_no_pods(backend: KubernetesBackend, server: ApiServer) -> None:
     """As after an upgrade from a version that told its pods of none."""
     before = len(server.changes)
     async with server.served() as client:
-        default = dataclasses.replace(CLUSTER, policy={"ALLOWED_MODULES": "", "REFUSED_MODULES": ""})
-        newer = KubernetesBackend(client, default, None)
+        newer = KubernetesBackend(client, with_policy("", ""), None)
         await newer.start()
         await asyncio.sleep(0.2)
         await newer.stop()

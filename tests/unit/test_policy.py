@@ -75,6 +75,13 @@ def test_module_servers_learn_the_differences_only(tmp_path: Path) -> None:
     assert found.environment == {"ALLOWED_MODULES": "glob", "REFUSED_MODULES": "numpy,os"}
 
 
+def test_each_policy_for_modules_has_its_own_fingerprint(tmp_path: Path) -> None:
+    texts = ("allow: [glob]", "refuse: [glob]", "allow: [glob]\nrefuse: [glob]", "allow: [glob, os]")
+    found = [policy.fingerprint(loaded(tmp_path, text).environment) for text in texts]
+    assert len({"", *found}) == len(texts) + 1
+    assert policy.fingerprint(Policy().environment) == policy.fingerprint({}) == ""
+
+
 # Distributions
 
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from functools import cached_property
@@ -121,6 +122,11 @@ def _not_allowed(key: str, value: str) -> OrcError:
     shown = value[:200]
     text = f"the operator's policy does not allow {shown!r} in `{key}`; an operator can add it in the policy file"
     return error("POLICY_REFUSED", text, {"key": key, "value": shown})
+
+
+def fingerprint(environment: Mapping[str, str]) -> str:
+    """Return a text that differs for each `Policy.environment`; empty by default."""
+    return json.dumps(dict(environment), sort_keys=True) if any(environment.values()) else ""
 
 
 def load(file: Path | None) -> Policy:

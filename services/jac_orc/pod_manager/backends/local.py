@@ -29,6 +29,7 @@ from jac_orc.pod_manager.backends.spares import Spares
 from jac_orc.pod_manager.backends.watchers import Watchers
 from jac_orc.pod_manager.environments import Environments
 from jac_orc.pod_manager.model import Lock, LogLine, Module, ModulePhase, ModuleSpec, spec_from_document
+from jac_orc.pod_manager.policy import fingerprint
 from jac_orc.pod_manager.sources import Sources
 
 logger = logging.getLogger(__name__)
@@ -50,7 +51,7 @@ class LocalBackend:
         turns = asyncio.Semaphore(2 * (os.cpu_count() or 1))  # each waits for something half of its time
         self._spares = Spares(spares, state / "logs" / "spares.log", turns, lifeline_fd)
         self._wants_spares = spares > 0
-        run_id = " ".join([run_id, *policy.values()]).strip()  # so that pods of another policy are replaced
+        run_id = f"{run_id} {fingerprint(policy)}".strip()  # so that pods of another policy are replaced
         self._host = Host(
             state / "pods",
             state / "logs",

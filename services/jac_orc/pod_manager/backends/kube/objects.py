@@ -23,6 +23,7 @@ from jac_orc.pod_manager.backends.kube.pods import (
     pod_spec,
 )
 from jac_orc.pod_manager.model import Autoscaling, ModuleSpec, known, spec_from_document
+from jac_orc.pod_manager.policy import fingerprint
 
 MANAGED_BY = "jac-orc-pod-manager"
 SELECTOR = f"app.kubernetes.io/managed-by={MANAGED_BY}"
@@ -49,7 +50,7 @@ ENVIRONMENT = "jac-orc.dev/environment"
 SOURCE = "jac-orc.dev/source"
 """Annotation of a pod: the digest of the user's source that it has; missing if it has none."""
 POLICY = "jac-orc.dev/policy"
-"""Annotation of a pod: what its policy allows and refuses; empty by default."""
+"""Annotation of a pod: the `fingerprint` of its policy."""
 
 _MAX_SLUG = 35
 _MAX_LABEL = 63
@@ -121,11 +122,7 @@ def is_applied(deployment: Mapping[str, Any], record: Record) -> bool:
 def has_policy(cluster: Cluster, deployment: Mapping[str, Any]) -> bool:
     """Whether the module's pods follow the operator's policy as it is now."""
     annotations = deployment["spec"]["template"]["metadata"].get("annotations", {})
-    return bool(annotations.get(POLICY, "") == _policy(cluster))
-
-
-def _policy(cluster: Cluster) -> str:
-    return " ".join(cluster.policy.values()).strip()
+    return bool(annotations.get(POLICY, "") == fingerprint(cluster.policy))
 
 
 def is_current(dependent: Mapping[str, Any] | None) -> bool:
@@ -213,7 +210,7 @@ def deployment(cluster: Cluster, record: Record, runtime: Runtime) -> Document:
                         **annotations,
                         ENVIRONMENT: runtime.environment,
                         **({SOURCE: spec.source.digest} if spec.source is not None else {}),
-                        POLICY: _policy(cluster),
+                        POLICY: fingerprint(cluster.policy),
                         "kubectl.kubernetes.io/default-container": SERVER,
                     },
                 },

@@ -182,8 +182,9 @@ class Reconciler:
         """Has the objects made that are older than the record, or missing."""
         module = self.modules[name]
         is_made = kept.made == deployment["metadata"]["resourceVersion"]
-        kept.has_policy = kept.has_policy or objects.has_policy(self._cluster, deployment)
-        is_up_to_date = is_made or (objects.is_applied(deployment, kept.record) and kept.has_policy)
+        is_applied = objects.is_applied(deployment, kept.record)  # until then its template may have no policy at all
+        kept.has_policy = kept.has_policy or (is_applied and objects.has_policy(self._cluster, deployment))
+        is_up_to_date = is_made or (is_applied and kept.has_policy)
         is_complete = not is_up_to_date or self.caches.is_complete(name, kept.record)
         kept.is_settled = is_complete and not (module.progress and module.error is None)
         is_overdue = False

@@ -120,6 +120,22 @@ async def test_what_a_policy_allows_may_be_what_the_next_one_refuses(server: Api
         await backend.stop()
 
 
+@pytest.mark.parametrize("autoscaling", [None, SPEC.autoscaling], ids=["fixed", "autoscaled"])
+async def test_a_changed_policy_keeps_what_others_have_scaled(
+    server: ApiServer, no_task_left: None, autoscaling: Autoscaling | None
+) -> None:
+    record = Record.first(ModuleSpec("math", replicas=2, autoscaling=autoscaling))
+    server.put(DEPLOYMENT, objects.deployment(CLUSTER, record, Runtime()))
+    server.merge(DEPLOYMENT, {"spec": {"replicas": 4}})
+    async with server.served() as client:
+        backend = KubernetesBackend(client, with_policy("", "glob"), None)
+        await backend.start()
+        await until(lambda: refusals(server) == "glob")
+        assert replicas(server) == 4
+        await until(lambda: (module := backend.get("math")) and module.spec.replicas == 4)
+        await backend.stop()
+
+
 async def test_a_claim_says_nothing_of_the_policy(server: ApiServer, no_task_left: None) -> None:
     """A pod manager of an older policy may deploy what it has claimed, while those of a newer one can't."""
     record, older = Record.first(SPEC), with_policy("", "glob")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import logging
 import re
 
@@ -66,6 +67,8 @@ class Maker:
         if runtime is None:
             return False
         await self._make_dependents(record, metadata["uid"])
+        if objects.is_applied(deployment, record):  # others may have scaled it, which a new policy must not undo
+            record = dataclasses.replace(record, spec=record.spec.scaled_to(deployment["spec"]["replicas"]))
         wanted = objects.deployment(self._cluster, record.as_scaled(deployment), runtime)
         wanted["metadata"] |= {key: metadata[key] for key in ("uid", "resourceVersion")}
         await self._client.apply(self._cluster.path("Deployment", metadata["name"]), wanted)

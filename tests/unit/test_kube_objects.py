@@ -106,8 +106,10 @@ def test_a_record_of_a_newer_version_is_read_as_far_as_it_is_known() -> None:
 
 
 def test_a_claim_sets_nothing_that_the_whole_doesnt_set_too() -> None:
-    record = Record.first(ModuleSpec("math", env={"A": "1"}, labels={"team": "a"}))
-    claim, whole = objects.claim(CLUSTER, record), objects.deployment(CLUSTER, record, Runtime("e"))
+    """Not even after a later change, or it would stay there."""
+    record = Record.first(ModuleSpec("math", env={"A": "1"}, labels={"team": "a"}, annotations={"owner": "b"}))
+    claim = objects.claim(CLUSTER, record)
+    whole = objects.deployment(CLUSTER, record.changed(ModuleSpec("math")), Runtime("e"))
 
     def paths(document: object, at: str = "") -> set[str]:
         if isinstance(document, dict):

@@ -160,16 +160,18 @@ def object_name(module_name: str) -> str:
 def claim(cluster: Cluster, record: Record) -> Document:
     """The Deployment as it is first created, which only one of several can do: paused, with no pod.
 
-    It holds only fields that `deployment` sets too, as whoever creates an object keeps a share in what it has set.
+    It holds only fields that `deployment` always sets: who creates an object owns its fields apart from who applies it,
+    so that a label of the spec would stay when a later spec drops it.
     """
     whole = deployment(cluster, record, Runtime())
     template = whole["spec"]["template"]
     container = {key: template["spec"]["containers"][0][key] for key in ("name", "image")}
-    metadata = {key: whole["metadata"][key] for key in ("name", "namespace", "labels")}
+    metadata = {key: whole["metadata"][key] for key in ("name", "namespace")}
+    labels, _ = identity(record.spec.module_name)
     return {
         "apiVersion": whole["apiVersion"],
         "kind": whole["kind"],
-        "metadata": {**metadata, "annotations": {RECORD: record.text(), APPLIED: "0"}},
+        "metadata": {**metadata, "labels": labels, "annotations": {RECORD: record.text(), APPLIED: "0"}},
         "spec": {
             "replicas": 0,
             "paused": True,

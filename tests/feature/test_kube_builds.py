@@ -10,8 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from jac_orc.pod_manager.backends.kube import objects
+from jac_orc.pod_manager.backends.kube import builders, objects
 from jac_orc.pod_manager.backends.kube.backend import KubernetesBackend
+from jac_orc.pod_manager.backends.kube.caches import Caches
+from jac_orc.pod_manager.backends.kube.client import ConflictError
+from jac_orc.pod_manager.backends.kube.maker import Maker
 from jac_orc.pod_manager.backends.kube.objects import Record
 from jac_orc.pod_manager.backends.kube.pods import Cluster, Document, Runtime
 from jac_orc.pod_manager.backends.kube.store import Store
@@ -89,3 +92,24 @@ async def test_an_update_counts_as_a_use_of_the_source_before(
         await asyncio.wait_for(backend.apply(ModuleSpec("shop", replicas=0)), 10)
         assert (tmp_path / "sources" / old.hex).stat().st_mtime > time.time() - 600
         await backend.stop()
+
+
+async def test_a_job_that_has_replaced_a_complete_one_is_not_deleted(no_task_left: None, store: Store) -> None:
+    """Another pod manager has deleted the complete one, whose environment is gone, and created this one."""
+    server, record = ApiServer(), Record.first(ModuleSpec("shop", requirements=("jac-x",)))
+    deployment = server.put(DEPLOYMENT, objects.claim(CLUSTER, record))
+    job = builders.builder(CLUSTER, record.spec, [("shop", deployment["metadata"]["uid"])])
+    name, path = job["metadata"]["name"], CLUSTER.path("Job", job["metadata"]["name"])
+    complete = {"status": {"conditions": [{"type": "Complete", "status": "True"}]}}
+    async with server.served() as client:
+        caches = Caches(client, CLUSTER, lambda name: None)
+        maker = Maker(client, CLUSTER, store, caches)
+        caches.jobs.objects[name] = {**server.put(path, job), **complete}
+        server.remove(path)
+        server.put(path, job)
+        with pytest.raises(ConflictError):
+            await maker.make(deployment, record)
+        assert path in server.objects
+        caches.jobs.objects[name] = {**server.objects[path], **complete}
+        assert not await maker.make(deployment, record)
+        assert path not in server.objects

@@ -129,7 +129,8 @@ class Maker:
         is_new = owner[1] not in objects.owners(job)
         # What a complete Job has built is gone. One that was refused its pod retries too rarely for a new module.
         if status.is_complete(job) or (is_new and self._caches.refusal(name) and not self._caches.pods.of(name)):
-            await self._client.delete(path, {"propagationPolicy": "Background"})
+            options = {"propagationPolicy": "Background", "preconditions": {"uid": job["metadata"]["uid"]}}
+            await self._client.delete(path, options)
             return
         if is_new:
             owners = [*job["metadata"].get("ownerReferences", ()), *wanted["metadata"]["ownerReferences"]]

@@ -312,6 +312,16 @@ def test_an_eviction_is_reported_until_a_pod_is_ready_again() -> None:
     assert module([evicted(), ready("a"), ready("b")], endpoints).progress == ""
 
 
+def test_an_eviction_is_not_reported_once_nothing_replaces_the_pod() -> None:
+    """Evicted pods stay until the cluster removes them, which may take very long."""
+    older = evicted()
+    older["metadata"]["labels"][objects.REVISION_LABEL] = "old"
+    assert module([older, pod("new", container={"state": {"running": {}}})]).progress == ""
+    scaled = deployment()
+    scaled["spec"]["replicas"] = 0
+    assert status.module_of(scaled, RECORD, [evicted()], [], NOW, None, None).progress == ""
+
+
 def test_a_builder_that_is_evicted_says_why() -> None:
     """One that exceeds its own limit would do so again, so nothing waits for the Job to replace it."""
     failure = status.build_of(job(), [evicted()], NOW).error

@@ -51,13 +51,14 @@ def module_of(
     revision = record.pod_revision
     endpoints = _endpoints(slices)
     living = [pod for pod in pods if pod["status"].get("phase") not in ("Failed", "Succeeded")]
-    current = [pod for pod in living if pod["metadata"]["labels"].get(objects.REVISION_LABEL) == revision]
+    current = [pod for pod in living if _is_of(pod, revision)]
     seen = tuple(_pod(pod, endpoints.get(pod["metadata"]["name"], {}), record) for pod in living)
     failure = build.error if build else None
     if failure is None and is_applied:
         starting = [pod for pod in current if not _is_ready(pod) and not pod["metadata"].get("deletionTimestamp")]
         faults = (fault for pod in starting if (fault := pod_fault(pod, now, patience=patience)))
         failure = next(faults, None) or deployment_fault(deployment)
+    evicted = _evicted((pod for pod in pods if _is_of(pod, revision)), current) if replicas else ""
     staying = [pod for pod in seen if pod.phase is not PodPhase.DRAINING]
     wanted = (PodPhase.READY, record.revisions.get(revision))
     is_rolled_out = is_applied and [(pod.phase, pod.generation) for pod in staying] == [wanted] * replicas
@@ -72,7 +73,7 @@ def module_of(
         observed_generation=record.generation if is_rolled_out else record.generation - 1,
         error=failure,
         lock=lock,
-        progress=(build.progress if build else "") or _waiting(current) or _evicted(pods, current),
+        progress=(build.progress if build else "") or _waiting(current) or evicted,
     )
     return dataclasses.replace(module, phase=_phase(module, deployment, build))
 
@@ -135,6 +136,10 @@ def _container(pod: Document) -> Document:
     """The status of the module server's container."""
     statuses = pod["status"].get("containerStatuses") or ()
     return next((each for each in statuses if each["name"] in (SERVER, builders.BUILDER)), {})
+
+
+def _is_of(pod: Document, revision: str) -> bool:
+    return bool(pod["metadata"]["labels"].get(objects.REVISION_LABEL) == revision)
 
 
 def _is_ready(pod: Document) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import datetime
 from collections.abc import AsyncIterator, Callable
 
 import pytest
@@ -12,7 +13,7 @@ from jac_orc.errors import OrcError
 from jac_orc.pod_manager.backends.kube import objects
 from jac_orc.pod_manager.backends.kube.backend import KubernetesBackend
 from jac_orc.pod_manager.backends.kube.objects import Record
-from jac_orc.pod_manager.backends.kube.pods import Cluster, Runtime
+from jac_orc.pod_manager.backends.kube.pods import SERVER, Cluster, Runtime
 from jac_orc.pod_manager.model import Autoscaling, ModulePhase, ModuleSpec
 from tests.feature.api_server import ApiServer
 
@@ -184,6 +185,29 @@ async def test_objects_of_an_older_version_are_brought_up_to_date(server: ApiSer
         await backend.stop()
     assert server.objects[BUDGET]["spec"]["unhealthyPodEvictionPolicy"] == "AlwaysAllow"
     assert server.objects[DEPLOYMENT]["spec"] == deployment["spec"], "its pods stay as they are"
+
+
+async def test_a_pod_that_nothing_happens_to_fails_after_a_time(server: ApiServer, no_task_left: None) -> None:
+    """As while its volume can't be mounted: neither the pod nor anything else of the module changes."""
+    record = Record.first(ModuleSpec("math"))
+    deployment = objects.deployment(CLUSTER, record, Runtime())
+    uid = server.put(DEPLOYMENT, deployment)["metadata"]["uid"]
+    for dependent in objects.dependents(CLUSTER, record.spec, uid):
+        server.put(CLUSTER.path(dependent["kind"], "math"), dependent)
+    server.put(SLICE, {"metadata": {"name": "math-1", "labels": {"kubernetes.io/service-name": "math"}}})
+    now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+    waiting = {"name": SERVER, "state": {"waiting": {"reason": "ContainerCreating"}}}
+    status = {
+        "phase": "Pending", "containerStatuses": [waiting],
+        "conditions": [{"type": "PodScheduled", "status": "True", "lastTransitionTime": now}],
+    }  # fmt: skip
+    metadata = deployment["spec"]["template"]["metadata"] | {"name": "math-x", "namespace": "orc"}
+    server.put(CLUSTER.path("Pod", "math-x"), {"metadata": metadata, "status": status})
+    async with server.served() as client:
+        backend = KubernetesBackend(client, dataclasses.replace(CLUSTER, scheduling_timeout=2.0), None)
+        await backend.start()
+        await until(lambda: (module := backend.get("math")) and module.error)
+        await backend.stop()
 
 
 @pytest.mark.parametrize("record", ["{", None, "{}"], ids=["damaged", "missing", "empty"])

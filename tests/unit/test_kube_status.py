@@ -215,6 +215,42 @@ def test_a_pod_whose_claim_does_not_exist_fails_at_once() -> None:
     assert found.error is not None and message in found.error.message
 
 
+def creating(reason: str = "ContainerCreating", *, has_network: str = "", name: str = SERVER) -> Document:
+    """A pod that got its node at `SINCE`, and whose container isn't created yet."""
+    made = pod(container={"name": name, "state": {"waiting": {"reason": reason}}})
+    conditions = {"PodScheduled": "True", **({"PodReadyToStartContainers": has_network} if has_network else {})}
+    made["metadata"]["namespace"] = "jac-orc"
+    made["status"]["conditions"] = [
+        {"type": kind, "status": value, "lastTransitionTime": SINCE} for kind, value in conditions.items()
+    ]
+    return made
+
+
+@pytest.mark.parametrize("has_network", ["", "False"])
+@pytest.mark.parametrize("reason", ["ContainerCreating", "PodInitializing"])
+def test_a_pod_without_volumes_or_network_says_so_and_fails_in_the_end(reason: str, has_network: str) -> None:
+    since, stuck = NOW - 3200, creating(reason, has_network=has_network)
+    look = "kubectl -n jac-orc describe pod math-1"
+    for seconds, progress in ((29, ""), (31, f"waiting for its volumes or its network; this may say why: {look}")):
+        found = status.module_of(deployment(), RECORD, [stuck], [], since + seconds, None, None, patience=900)
+        assert (found.error, found.progress) == (None, progress)
+    found = status.module_of(deployment(), RECORD, [stuck], [], since + 901, None, None, patience=900)
+    assert found.error is not None and found.error.reason == "POD_FAILED"
+    assert found.error.message.startswith("the pod's volumes or its network are not ready after 901 s")
+    builder = creating(reason, has_network=has_network, name=builders.BUILDER)
+    assert look in status.build_of(job(), [builder], since + 31, patience=900).progress
+    assert status.build_of(job(), [builder], since + 901, patience=900).error is not None
+
+
+@pytest.mark.parametrize(("has_network", "changed"), [("True", SINCE), ("False", "2026-09-21T14:13:00Z")])
+def test_a_slow_pull_and_a_network_that_is_set_up_again_are_no_fault(has_network: str, changed: str) -> None:
+    """A pod has both before its images are pulled. A reboot of its node takes the network."""
+    waiting = creating(has_network=has_network)
+    waiting["status"]["conditions"][1]["lastTransitionTime"] = changed
+    found = status.module_of(deployment(), RECORD, [waiting], [], NOW, None, None, patience=900)
+    assert (found.error, found.progress) == (None, "")
+
+
 def test_pods_that_the_quota_refuses() -> None:
     text = 'pods "math-1" is forbidden: exceeded quota: small'
     condition = {"type": "ReplicaFailure", "status": "True", "reason": "FailedCreate", "message": text}
@@ -358,8 +394,7 @@ def test_only_the_newest_pod_of_a_builder_counts(state: Document) -> None:
     newest = builder("a", "2026-09-21T13:21:00Z", state)
     for pods in ([older, newest], [newest, older]):
         assert status.build_of(job(), pods, NOW).error is None
-    newest["status"]["conditions"] = [{"type": "PodScheduled", "status": "False", "message": "Insufficient cpu"}]
-    newest["status"]["conditions"][0]["lastTransitionTime"] = SINCE
-    older["status"]["conditions"] = [{"type": "PodScheduled", "status": "False", "message": "too late"}]
+    condition = {"type": "PodScheduled", "status": "False", "message": "Insufficient cpu", "lastTransitionTime": SINCE}
+    newest["status"]["conditions"], older["status"]["conditions"] = [condition], [{**condition, "message": "too late"}]
     found = status.build_of(job(), [older, newest], NOW, patience=1e6)
     assert found.progress == "waiting for a node: Insufficient cpu"

@@ -90,7 +90,8 @@ class Settings:
     build_tmp_size: str = "8Gi"
     """The same of a Job that builds an environment."""
     scheduling_timeout: float = 900.0
-    """Seconds that a pod may wait for a node before a create or an update fails; cluster autoscalers take minutes."""
+    """Seconds that a pod may wait for a node, and then for its volumes and its network, before a create or an update
+    fails; cluster autoscalers take minutes."""
     stop_grace: float = 2.0
     """Seconds that calls under way, creations among them, have to end when the pod manager stops."""
     run_id: str = "standalone"

@@ -63,7 +63,7 @@ class Cluster:
     """Whether the policy allows the installer to build packages."""
     install_timeout: float = 1800.0
     scheduling_timeout: float = 900.0
-    """Seconds that a pod may wait for a node before that is an error."""
+    """Seconds that a pod may wait for a node, and then for its volumes and its network, before that is an error."""
     tmp_size: str = "2Gi"
     """The size limit of `/tmp` in a module's pod, unless its spec says otherwise."""
     build_tmp_size: str = "8Gi"

@@ -186,7 +186,7 @@ class Reconciler:
         kept.has_policy = kept.has_policy or (is_applied and objects.has_policy(self._cluster, deployment))
         is_up_to_date = is_made or (is_applied and kept.has_policy)
         is_complete = not is_up_to_date or self.caches.is_complete(name, kept.record)
-        kept.is_settled = is_complete and not (module.progress and module.error is None)
+        kept.is_settled = is_complete and (module.error is not None or (module.settled and not module.progress))
         is_overdue = False
         if is_complete:
             kept.absence = None

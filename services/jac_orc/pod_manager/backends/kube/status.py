@@ -20,11 +20,12 @@ from jac_orc.pod_manager.backends.kube.pods import GRPC_PORT, SERVER, Document
 from jac_orc.pod_manager.model import Lock, Module, ModulePhase, Pod, PodPhase
 
 _SILENT_AFTER = 30.0
-"""Seconds after which a Job that has neither a pod nor an event is worth a look."""
+"""Seconds after which a Job that has neither a pod nor an event is worth a look, and a pod that has only a node."""
 _MAX_LINES = 12
 _NO_IMAGE = ("ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull")
 _PULL_FAILED = "ErrImagePull"
 _NO_CLAIM = re.compile(r'persistentvolumeclaim "[^"]*" not found')
+_NOT_YET = ("ContainerCreating", "PodInitializing")
 _NO_CONTAINER = ("CreateContainerConfigError", "CreateContainerError", "RunContainerError")
 
 
@@ -73,7 +74,7 @@ def module_of(
         observed_generation=record.generation if is_rolled_out else record.generation - 1,
         error=failure,
         lock=lock,
-        progress=(build.progress if build else "") or _waiting(current) or evicted,
+        progress=(build.progress if build else "") or _waiting(current, now) or evicted,
     )
     return dataclasses.replace(module, phase=_phase(module, deployment, build))
 
@@ -151,8 +152,8 @@ def _condition(document: Document, kind: str) -> Document:
     return next((condition for condition in conditions if condition["type"] == kind), {})
 
 
-def _waiting(pods: Iterable[Document]) -> str:
-    """What pods that have no node or no image yet wait for."""
+def _waiting(pods: Iterable[Document], now: float) -> str:
+    """Return what pods wait for that have no node, volumes, network or image yet."""
     for pod in pods:
         scheduled = _condition(pod, "PodScheduled")
         if scheduled.get("status") == "False":
@@ -161,7 +162,26 @@ def _waiting(pods: Iterable[Document]) -> str:
         waiting = container.get("state", {}).get("waiting", {})
         if waiting.get("reason") == _PULL_FAILED:  # which is tried again
             return f"the image {container.get('image')} can't be pulled: {waiting.get('message', '')}"
+        if now - _lacking_since(pod, now) >= _SILENT_AFTER:
+            return f"waiting for its volumes or its network; {_advice(pod)}"
     return ""
+
+
+def _lacking_since(pod: Document, now: float) -> float:
+    """Return since when a pod that has a node lacks its volumes or its network; now if it doesn't.
+
+    The kubelet reports the reasons as events only. A pod that has both may still wait for its image.
+    """
+    scheduled, ready = _condition(pod, "PodScheduled"), _condition(pod, "PodReadyToStartContainers")
+    reason = _container(pod).get("state", {}).get("waiting", {}).get("reason")
+    if reason not in _NOT_YET or scheduled.get("status") != "True" or ready.get("status") == "True":
+        return now
+    return max(_seconds(each["lastTransitionTime"]) for each in (scheduled, ready) if each)
+
+
+def _advice(pod: Document) -> str:
+    metadata = pod["metadata"]
+    return f"this may say why: kubectl -n {metadata['namespace']} describe pod {metadata['name']}"
 
 
 def _evicted(pods: Iterable[Document], current: Iterable[Document]) -> str:
@@ -178,7 +198,8 @@ def pod_fault(
     """Return why a pod that isn't ready won't become ready; None if it may.
 
     `container` is the status of the container to inspect (default: that of our server or builder). A pod may wait for a
-    node for `patience` seconds: the cluster may be adding one, or binding a volume.
+    node for `patience` seconds: the cluster may be adding one, or binding a volume. Then it may wait as long for its
+    volumes and its network; without patience, that is no fault.
     """
     name = pod["metadata"]["name"]
     scheduled = _condition(pod, "PodScheduled")
@@ -191,6 +212,9 @@ def pod_fault(
         return error("POD_UNSCHEDULABLE", f"no node can take the pod{since}: {message}", {"pod": name})
     if pod["status"].get("reason") == "Evicted":
         return error("POD_FAILED", f"the pod was evicted: {pod['status'].get('message', '')}", {"pod": name})
+    if patience and (waited := now - _lacking_since(pod, now)) >= patience:
+        text = f"the pod's volumes or its network are not ready after {waited:.0f} s; {_advice(pod)}"
+        return error("POD_FAILED", text, {"pod": name})
     container = _container(pod) if container is None else container
     state = container.get("state", {})
     waiting = state.get("waiting", {})
@@ -263,7 +287,7 @@ def build_of(
         return Build(*told)
     if not pods and refusal and not is_complete(job):
         return Build(error=refused(refusal))
-    waiting = _waiting(newest) or _silent(job, pods, now) or "waiting for the builder's pod to start"
+    waiting = _waiting(newest, now) or _silent(job, pods, now) or "waiting for the builder's pod to start"
     return Build(progress=waiting)
 
 

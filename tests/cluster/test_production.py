@@ -122,7 +122,9 @@ def test_a_changed_policy_takes_effect(production: Installation, production_fold
     policy = "secrets: [module-*]\nrefuse: [colorsys]\n"
     (production_folder / "kustomize/components/policy/policy.yaml").write_text(policy)
     with production.load("math", "sqrt", 16, rate=20) as calls:
-        kubectl("apply", "--server-side", "-f", "-", stdin=kubectl("kustomize", str(production_folder)))
+        kubectl(
+            "apply", "--server-side", "--force-conflicts", "-f", "-", stdin=kubectl("kustomize", str(production_folder))
+        )
         production.settle("jac-orc-pod-manager")
         assert why() == "MODULE_REFUSED"
         wait_until(lambda: environment()["REFUSED_MODULES"] == "colorsys")

@@ -72,7 +72,7 @@ def test_the_second_of_two_installs_is_deleted(
 ) -> None:  # fmt: skip
     assert second.http.get("/v1/modules").status_code == 200  # at once, as kustomize/README.md has it
     waited = ready_since("jac-orc-gateway") - ready_since("jac-orc-pod-manager")
-    assert waited.total_seconds() <= 3
+    assert waited.total_seconds() <= 5, "the times of conditions are whole seconds"
     deployed("orc_answer", source=source(1))
     response = second.create("orc_answer", source=source(2))
     assert response.status_code == 200, response.text

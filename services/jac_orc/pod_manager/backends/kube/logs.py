@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import re
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Collection
 from typing import cast
 
@@ -12,6 +13,7 @@ from jac_orc.errors import OrcError
 from jac_orc.pod_manager.backends.kube.client import KubeClient, NotFoundInClusterError
 from jac_orc.pod_manager.model import LogLine
 
+_TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d)")
 _PAUSE = 0.5
 _MOST_WAITING = 1000
 _MOST_AT_ONCE = 20
@@ -78,6 +80,8 @@ async def _lines(client: KubeClient, path: str, pod: str, query: dict[str, str])
         async with contextlib.aclosing(lines):
             async for data in lines:
                 time, _, text = data.decode("utf-8", "replace").partition(" ")
+                if not _TIME.fullmatch(time):  # the kubelet's own words, as for a container that has just been removed
+                    continue
                 fields = logs.parse(text)
                 yield LogLine(time, pod, fields.get("stream", "server"), fields["text"], fields.get("call_id", ""))
     except NotFoundInClusterError:  # the pod is gone

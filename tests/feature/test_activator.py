@@ -198,6 +198,18 @@ async def test_streams_pass(address: str) -> None:
         assert not isinstance(await session.read(), module_pb2.SessionResponse), "it has ended"
 
 
+async def test_a_session_is_answered_before_its_first_message(address: str) -> None:
+    """Envoy ends a request without an answer after half an hour, and a session may be idle for longer."""
+    async with running_pod_manager(FakeBackend(address)) as manager:
+        session = manager.module.Session(metadata=(("x-module", "math"),), timeout=10)
+        async with asyncio.timeout(5):
+            await session.initial_metadata()
+        await session.write(module_pb2.SessionRequest(call=module_pb2.SessionCall(call_id=1)))
+        assert (await session.read()).result.call_id == 1
+        await session.done_writing()
+        assert await session.code() is Code.OK
+
+
 async def test_a_request_that_cannot_be_parsed_is_refused(address: str) -> None:
     async with running_pod_manager(FakeBackend(address)) as manager:
         channel: Any = manager.channel

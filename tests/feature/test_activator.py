@@ -367,6 +367,30 @@ async def test_a_call_that_may_have_run_is_not_sent_again(no_task_left: None) ->
     await servers[1].grpc.stop(0)
 
 
+async def test_calls_on_a_connection_that_is_closed_fail_with_a_reason(address: str, pod: Pod) -> None:
+    async with running_pod_manager(FakeBackend(address)) as manager:
+        session = manager.module.Session(metadata=(("x-module", "math"),), timeout=10)
+        await session.write(module_pb2.SessionRequest(call=module_pb2.SessionCall(call_id=1)))
+        assert (await session.read()).result.call_id == 1
+        under_way = manager.module.Call(call("wait", module="math"), timeout=10)
+        await until(lambda: pod.calls == 1)
+        await manager.activator.stop()
+        for told in (await failure(under_way), await failure(session.read())):
+            assert (told.code, told.error.reason) == (Code.UNAVAILABLE, "MODULE_UNAVAILABLE")
+
+
+async def test_a_call_that_its_client_cancels_counts_as_cancelled(
+    address: str, pod: Pod, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO", "jac_orc.core.traces")
+    async with running_pod_manager(FakeBackend(address)) as manager:
+        under_way = manager.module.Call(call("wait", module="math"))
+        await until(lambda: pod.calls == 1)
+        under_way.cancel()
+        await until(lambda: len(caplog.records) == 2)  # the pod's and the activator's
+        assert [record.__dict__["fields"]["reason"] for record in caplog.records] == ["CANCELLED", "CANCELLED"]
+
+
 async def test_connections_to_pods_that_are_gone_are_closed(address: str) -> None:
     backend = FakeBackend(address)
     async with running_pod_manager(backend) as manager:

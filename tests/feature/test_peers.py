@@ -94,8 +94,19 @@ async def test_what_waits_for_a_peer_that_doesnt_read_is_bounded(no_task_left: N
 class Holder:
     """A pod that has every object."""
 
+    def __init__(self) -> None:
+        self.waiting = 0
+
     async def Call(self, request: module_pb2.CallRequest, context: Any) -> module_pb2.CallResponse:
+        if request.method == "wait":
+            self.waiting += 1
+            await asyncio.Event().wait()
         return module_pb2.CallResponse()
+
+    async def Session(self, requests: Any, context: Any) -> AsyncIterator[module_pb2.SessionResponse]:
+        self.waiting += 1
+        await asyncio.Event().wait()
+        yield module_pb2.SessionResponse()
 
     def __getattr__(self, name: str) -> Any:
         async def unused(request: Any, context: Any) -> None:
@@ -127,3 +138,34 @@ async def test_connections_to_pods_that_are_no_longer_listed_are_closed(no_task_
         await peers.stop()
     for server in servers:
         await server.grpc.stop(0)
+
+
+async def test_calls_to_a_peer_whose_connection_is_closed_fail_with_a_reason(no_task_left: None) -> None:
+    server, holder = Server(), Holder()
+    server.register(MODULE_SERVICE, holder)
+    port = await server.start("127.0.0.1:0")
+    backend = FakeBackend(f"127.0.0.1:{port}")
+    obj_id = place_of("math", "127.0.0.1", port) + "-1-abc"
+    path = f"/{MODULE_SERVICE.full_name}"
+    async with running_pod_manager(backend) as manager:
+        await backend.apply(ModuleSpec("math"))
+        peers = Peers("math", manager.address)
+
+        async def nothing() -> AsyncIterator[bytes]:
+            await asyncio.Event().wait()
+            yield b""
+
+        request = module_pb2.CallRequest(method="wait").SerializeToString()
+        call = asyncio.create_task(peers.call(f"{path}/Call", request, obj_id, 10))
+        given_up = asyncio.create_task(peers.call(f"{path}/Call", request, obj_id, 10))
+        session = asyncio.create_task(anext(peers.stream(f"{path}/Session", nothing(), obj_id, 10), b""))
+        async with asyncio.timeout(5):
+            while holder.waiting < 3:
+                await asyncio.sleep(0.01)
+        given_up.cancel()
+        await peers.stop()
+        ends = await asyncio.gather(call, session, given_up, return_exceptions=True)
+        assert [getattr(end, "reason", type(end)) for end in ends] == [
+            "MODULE_UNAVAILABLE", "MODULE_UNAVAILABLE", asyncio.CancelledError,
+        ]  # fmt: skip
+    await server.grpc.stop(0)

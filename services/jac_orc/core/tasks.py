@@ -18,6 +18,12 @@ logger = logging.getLogger(__name__)
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.2, 10.0
 
 
+def is_cancelled() -> bool:
+    """Return whether the current task is being cancelled; if not, a CancelledError is that of something it awaited."""
+    task = asyncio.current_task()
+    return task is None or task.cancelling() > 0
+
+
 class NamedLocks:
     """A lock per name, kept only while somebody holds or awaits it."""
 
@@ -136,8 +142,7 @@ class Tasks:
             try:
                 await work()
             except asyncio.CancelledError as cancelled:
-                task = asyncio.current_task()
-                if task is None or task.cancelling():
+                if is_cancelled():
                     self._faults.set(name, None)
                     raise
                 failure = cancelled  # that of something it awaited

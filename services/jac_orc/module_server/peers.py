@@ -16,7 +16,7 @@ from google.rpc import status_pb2
 
 from jac_orc.core import addresses, traces
 from jac_orc.core.server import CHANNEL_OPTIONS
-from jac_orc.core.tasks import Tasks
+from jac_orc.core.tasks import Tasks, is_cancelled
 from jac_orc.errors import OrcError, error, from_status
 from jac_orc.v1 import pod_manager_pb2, pod_manager_pb2_grpc
 
@@ -61,6 +61,10 @@ class Peers:
             answer: bytes = await multi_callable(request, timeout=timeout, metadata=_metadata())
         except grpc.aio.AioRpcError as failure:
             raise await self._told(failure, obj_id) from failure
+        except asyncio.CancelledError:
+            if is_cancelled():
+                raise
+            raise _closed(obj_id) from None
         return answer
 
     async def stream(
@@ -75,6 +79,10 @@ class Peers:
                 yield answer
         except grpc.aio.AioRpcError as failure:
             raise await self._told(failure, obj_id) from failure
+        except asyncio.CancelledError:
+            if is_cancelled():
+                raise
+            raise _closed(obj_id) from None
         finally:
             call.cancel()
 
@@ -156,6 +164,11 @@ def _metadata() -> tuple[tuple[str, str], ...]:
 
 def _lost(obj_id: str) -> OrcError:
     return error("OBJECT_LOST", f"the pod that held the object {obj_id[:200]!r} is gone", {"obj_id": obj_id[:200]})
+
+
+def _closed(obj_id: str) -> OrcError:
+    text = "the pod that holds the object is gone, and its connection was closed"
+    return error("MODULE_UNAVAILABLE", text, {"obj_id": obj_id[:200]})
 
 
 def place_of(module_name: str, ip_address: str, port: int) -> str:

@@ -21,7 +21,7 @@ from google.rpc import status_pb2
 from jac_orc.core import traces
 from jac_orc.core.deadlines import STREAM_TIMEOUT, stream_timeout, timeout_text
 from jac_orc.core.server import CHANNEL_OPTIONS, Context, translated_stream
-from jac_orc.core.tasks import Tasks, report_working
+from jac_orc.core.tasks import Tasks, is_cancelled, report_working
 from jac_orc.errors import OrcError, error, from_status
 from jac_orc.pod_manager.held_calls import HeldCalls, HeldLimits
 from jac_orc.pod_manager.model import Module
@@ -129,6 +129,10 @@ class Activator(grpc.GenericRpcHandler):
             context.set_trailing_metadata((*await call.trailing_metadata(), *metadata))
         except grpc.aio.AioRpcError as failure:
             raise _failure_of(failure) from failure
+        except asyncio.CancelledError:
+            if is_cancelled():
+                raise
+            raise error("MODULE_UNAVAILABLE", "the pod is gone, and its connection was closed") from None
         finally:
             link.calls -= 1
             if call is not None:

@@ -17,6 +17,7 @@ from pathlib import Path
 logger = logging.getLogger(__name__)
 
 _MAX_BYTES = 4096
+_MAX_COUNT = 2**30  # the sum of two counts is an int32
 
 
 class Reports:
@@ -55,7 +56,11 @@ class Reports:
             try:
                 report = json.loads(data)
                 module, pod, pid, count = (report[name] for name in ("module", "pod", "pid", "guest_restarts"))
-            except (ValueError, TypeError, KeyError):
+                if [type(each) for each in (module, pod, pid, count)] != [str, str, int, int]:
+                    raise TypeError("a value of another type")
+                if not (0 < pid < 2**31 and 0 <= count < _MAX_COUNT):
+                    raise ValueError("a number out of range")
+            except (ValueError, TypeError, KeyError, RecursionError):  # a module's code may send anything
                 logger.warning("a report is malformed: %r", data[:200])
             else:
-                self._take(str(module), str(pod), int(pid), int(count))
+                self._take(module, pod, pid, count)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import json
 from typing import Any
 
@@ -10,11 +11,14 @@ import grpc
 import pytest
 from google.api import httpbody_pb2
 
+from jac_orc.errors import OrcError
 from jac_orc.pod_manager.backends.fake import FakeBackend
-from jac_orc.v1 import rest_pb2
+from jac_orc.pod_manager.rest import from_document, patched
+from jac_orc.v1 import pod_manager_pb2, rest_pb2
 from tests.feature.pod_managers import PodManager, failure
 
 Code = grpc.StatusCode
+DEEP: dict[str, Any] = functools.reduce(lambda inner, _: {"a": inner}, range(5000), {})
 
 
 async def test_create_get_and_delete(manager: PodManager) -> None:
@@ -94,6 +98,15 @@ async def test_bodies_are_checked_strictly(manager: PodManager, body: Any, reaso
     told = await failure(manager.rest("CreatePod", body, module_name="math"))
     assert (told.error.reason, told.code) == (reason, Code.INVALID_ARGUMENT)
     assert manager.modules.backend.modules() == []
+
+
+@pytest.mark.parametrize("document", [{"env": DEEP}, {"env": {"A": DEEP}}, {"source": DEEP}, {"timeout": DEEP}])
+def test_a_document_deeper_than_the_stack_is_refused(document: dict[str, Any]) -> None:
+    """The JSON parser's own limit differs by Python's version; some let pass what is too deep for Python's stack."""
+    for refused in (lambda: patched({}, document), lambda: from_document(document, pod_manager_pb2.ModuleSpec())):
+        with pytest.raises(OrcError) as caught:
+            refused()
+        assert caught.value.reason in ("TOO_DEEP", "SPEC_INVALID", "UNKNOWN_FIELD")
 
 
 async def first_line(stream: Any) -> bytes:

@@ -70,8 +70,8 @@ class RestServicer:
         patch = await self._stored(_document(request.body))
 
         def change(module: Module) -> ModuleSpec:
-            document = _merged(_to_document(convert.spec_message(module.spec)), patch)
-            return convert.merged(module, _named(_from_document(document, pb.ModuleSpec()), module.name), patch)
+            document = patched(_to_document(convert.spec_message(module.spec)), patch)
+            return convert.merged(module, _named(from_document(document, pb.ModuleSpec()), module.name), patch)
 
         wait = request.wait if request.HasField("wait") else True
         changed = await self._modules.update(request.module_name, change, wait=wait)
@@ -81,7 +81,7 @@ class RestServicer:
         """The patch with the source that it brings along named instead."""
         if patch.get("source") is None:
             return patch
-        spec = await self._native.stored(_from_document({"source": patch["source"]}, pb.ModuleSpec()))
+        spec = await self._native.stored(from_document({"source": patch["source"]}, pb.ModuleSpec()))
         return {**patch, "source": _to_document(spec.source)}
 
     async def RestUploadSource(
@@ -152,15 +152,18 @@ async def _read_on(requests: AsyncIterator[rest_pb2.RestUploadSourceRequest]) ->
 
 def _parse(body: httpbody_pb2.HttpBody, message: M) -> M:
     """The message of a JSON body, empty for an empty one; raises OrcError for anything that it isn't exactly."""
-    parsed = _from_document(_document(body), message)
+    parsed = from_document(_document(body), message)
     traces.set_module(parsed.module_name)  # type: ignore[attr-defined]
     return parsed
 
 
-def _from_document(document: dict[str, Any], message: M) -> M:
+def from_document(document: dict[str, Any], message: M) -> M:
+    """Return the message that the document describes. Raises OrcError if it describes none."""
     _check_fields(document, message.DESCRIPTOR)
     try:
         return json_format.ParseDict(document, message, max_recursion_depth=20)
+    except RecursionError:  # the text of a failure shows the value
+        raise error("TOO_DEEP", "the body is nested too deep") from None
     except json_format.ParseError as failure:
         raise error("SPEC_INVALID", str(failure)[:500]) from None
 
@@ -199,6 +202,15 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len(set(names)) < len(names):
         raise ValueError("a key stands twice in one object")
     return dict(pairs)
+
+
+def patched(target: dict[str, Any], patch: dict[str, Any]) -> dict[str, Any]:
+    """Return the document with the patch applied. Raises OrcError if the patch is nested too deep."""
+    try:
+        merged: dict[str, Any] = _merged(target, patch)
+    except RecursionError:
+        raise error("TOO_DEEP", "the body is nested too deep") from None
+    return merged
 
 
 def _merged(target: Any, patch: Any) -> Any:

@@ -12,7 +12,13 @@ from dataclasses import dataclass
 _NOT_PLAIN = re.compile(r"[^ -~]")
 _NOT_IN_A_VALUE = re.compile("[\0\ud800-\udfff]")
 _NOT_IN_A_PATH = re.compile("[\0-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
-_USER_INFO = re.compile(r"://[^/\s@]*@")
+_USER_INFO = re.compile(
+    r"""://(?: [^/\s@:]*@                               # a user or a token
+             | [^/\s@]*@ (?:\S*@)?                       # with a password, which may have an `@` itself
+             | (?!\[)[^/\s@:]*: (?!\d{1,5}(?:[/?#\s'"),;:]|\Z)|[/\s]|\Z) (?:\S*@|\S*)  # or a `/`; no port
+             )""",
+    re.VERBOSE,
+)
 
 
 def plain_fault(text: str, max_bytes: int) -> str:
@@ -43,7 +49,7 @@ def _character_fault(characters: re.Pattern[str], text: str, why: str) -> str:
 
 def shown(text: str, most: int = 100) -> str:
     """Return text from outside for a message: quoted, short, special characters escaped, no password in a URL."""
-    escaped = repr(hidden(text[: 10 * most]))[1:-1]
+    escaped = repr(hidden(text)[: most + 1])[1:-1]
     return f"'{escaped[:most]}…'" if len(escaped) > most else f"'{escaped}'"
 
 

@@ -123,6 +123,26 @@ def test_a_rotation_loses_and_doubles_no_line(tmp_path: Path) -> None:
     assert told == [f"line {number}" for number in range(100)]
 
 
+def test_a_file_is_not_rotated_within_a_line(tmp_path: Path) -> None:
+    path = tmp_path / "a.log"
+    path.write_bytes(b"one\ntwo\nhal")
+    log = LogFile(path)
+    assert log.new_lines() == ["one", "two"] and log.rotate(5) == []
+    assert path.stat().st_size == 11
+    with path.open("ab") as file:
+        file.write(b"f\n")
+    assert log.rotate(5) == ["half"]
+    assert path.stat().st_size == 0
+
+
+def test_a_file_whose_line_never_ends_is_rotated(tmp_path: Path) -> None:
+    path = tmp_path / "a.log"
+    path.write_bytes(b"x" * 300_000)
+    log = LogFile(path)
+    assert len(log.new_lines()) == 1 and log.rotate(5) == []
+    assert path.stat().st_size == 0
+
+
 def test_a_line_without_end_is_cut_and_not_kept(tmp_path: Path) -> None:
     path = tmp_path / "a.log"
     path.write_bytes(b"x" * 300_000)

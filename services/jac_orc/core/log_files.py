@@ -51,12 +51,19 @@ class LogFile:
     def rotate(self, limit: int) -> list[str]:
         """Move a file of more than `limit` bytes to `.1`, for a writer that only appends; return what is not yet read.
 
+        A file that ends within a line is left for the next look, since the line would be cut in two.
         A line that is written between the end of the copy and the truncation, some microseconds, is lost.
         """
         if self._offset <= limit:
             return []
-        with self._path.open("rb") as file, open_private(self._older, "wb") as copy:
-            shutil.copyfileobj(file, copy)
+        with self._path.open("rb") as file:
+            if file.seek(0, os.SEEK_END) > self._offset:
+                file.seek(-1, os.SEEK_END)
+                if file.read() != b"\n":
+                    return []
+            file.seek(0)
+            with open_private(self._older, "wb") as copy:
+                shutil.copyfileobj(file, copy)
             os.truncate(self._path, 0)
         lines, has_more = list[str](), True
         while has_more:

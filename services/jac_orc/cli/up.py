@@ -43,6 +43,7 @@ _DRAIN_SECONDS = 10.0
 _STOP_SECONDS = 20.0
 _MAX_SOCKET_PATH = 100
 _APPENDED = ("pod-manager.log", "envoy.log")  # standard output of children, which don't rotate it
+_LAST_PRINT_SECONDS = 1.0
 _TOGETHER_MS, _STEP_MS = 200, 50  # how long log lines are gathered
 _FIRST_CALL = (
     "curl -X POST 'http://127.0.0.1:{port}/run_module?module_name=numpy&method_name=array' "
@@ -343,12 +344,16 @@ class LogFollower:
             async for _ in changes:
                 await asyncio.to_thread(self._print_new)
         finally:
-            self._print_new()
+            self._print_new(_LAST_PRINT_SECONDS)
 
-    def _print_new(self) -> None:
-        with self._lock:  # a cancelled `follow` doesn't end its thread
-            for path in sorted(self._directory.glob("*.log")):
-                self._print_file(path)
+    def _print_new(self, longest: float = -1) -> None:
+        """Print, unless another thread prints for `longest` seconds; a cancelled `follow` doesn't end its thread."""
+        if self._lock.acquire(timeout=longest):
+            try:
+                for path in sorted(self._directory.glob("*.log")):
+                    self._print_file(path)
+            finally:
+                self._lock.release()
 
     def _print_file(self, path: Path) -> None:
         file = self._file(path)

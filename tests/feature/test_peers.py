@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import types
 from collections.abc import AsyncGenerator, AsyncIterator
 from typing import Any
 
@@ -11,7 +12,7 @@ import pytest
 from jac_orc.core.server import Server
 from jac_orc.errors import OrcError, error
 from jac_orc.module_server.peers import Peers, place_of
-from jac_orc.module_server.session import Peer
+from jac_orc.module_server.session import Peer, Session
 from jac_orc.pod_manager.backends.fake import FakeBackend
 from jac_orc.pod_manager.model import ModuleSpec
 from jac_orc.v1 import module_pb2
@@ -89,6 +90,47 @@ async def test_what_waits_for_a_peer_that_doesnt_read_is_bounded(no_task_left: N
     assert [call.failure.done() for call in large] == [False, False, True]
     other.close()
     await asyncio.gather(peer.ended, other.ended, return_exceptions=True)
+
+
+async def test_no_more_is_read_while_too_much_waits_for_a_peer(no_task_left: None) -> None:
+    """Calls are refused instead, and each may be cancelled: neither keeps the session's other calls waiting."""
+    read, goes_on = 0, asyncio.Event()
+
+    async def releases() -> AsyncIterator[bytes]:
+        nonlocal read
+        for read in range(1, 5001):  # noqa: B007 - the test looks at it
+            yield module_pb2.SessionRequest(release=module_pb2.SessionRelease(obj_ids=["x"])).SerializeToString()
+
+    async def reads_late(_: str, messages: AsyncIterator[bytes]) -> AsyncGenerator[bytes]:
+        await goes_on.wait()
+        async for _message in messages:
+            for nothing in NOTHING:
+                yield nothing
+
+    no_guest: Any = types.SimpleNamespace(guest_for_session=lambda: None, end_session=lambda _: None)
+    session = Session(no_guest, 10, reads_late)
+    session.peer("math-127.0.0.1-1-1-abc")
+    answers = asyncio.create_task(anext(session.responses(releases()), None))
+    for _ in range(20_000):
+        await asyncio.sleep(0)
+    assert 1000 < read < 2100
+    goes_on.set()
+    async with asyncio.timeout(5):
+        await answers
+    assert read == 5000
+
+
+async def test_what_waits_for_a_peer_that_ends_keeps_nothing_waiting(no_task_left: None) -> None:
+    session: Any = None
+    peer = Peer(session, never_reads, "math-127.0.0.1-1-1-abc")
+    for _ in range(3):
+        peer.send(bytes(60_000_000))
+    waiting = asyncio.create_task(peer.writable())
+    for _ in range(10):
+        await asyncio.sleep(0)
+    assert not waiting.done()
+    peer.close()
+    await asyncio.wait_for(waiting, 5)
 
 
 class Holder:

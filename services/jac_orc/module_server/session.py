@@ -124,6 +124,8 @@ class Session:
                     await self._room.wait()
                 if self._guest is not None:
                     await self._guest.writable()
+                for peer in list(self._peers.values()):
+                    await peer.writable()
         except (Malformed, DecodeError) as failure:
             self._failure = error("MALFORMED_REQUEST", f"the message is malformed: {failure}")
         except Exception as failure:  # noqa: BLE001 - whoever sends the responses raises it
@@ -331,7 +333,9 @@ class Peer:
         self._requests: asyncio.Queue[bytes] = asyncio.Queue()
         self._waiting_bytes = 0  # of what has not been sent yet
         self._calls: dict[int, _SessionCall] = {}
+        self._room = asyncio.Event()
         self.ended = asyncio.create_task(self._run(relay, obj_id))
+        self.ended.add_done_callback(lambda _: self._room.set())
 
     def start(self, call: _SessionCall, call_id: int, body: bytes) -> None:
         """Send a call on, unless too much waits to be sent already."""
@@ -343,9 +347,15 @@ class Peer:
         self.send(message_of_kind(_CALL, body))
 
     def send(self, message: bytes) -> None:
-        """Send a message on."""
         self._waiting_bytes += len(message)
         self._requests.put_nowait(message)
+
+    async def writable(self) -> None:
+        """Wait while too much waits to be sent: more than the calls that `start` admits, and as many cancellations."""
+        most, most_bytes = 2 * _MOST_WAITING, 2 * _MOST_WAITING_BYTES
+        while (self._requests.qsize() > most or self._waiting_bytes > most_bytes) and not self.ended.done():
+            self._room.clear()
+            await self._room.wait()
 
     def cancel(self, call_id: int) -> None:
         """Gives a call up."""
@@ -354,7 +364,6 @@ class Peer:
             self.send(message_of_kind(_CANCEL, cancel.SerializeToString()))
 
     def close(self) -> None:
-        """Ends it."""
         self.ended.cancel()
 
     async def _run(self, relay: Relay, obj_id: str) -> None:
@@ -376,6 +385,7 @@ class Peer:
         while True:
             message = await self._requests.get()
             self._waiting_bytes -= len(message)
+            self._room.set()
             yield message
 
     def _take(self, message: bytes) -> None:

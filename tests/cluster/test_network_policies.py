@@ -155,7 +155,7 @@ def link_local_server() -> Iterator[dict[str, Address]]:
 @pytest.fixture(scope="module")
 def pods(production: Installation, strangers: str) -> Iterator[dict[str, tuple[str, str]]]:
     """The namespace and name of a pod of each kind, and a second module."""
-    response = production.create("colorsys")
+    response = production.create("fractions")
     assert response.status_code == 200, response.text
     builder = {"app.kubernetes.io/name": "jac-orc-environment", "app.kubernetes.io/part-of": "jac-orc"}
     sleep = ("sleep", "600")
@@ -169,7 +169,7 @@ def pods(production: Installation, strangers: str) -> Iterator[dict[str, tuple[s
         **{kind: (PRODUCTION, production.pods(name)[1]) for kind, name in names.items()},
     }
     kubectl("-n", PRODUCTION, "delete", "pod", "plain", "builder")
-    production.discard("colorsys")
+    production.discard("fractions")
 
 
 @pytest.fixture(scope="module")
@@ -192,7 +192,7 @@ def seen(
         "pod manager for peers": pod_address(PRODUCTION, pod_manager, 50052),
         "pod manager's xDS": pod_address(PRODUCTION, pod_manager, 18000),
         "module's other pod": pod_address(PRODUCTION, module, 50051),
-        "another module": pod_address(PRODUCTION, production.pods("colorsys")[0], 50051),
+        "another module": pod_address(PRODUCTION, production.pods("fractions")[0], 50051),
         "API server": service_address("default", "kubernetes", 443),
         "API server's node": (api["endpoints"][0]["addresses"][0], api["ports"][0]["port"]),
         "other namespace's pod": pod_address(strangers, "stranger", 8000),

@@ -16,7 +16,7 @@ from jac_orc.pod_manager.policy import Policy
 from jac_orc.v1 import module_pb2, pod_manager_pb2, rest_pb2
 
 SERVICES = [
-    (file, service, method)
+    (service, method)
     for file, service in ((pod_manager_pb2, "PodManagerService"), (rest_pb2, "PodManagerRestService"),
                           (module_pb2, "ModuleService"))
     for method in file.DESCRIPTOR.services_by_name[service].methods_by_name
@@ -48,10 +48,8 @@ async def test_it_tells_where_a_modules_pods_are(channel: grpc.aio.Channel) -> N
     assert not module.HasField("spec") and b"secret" not in data
 
 
-@pytest.mark.parametrize(("file", "service", "method"), SERVICES, ids=lambda each: getattr(each, "__name__", each))
-async def test_it_does_nothing_else(channel: grpc.aio.Channel, file: Any, service: str, method: str) -> None:
-    descriptor = file.DESCRIPTOR.services_by_name[service].methods_by_name[method]
-    request = getattr(file, descriptor.input_type.name)()
-    with pytest.raises(grpc.aio.AioRpcError) as caught:
-        await call(channel, service, method, request)
-    assert caught.value.code() is grpc.StatusCode.UNIMPLEMENTED
+@pytest.mark.parametrize(("service", "method"), SERVICES)
+async def test_it_does_nothing_else(channel: grpc.aio.Channel, service: str, method: str) -> None:
+    # Without a message: to write one after the refusal is an error of the client's library.
+    refused: Any = channel.stream_stream(f"/jac_orc.v1.{service}/{method}")()
+    assert await refused.code() is grpc.StatusCode.UNIMPLEMENTED

@@ -23,7 +23,7 @@ from jac_orc.pod_manager.backends.kube.objects import MANAGED_BY, object_name
 from jac_orc.pod_manager.backends.kube.pods import GRPC_PORT
 from tests.cluster.installation import NAMESPACE, URL, install, uninstall
 from tests.cluster.kubectl import image, kubectl, kubectl_json, node_parts
-from tests.e2e.system import ROLES, System, logged_errors, wait_until
+from tests.e2e.system import ROLES, System, logged_errors, parent, wait_until
 
 _KINDS = "deployments,replicasets,pods,services,endpointslices,poddisruptionbudgets,horizontalpodautoscalers,jobs"
 _OURS = f"app.kubernetes.io/managed-by={MANAGED_BY}"
@@ -83,7 +83,7 @@ class ClusterSystem(System):
         found = [each for each in _processes() if ROLES.get(role, "") in each[1] and each[0] not in self._removed]
         if role == "guest":
             servers = set(self.pids("server", module))
-            return [pid for pid, _, _ in found if _parent(pid) in servers]
+            return [pid for pid, _, _ in found if parent(pid) in servers]
         return [pid for pid, _, names in found if module in ("", names.get("MODULE_NAME"))]
 
     def server_at(self, module: str, address: str) -> int:
@@ -176,13 +176,6 @@ def _processes() -> list[tuple[int, str, dict[str, str]]]:
             continue
         found.append((int(entry.name), command, dict(word.partition("=")[::2] for word in words)))
     return found
-
-
-def _parent(pid: int) -> int:
-    try:
-        return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
-    except OSError:
-        return 0
 
 
 def _apply(*documents: Document) -> None:

@@ -27,6 +27,14 @@ ROLES = {
 """What is in the command lines of a system's parts, and of nothing else's."""
 
 
+def parent(pid: int) -> int:
+    """The parent of a process; 0 if it has ended."""
+    try:
+        return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+    except OSError:
+        return 0
+
+
 def wait_until(condition: Callable[[], Any], seconds: float = 20.0) -> Any:
     """What the condition answers once it is true; fails the test where it doesn't get so."""
     end = time.monotonic() + seconds
@@ -129,8 +137,13 @@ class System(ABC):
         """The processes of this system: all, or those of a role, and of a module."""
 
     def parts(self) -> set[int]:
-        """The processes that last: the installer and what compiles in the background come and go."""
-        return {pid for role in ROLES for pid in self.pids(role)}
+        """The processes that last: the installer and what compiles in the background come and go.
+
+        So does a child of a server that has not executed its program yet, and until then has the server's command line.
+        """
+        by_role = {role: set(self.pids(role)) for role in ROLES}
+        begun = {pid for role, pids in by_role.items() if role != "guest" for pid in pids if parent(pid) in pids}
+        return set().union(*by_role.values()) - begun
 
     @abstractmethod
     def server_at(self, module: str, address: str) -> int:

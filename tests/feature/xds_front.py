@@ -247,9 +247,9 @@ class Front:
         self.loop.call(lambda: self.snapshot.drop_module(module))
 
     def server_of(self, module: str) -> str:
-        """Which server answers a call of the module."""
-        answer = self.http.post(f"/modules/{module}/f", json={}).json()
-        return str(answer.get("server", answer))
+        """Which server answers a call of the module, or else what the front answers, which may be nothing yet."""
+        response = self.http.post(f"/modules/{module}/f", json={})
+        return str(response.json().get("server", response.text)) if response.content else ""
 
     def _start_envoy(self) -> None:
         config = self.directory / "bootstrap.json"

@@ -199,7 +199,7 @@ class _Examination:
         return [cluster_checks.quota(name, quotas, self._cluster)] if quotas else []
 
     async def _look_at_refusals(self, name: str) -> list[Check]:
-        """Look for pods that controllers could not create, which events alone tell of a Job."""
+        """Look for pods that controllers could not create; for a Job only events report that."""
         events = await self._list(self._path("/api/v1", "events"), fieldSelector="reason=FailedCreate")
         makers: list[Document] = []
         if events:

@@ -40,7 +40,7 @@ class _UnixConnection(http.client.HTTPConnection):
 
 
 class NoAnswerError(Exception):
-    """Envoy runs, as far as can be told, but did not answer properly."""
+    """Envoy seems to be running, but did not answer properly."""
 
 
 class GoneError(Exception):

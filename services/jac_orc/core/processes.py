@@ -106,7 +106,7 @@ class ManagedProcess:
                 signal.pidfd_send_signal(self._pidfd, number)
 
     def close_output(self) -> None:
-        """End `stdout` and `stderr` after what has been read so far, whoever still has their other ends."""
+        """End `stdout` and `stderr` after what has been read so far, even if another process still holds them."""
         self.stdout.close()
         self.stderr.close()
 
@@ -157,7 +157,7 @@ class _Pipe(asyncio.StreamReader):
             self.close()
 
     def close(self) -> None:
-        """End it, whoever still has the other end."""
+        """End it, even if another process still holds the other end."""
         if self._pipe is not None:
             asyncio.get_running_loop().remove_reader(self._pipe.fileno())
             self._pipe.close()

@@ -55,7 +55,7 @@ class Names:
     """Which names of the module may be reached, and what they stand for.
 
     A path never leaves the module's own top-level package. Unless the module itself gives access to the host, no path
-    leads to a module that does, nor to a function or class from one: whoever may call `urllib` may not call
+    leads to a module that does, nor to a function or class from one: a caller of `urllib` may not call
     `urllib.request` by it.
     """
 

@@ -27,7 +27,7 @@ from jac_orc.pod_manager.sources import SourceRef
 from jac_orc.pod_manager.spec_checks import Violation, violations
 from jac_orc.v1 import pod_manager_pb2 as pb
 
-# A response's headers hold no more, and nobody mends more at a time.
+# A response's headers hold no more.
 _MOST_FAULTS = 10
 _MOST_BYTES = 1600
 # Fields of the wire that this version doesn't act on: asking for one is refused, never ignored.

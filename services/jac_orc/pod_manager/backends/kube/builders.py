@@ -127,7 +127,7 @@ def builder(cluster: Cluster, spec: ModuleSpec, owners: Iterable[tuple[str, str]
         },
         "spec": {
             "backoffLimit": 2,
-            # Whoever still waits for it then, as it has failed, has it tried anew.
+            # A module that still waits for it after that starts a new build.
             "ttlSecondsAfterFinished": _KEPT_BUILDS,
             "activeDeadlineSeconds": math.ceil(_deadline(cluster)),
             "template": {

@@ -190,7 +190,7 @@ def _resources(wanted: Resources) -> Document:
     """Return requests and limits.
 
     The memory that is requested is also the limit: a pod that uses more than its node has takes others down. Of the CPU
-    only what nobody else has requested is shared out, so a limit is set only if it is asked for.
+    only what no other pod has requested is shared out, so a limit is set only if it is asked for.
     """
     gpu = str(wanted.gpu or "")
     limits = {"cpu": wanted.cpu_limit, "memory": wanted.memory_limit or wanted.memory, "nvidia.com/gpu": gpu}

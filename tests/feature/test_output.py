@@ -207,6 +207,14 @@ def test_forks_answer_once(own: ModuleServer, how: str) -> None:
     assert list(body) == ["result"] and body["result"] > 0
 
 
+@pytest.mark.parametrize("method", ["forks", "forks_in_a_coroutine"])
+def test_forks_amid_other_calls_end(own: ModuleServer, method: str) -> None:
+    """Whatever lock another thread holds when the module forks, the child comes to its end."""
+    calls = [own.begin(method, "return") for _ in range(200)]
+    children = {int(call.result().result.number_value) for call in calls}
+    assert len(children) == 200 and 0 not in children
+
+
 def test_a_directory_that_is_gone(own: ModuleServer, tmp_path: Path) -> None:
     assert own.call("removes_directory", str(tmp_path / "gone")) == "removed"
     assert own.call("runs_a_loop", "x") == "x"

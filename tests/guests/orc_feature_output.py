@@ -161,6 +161,10 @@ def forks(how: str) -> int:
     return child
 
 
+async def forks_in_a_coroutine(how: str) -> int:
+    return forks(how)
+
+
 def forks_by_multiprocessing(method: str) -> list[int]:
     context = multiprocessing.get_context(method)
     with context.Pool(2) as pool:

@@ -118,7 +118,8 @@ class Calls:
         self._output = output
         self._requests = requests
         self._loop = loop
-        self._lock = threading.Lock()
+        self._unlock()
+        os.register_at_fork(after_in_child=self._unlock)
         self._running: dict[int, Call] = {}
         self._waiting: dict[int, Promise | None] = {}  # calls that wait for another's result, with their own one's
         self._leader: object = None
@@ -131,6 +132,10 @@ class Calls:
         """Leads in this thread; never returns, the end of the wire ends the process."""
         threading.Thread(target=self._monitor, daemon=True, name="monitor").start()
         self._follow(lead=True)
+
+    def _unlock(self) -> None:
+        """Makes the lock; anew in a fork, where the thread that held it then, as the monitor may, isn't any more."""
+        self._lock = threading.Lock()
 
     # --- threads ---
 

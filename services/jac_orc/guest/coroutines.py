@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +19,12 @@ class Loop:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._loop: asyncio.AbstractEventLoop | None = None
+        self.is_fork = False
+        os.register_at_fork(after_in_child=self._forked)
+
+    def _forked(self) -> None:
+        self._lock = threading.Lock()
+        self.is_fork = True
 
     def coroutine(self, awaitable: Any) -> Coroutine:
         """The awaitable, to be started on the loop."""
@@ -27,13 +34,14 @@ class Loop:
             if self._loop is None:
                 self._loop = asyncio.new_event_loop()
                 threading.Thread(target=self._loop.run_forever, daemon=True, name="coroutines").start()
-        return Coroutine(self._loop, awaitable)
+        return Coroutine(self, self._loop, awaitable)
 
 
 class Coroutine:
     """A coroutine that runs on a loop in another thread; its result is awaited until it has really ended."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, coroutine: Any) -> None:
+    def __init__(self, owner: Loop, loop: asyncio.AbstractEventLoop, coroutine: Any) -> None:
+        self._owner = owner
         self._loop = loop
         self._awaitable = coroutine
         self._task: asyncio.Task[Any] | None = None
@@ -79,6 +87,8 @@ class Coroutine:
         except BaseException as failure:  # kept from the loop, which SystemExit would end
             self._failure = failure
         finally:
+            if self._owner.is_fork:
+                os._exit(0)  # the coroutine has forked, and the call that awaits it is its parent's
             self._ended.set()
 
 

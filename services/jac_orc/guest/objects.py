@@ -56,8 +56,12 @@ class Objects:
         self._kept: dict[str, Kept] = {}
         self._count = 0
         self._bytes = 0
-        self._lock = threading.Lock()
+        self._unlock()
+        os.register_at_fork(after_in_child=self._unlock)
         self._sweeps = False
+
+    def _unlock(self) -> None:
+        self._lock = threading.Lock()  # anew in a fork, as in `Calls`
 
     def keep(self, value: Any) -> Document:
         """Keeps the value and gives its reference; raises Refusal where no more fits, or it may not be handed out."""

@@ -6,6 +6,7 @@ What is sent here is written as whole SessionResponse messages, which the server
 from __future__ import annotations
 
 import contextlib
+import os
 import threading
 from typing import TYPE_CHECKING, Any
 
@@ -66,7 +67,11 @@ class Sessions:
         self._max_answer = limits["max_answer"]
         self._max_array = limits["max_array"]
         self._sessions: dict[int, Session] = {}
-        self._lock = threading.Lock()
+        self._unlock()
+        os.register_at_fork(after_in_child=self._unlock)
+
+    def _unlock(self) -> None:
+        self._lock = threading.Lock()  # anew in a fork, as in `Calls`
 
     def control(self, incoming: Frame) -> None:
         """Takes a chunk, a release, or the end of a session."""

@@ -126,6 +126,10 @@ class LocalSystem(System):
     def stored(self, pattern: str) -> set[str]:
         return {str(path) for root in (self.cache, self.state) for path in root.glob(pattern)}
 
+    def building(self) -> set[str]:
+        patterns = [f"environments/.building-{pid}-*" for pid in self.pids("pod_manager")]  # others share the cache
+        return {path for pattern in patterns for path in self.stored(pattern)}
+
     def traces(self, module: str) -> list[str]:
         """Processes, and files of state and logs; sources are kept for a while."""
         kept = self.state / "sources"

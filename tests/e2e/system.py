@@ -167,6 +167,10 @@ class System(ABC):
     def stored(self, pattern: str) -> set[str]:
         """What fits the pattern, `environments/…` or `sources/…`, of what the system keeps."""
 
+    def building(self) -> set[str]:
+        """The environments that it builds, or has left half built."""
+        return self.stored("environments/.building-*")
+
     @abstractmethod
     def traces(self, module: str) -> list[str]:
         """What there is of a module besides what is stored."""

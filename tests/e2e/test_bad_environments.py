@@ -33,14 +33,14 @@ def source(**files: str) -> dict[str, Any]:
 
 def refused(system: System, **spec: Any) -> Any:
     """The body of a refused creation, which leaves nothing."""
-    before = system.stored("environments/.building-*")
+    before = system.building()
     response = system.post("/v1/modules", spec)
     assert response.status_code == 400, response.text
     assert system.left(spec["module_name"]) == []
     assert system.http.get(f"/v1/modules/{spec['module_name']}").status_code == 404
     assert system.call("math", "sqrt", 9) == 3.0, "others are unharmed"
     # One empty environment is always kept ready.
-    wait_until(lambda: len(system.stored("environments/.building-*") - before) <= 1)
+    wait_until(lambda: len(system.building() - before) <= 1)
     return response.json()
 
 

@@ -154,7 +154,9 @@ def _consistency_guards() -> list[dict[str, Any]]:
     bad_timeout = [_present("grpc-timeout"), _matches("grpc-timeout", "[0-9]{1,8}[HMSmun]", invert=True)]
     in_path = {"module_name": "/(create_pod|delete_pod|(v1/)?modules)/.+", "method_name": "/modules/.+"}
     return [
-        _refuse({"prefix": "/", "headers": bad_timeout}, 400, "the timeout is not of the form 500m, 30S or 2M"),
+        _refuse(
+            {"prefix": "/", "headers": bad_timeout}, 400, "the timeout is not in gRPC's form and units: 500m, 30S or 2M"
+        ),
         _refuse({"prefix": "/", "headers": [_matches("grpc-timeout", "0+.")]}, 504, "the deadline has passed"),
         _refuse(
             {"prefix": "/", "headers": [_present("grpc-encoding"), no_grpc]}, 400, "grpc-encoding is for gRPC only"

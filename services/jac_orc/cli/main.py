@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import enum
 import importlib.metadata
+import io
 import itertools
+import os
 import sys
 from pathlib import Path
 from typing import Annotated, Any
@@ -30,13 +32,16 @@ class LogLevel(enum.StrEnum):
 
 
 class Commands(TyperGroup):
-    """Refuses empty words, which a shell's variable that isn't set leaves: they would count as if nothing was given."""
+    """Refuse empty words, which an unset shell variable leaves, and words that no request can carry as UTF-8."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         for before, word in itertools.pairwise(["jac-orc", *args]):
             if not word or (word.startswith("--") and word.find("=") == len(word) - 1):
                 text = f"nothing is given behind {word or before}; give a value, or leave it out"
                 raise typer.BadParameter(text)
+            if not _is_utf8(word):
+                text = f"{os.fsencode(word)[:100]!r} can't be read as {sys.getfilesystemencoding()} text"
+                raise typer.BadParameter(f"{text}; write it in UTF-8, in a locale like LC_ALL=C.UTF-8")
         return super().parse_args(ctx, args)
 
 
@@ -82,7 +87,9 @@ def up(
     ] = None,
     spares: Annotated[
         int,
-        typer.Option(help="Module servers that wait, so that a module starts at once; each takes some 31 MB.", min=0),
+        typer.Option(
+            help="Module servers that wait, so that a module starts at once; each takes some 31 MB.", min=0, max=100
+        ),
     ] = 1,
     log_level: Annotated[LogLevel, typer.Option(help="The least level that is logged.")] = LogLevel.INFO,
 ) -> None:
@@ -116,6 +123,28 @@ def version() -> None:
     print(importlib.metadata.version("jac-cloud-orc"))
 
 
+def _is_utf8(word: str) -> bool:
+    try:
+        word.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _prepare_streams() -> None:
+    """Open closed standard streams on /dev/null, as git does, and escape what the locale's encoding can't express."""
+    for name, number, mode in (("stdin", 0, "r"), ("stdout", 1, "w"), ("stderr", 2, "w")):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # the lowest free descriptor, which is this one
+        if getattr(sys, name) is None:
+            setattr(sys, name, os.fdopen(number, mode, closefd=False))
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")
+
+
 def main() -> None:
-    """The command's entry point."""
+    """Run the command."""
+    _prepare_streams()
     app()

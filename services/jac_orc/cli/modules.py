@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from jac_orc.cli.options import Packages, Place, Spec, grouped
+from jac_orc.cli.options import INT32_MAX, Packages, Place, Spec, grouped
 
 if TYPE_CHECKING:
     from jac_orc.cli.remote import Remote
@@ -131,7 +131,9 @@ def get(
 def scale(
     *,
     module: Name,
-    replicas: Annotated[int, typer.Argument(metavar="N", help="How many pods.", min=0, show_default=False)],
+    replicas: Annotated[
+        int, typer.Argument(metavar="N", help="How many pods.", min=0, max=INT32_MAX, show_default=False)
+    ],
     no_wait: NoWait = False,
     output: Format = Output.TABLE,
     place: Place,
@@ -154,7 +156,9 @@ def logs(
     *,
     module: Name,
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on with new lines as they come.")] = False,
-    tail: Annotated[int | None, typer.Option(help="How many lines of each pod.", min=0, show_default="100")] = None,
+    tail: Annotated[
+        int | None, typer.Option(help="How many lines of each pod.", min=0, max=INT32_MAX, show_default="100")
+    ] = None,
     output: Format = Output.TABLE,
     place: Place,
 ) -> None:

@@ -13,6 +13,9 @@ from typing import Annotated, Any
 
 import typer
 
+INT32_MAX = 2**31 - 1
+"""The largest number that an int32 field of a request can hold."""
+
 
 @dataclass(frozen=True)
 class Place:
@@ -71,8 +74,10 @@ class Packages:
 class Spec(Packages):
     """What to deploy; None and empty: not given."""
 
-    replicas: Annotated[int | None, typer.Option(help="How many pods.", min=0, show_default="1")] = None
-    workers: Annotated[int | None, typer.Option(help="How many processes in each pod.", min=1, show_default="1")] = None
+    replicas: Annotated[int | None, typer.Option(help="How many pods.", min=0, max=INT32_MAX, show_default="1")] = None
+    workers: Annotated[
+        int | None, typer.Option(help="How many processes in each pod.", min=1, max=INT32_MAX, show_default="1")
+    ] = None
     env: Annotated[
         list[str] | None, typer.Option(metavar="NAME=VALUE", help="An environment variable of the module's.")
     ] = None
@@ -95,7 +100,9 @@ class Spec(Packages):
         str, typer.Option(metavar="BYTES", help="Memory beyond which a pod is killed.", show_default="--memory")
     ] = ""
     tmp: Annotated[str, typer.Option(metavar="BYTES", help="Size of a pod's /tmp.", show_default="2Gi")] = ""
-    gpu: Annotated[int, typer.Option(metavar="N", help="GPUs of each pod.", min=0, show_default=False)] = 0
+    gpu: Annotated[
+        int, typer.Option(metavar="N", help="GPUs of each pod.", min=0, max=INT32_MAX, show_default=False)
+    ] = 0
     secret: Annotated[
         list[str] | None, typer.Option(metavar="NAME", help="A secret whose entries become variables.")
     ] = None
@@ -125,15 +132,22 @@ class Spec(Packages):
         str, typer.Option(metavar="NAME", help="In a cluster, the ServiceAccount of its pods.", show_default=False)
     ] = ""
     min_replicas: Annotated[
-        int | None, typer.Option(help="In a cluster, the least number of pods.", min=1, show_default="1")
+        int | None, typer.Option(help="In a cluster, the least number of pods.", min=1, max=INT32_MAX, show_default="1")
     ] = None
     max_replicas: Annotated[
         int | None,
-        typer.Option(help="And the largest: between them it follows the load. 0 ends that.", min=0, show_default=False),
+        typer.Option(
+            help="And the largest: between them it follows the load. 0 ends that.",
+            min=0,
+            max=INT32_MAX,
+            show_default=False,
+        ),
     ] = None
     target_cpu: Annotated[
         int | None,
-        typer.Option(metavar="PERCENT", help="The share of its --cpu that this aims at.", min=1, show_default="80"),
+        typer.Option(
+            metavar="PERCENT", help="The share of its --cpu that this aims at.", min=1, max=INT32_MAX, show_default="80"
+        ),
     ] = None
 
 

@@ -80,6 +80,7 @@ class Address:
     def of(cls, url: str) -> Address:
         """The address; raises UsageError."""
         try:
+            url.encode()  # what the shell gave may not be UTF-8
             parts = urllib.parse.urlsplit(url if "://" in url else f"http://{url}")
             host, port = parts.hostname, parts.port
         except ValueError as fault:

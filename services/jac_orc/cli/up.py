@@ -100,7 +100,7 @@ def _locked(state_dir: Path) -> Iterator[None]:
             files.private_directory(directory)
         file = files.open_private(state_dir / "lock", "a+")
     except OSError as failure:
-        raise UsageError(f"the state directory can't be used: {failure}; give another --state-dir") from None
+        raise _unusable(failure) from None
     with file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -109,10 +109,16 @@ def _locked(state_dir: Path) -> Iterator[None]:
             owner = file.read().strip() or "unknown"
             text = f"the state directory {state_dir} is in use by another jac-orc up (process {owner})"
             raise UsageError(f"{text}; stop that one, or give another --state-dir") from None
-        file.truncate(0)
-        file.write(str(os.getpid()))
-        file.flush()
+        try:
+            file.truncate(0)
+            os.write(file.fileno(), str(os.getpid()).encode())  # unbuffered: closing must not fail again
+        except OSError as failure:
+            raise _unusable(failure) from None
         yield
+
+
+def _unusable(failure: OSError) -> UsageError:
+    return UsageError(f"the state directory can't be used: {failure}; give another --state-dir")
 
 
 def _free_ports(wanted: dict[str, int]) -> dict[str, int]:

@@ -382,6 +382,32 @@ print(asyncio.run(Built(Path(sys.argv[1])).python(locked(sys.argv[2]))))
 """
 
 
+@pytest.mark.parametrize("name", ["pyvenv.cfg", "compiled.stamp", "lock.json", "used.stamp"])
+async def test_a_wheel_replaces_nothing_of_the_environments_own(tmp_path: Path, name: str) -> None:
+    """A pyvenv.cfg names the standard library, and so code that runs wherever the environment's interpreter does."""
+    with zipfile.ZipFile(wheel(tmp_path), "a") as archive:
+        archive.writestr(f"orc_unit_wheel-1.data/data/{name}", "home = /elsewhere")
+        archive.writestr("orc_unit_wheel-1.data/data/share/any", "")
+    built = Built(tmp_path)
+    with pytest.raises(OrcError, match="the environment's own") as caught:
+        await built.python(locked("orc-unit-wheel==1"))
+    assert caught.value.reason == "ENVIRONMENT_FAILED" and built.visible() == []
+    await built.environments.stop()
+
+
+async def test_a_damaged_stamp_stops_no_clean_up(tmp_path: Path) -> None:
+    wheel(tmp_path)
+    built = Built(tmp_path)
+    python = await built.python(locked("orc-unit-wheel==1"))
+    stamp = python.parents[1] / "compiled.stamp"
+    await eventually(stamp.exists)
+    await built.environments.stop()
+    for text in ("abc", "-5", "", "\xff"):
+        stamp.write_bytes(text.encode("latin-1"))
+        built.environments.collect({python.parents[1].name})
+    assert built.visible() != []
+
+
 async def test_a_builder_that_is_killed_halfway_leaves_nothing_visible(tmp_path: Path, index: SlowIndex) -> None:
     built = Built(tmp_path)
     builder = subprocess.Popen([sys.executable, "-c", SCRIPT, str(tmp_path), index.requirement])

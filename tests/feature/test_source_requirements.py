@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import socket
 import tarfile
 import zipfile
 from collections.abc import Callable
@@ -195,6 +196,28 @@ async def test_a_source_requires_no_path_of_this_machine(tmp_path: Path, form: S
     failure = await free.failure(form(free.sources, [f"liked @ {elsewhere}"]))
     assert failure.reason == "SOURCE_INVALID", failure.message
     assert "only https URLs are allowed" in failure.message
+
+
+@pytest.mark.parametrize("builds", [True, False])
+async def test_the_installer_follows_no_address_in_a_wheel_that_is_refused(tmp_path: Path, *, builds: bool) -> None:
+    (tmp_path / "host").mkdir()
+    (tmp_path / "host" / "setup.py").write_text(f"open({str(tmp_path / 'run')!r}, 'w')")
+    free = Resolving(tmp_path, builds=builds)
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        listener.setblocking(False)
+        http = f"http://127.0.0.1:{listener.getsockname()[1]}/liked-9-py3-none-any.whl"
+        for address in (http, f"git+{http}", f"git+{(tmp_path / 'host').as_uri()}", (tmp_path / "host").as_uri()):
+            failure = await free.failure(own_wheel(free.sources, ["other", f"liked @ {address}"]))
+            assert failure.reason == "SOURCE_INVALID" and "METADATA" in failure.message, failure.message
+        with pytest.raises(BlockingIOError):
+            listener.accept()
+    assert not (tmp_path / "run").exists() and free.lines == []
+
+
+async def test_a_wheels_extras_and_other_pythons_are_not_judged(tmp_path: Path) -> None:
+    strict = Resolving(tmp_path, "liked")
+    left_out = ["other ; extra == 'dev'", "other @ file:///x ; extra == 'dev'", "other ; python_version < '3'"]
+    assert names(await strict.lock(own_wheel(strict.sources, ["liked", *left_out]))) == ["liked==1", "needed==2"]
 
 
 def choosing(root: Path) -> dict[str, str]:

@@ -7,6 +7,7 @@ import dataclasses
 import enum
 import functools
 import gc
+import importlib
 import json
 import operator
 import optparse
@@ -16,6 +17,7 @@ import shlex
 import subprocess
 import sys
 import sysconfig
+import time
 import traceback
 import types
 import typing
@@ -31,7 +33,9 @@ import pytest
 from jac_orc.errors import PermissionDeniedError
 from jac_orc.guest import host_access
 from jac_orc.guest.binding import Parameters
+from jac_orc.guest.failures import Refusal
 from jac_orc.guest.host_access import HostAccess
+from jac_orc.guest.names import Names
 from jac_orc.pod_manager.policy import Policy
 from tests.support import SERVICES
 
@@ -176,3 +180,31 @@ def test_a_module_that_writes_into_loaded_modules_is_on_the_list() -> None:
     assert vars(sys.modules["keyword"]).pop("ORC_PUT").value == 1
     with pytest.raises(PermissionDeniedError):
         Policy().check_call("enum")
+
+
+REACHING: dict[str, Callable[[Names], Any]] = {
+    "xml.dom": lambda names: names.check_result(names.resolve("getDOMImplementation")("minidom")),
+    "cmd": lambda names: names.resolve_in(names.resolve("Cmd")(stdout=sys.__stdout__), "stdout"),
+    "time": lambda names: names.resolve("clock_settime"),
+    "time ": lambda names: names.resolve("pthread_getcpuclockid"),
+}
+
+
+@pytest.mark.parametrize("module", REACHING)
+def test_neither_objects_nor_single_functions_lead_to_the_host(module: str) -> None:
+    names = Names(module.strip(), importlib.import_module(module.strip()), HostAccess())
+    with pytest.raises(Refusal, match="access to the host"):
+        REACHING[module](names)
+
+
+def test_an_operator_may_allow_a_single_function() -> None:
+    names = Names("time", importlib.import_module("time"), HostAccess(allowed=["time.clock_settime"]))
+    assert names.resolve("clock_settime") is time.clock_settime
+
+
+def test_no_method_is_handed_out_that_formats_texts() -> None:
+    names = Names("string", importlib.import_module("string"), HostAccess())
+    formatter = names.resolve("Formatter")()
+    method, _ = names.resolve_in(formatter, "get_field")("0.format", ["{0.__class__}"], {})
+    with pytest.raises(Refusal, match="format"):
+        names.check_result(method)

@@ -93,6 +93,7 @@ def pod(spec: ModuleSpec) -> Any:
                 "v1.multus-cni.io/default-network", "networking.gke.io/interfaces", "aadpodidbinding",
                 "vault.security.banzaicloud.io/vault-addr", "secrets-webhook.security.bank-vaults.io/provider",
                 "ad.datadoghq.com/x.checks", "networkservicemesh.io", "dapr.io/sidecar-image", "gke-gcsfuse/volumes",
+                "co.elastic.logs/raw", "admission.stackrox.io/break-glass", "gke-parallelstore/volumes",
                 "cpu-quota.crio.io", "seccomp-profile.kubernetes.cri-o.io/module-server", "dev.gvisor.flag.debug",
                 "org.criu.config", "devices.nri.containerd.io", "instrumentation.opentelemetry.io/inject-python",
             )

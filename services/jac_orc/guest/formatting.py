@@ -35,6 +35,12 @@ def check_format(target: Any, args: list[Any], kwargs: dict[str, Any]) -> None:
         raise Refusal("NAME_NOT_EXPOSED", "a format string must not name private attributes or items")
 
 
+def check_no_formatter(value: Any) -> None:
+    """Raises Refusal for a text's method that formats it, as other code could be given it to call it unchecked."""
+    if isinstance(value, types.BuiltinMethodType) and value.__name__ in _NAMES and isinstance(value.__self__, str):
+        raise Refusal("NAME_NOT_EXPOSED", "the result is a text's method %s; call it by name" % value.__name__)
+
+
 def _formats_private(template: str, depth: int = _MAX_DEPTH) -> bool:
     """Whether a field of the template, or of a format spec in it, names something private.
 

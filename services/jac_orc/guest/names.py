@@ -13,6 +13,7 @@ from functools import lru_cache, partial
 from typing import TYPE_CHECKING, Any
 
 from .failures import Refusal, quote
+from .formatting import check_no_formatter
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -25,6 +26,9 @@ _MOST_HOMES = 1000
 _INTERNALS = (types.FrameType, types.TracebackType, types.CodeType)
 _BOUND = (types.MethodType, types.BuiltinMethodType)
 _FUNCTIONS = (types.FunctionType, types.BuiltinFunctionType, type, type(lru_cache(len)))
+
+# Their objects give no more than what they hold; `types` has SimpleNamespace.
+_HARMLESS = frozenset(("builtins", "types"))
 
 _OPERATORS = """
 __add__ __and__ __concat__ __contains__ __delitem__ __eq__ __floordiv__ __ge__ __getitem__ __gt__ __iadd__ __iand__
@@ -107,17 +111,37 @@ class Names:
         is_free = isinstance(value, type) or _owner_of(value) is not None
         if not is_free or (self._is_standard_library and getattr(value, "__module__", None) != "builtins"):
             self._check_value(value, "the result")
+        if self._is_standard_library:
+            check_no_formatter(value)
 
     def _check_value(self, value: Any, what: str, *, is_own: bool = False) -> None:
         """Raises Refusal for what leads out of the module's package, to the host, or into the interpreter itself."""
         if isinstance(value, _INTERNALS):
             raise Refusal("NAME_NOT_EXPOSED", "%s is a %s" % (what, type(value).__name__))
-        home = _home_of(value)
-        if home is None:
+        home = _home_of(value) or self._home_of_class(value)
+        if not home:
             return
         if isinstance(value, types.ModuleType) and not is_own and home.partition(".")[0] != self._package:
             raise Refusal("NAME_NOT_EXPOSED", "%s leads out of %s into %s" % (what, self._package, home))
         self._check_open(home, what)
+        access = self._host.of("%s.%s" % (home, value.__name__)) if isinstance(value, _FUNCTIONS) else ""
+        if access and not self._gives_access:  # one function of a module that else only computes
+            text = "%s gives access to the host (%s); the operator's policy may allow it" % (what, access)
+            raise Refusal("NAME_NOT_EXPOSED", text)
+
+    def _home_of_class(self, value: Any) -> str:
+        """Return the module of the class of an object; empty for harmless ones, and in other people's code.
+
+        An object of a class that gives access to the host gives as much as the class. Packages hand out what they like.
+        """
+        home: Any = type(value).__module__ if self._is_standard_library else ""
+        return home if isinstance(home, str) and home not in _HARMLESS else ""
+
+    def _check_inherited(self, method: Any, what: str) -> None:
+        """Raises Refusal for a method of an object that comes from a class with access to the host."""
+        home = getattr(method, "__module__", None) if self._is_standard_library else None
+        if isinstance(home, str) and home != "builtins":
+            self._check_open(home, what)
 
     def _check_open(self, home: str, what: str) -> None:
         """Raises Refusal for a module of which nothing may be reached."""
@@ -165,6 +189,7 @@ class Names:
             raise Refusal("FUNCTION_NOT_FOUND", message, method=path[:200], near=",".join(near)) from None
         is_method = _owner_of(value) is owner and not isinstance(owner, type)
         if is_method and (is_object or isinstance(value, types.BuiltinMethodType)):
+            self._check_inherited(value, quote(path))
             return value
         try:
             self._check_value(value, quote(path), is_own=_is_submodule(owner, segment, value))

@@ -41,6 +41,11 @@ _BUILDING, _REMOVING = ".building-", ".removing-"
 _COMPILED = "compiled.stamp"  # holds the size in bytes
 _USED = "used.stamp"
 _LOCK = "lock.json"
+_SETTINGS = "pyvenv.cfg"  # names the standard library, and so code that each interpreter of the environment runs
+_REPLACED = (
+    f"what was installed has put a file in the place of {_SETTINGS}, {_COMPILED}, {_USED} or {_LOCK}, which are the "
+    "environment's own; leave out the requirement or the source that has it"
+)
 _LONGEST_TURN = 10.0  # what takes longer waits for the network, or is so large that it shall not hold up the others
 _AFTER_TAKEN = 1.0  # what has taken a blank one shall have the cores first
 
@@ -133,7 +138,7 @@ class Environments:
         while True:
             held = await asyncio.to_thread(self._hold, lock.digest)
             if held is not None:
-                self._compile(lock.digest)
+                self._compile(lock)
                 if built and self._collects:  # only now, as this one is held
                     self._tasks.start(asyncio.to_thread(self.collect))
                 return held
@@ -214,7 +219,7 @@ class Environments:
             with contextlib.suppress(OSError):
                 used = max(folder.stat().st_mtime, _mtime(folder / _USED))
                 stamp = folder / _COMPILED
-                yield folder, used, int(stamp.read_text()) if stamp.exists() else _size(folder)
+                yield folder, used, _size_by(stamp) or _size(folder)
 
     def _remove(self, folder: Path) -> bool:
         """Removes the environment unless somebody holds it."""
@@ -243,7 +248,10 @@ class Environments:
                 aside = await self._blank(lock.python, tell)
                 try:
                     if lock.text:
+                        own = await asyncio.to_thread(_own_files, aside)
                         await self._install(lock, aside, tell)
+                        if await asyncio.to_thread(_own_files, aside) != own:
+                            raise error("ENVIRONMENT_FAILED", _REPLACED)
                     await asyncio.to_thread(files.write_json, aside / _LOCK, dataclasses.asdict(lock), mode=0o644)
                     try:
                         await asyncio.to_thread(aside.rename, self._root / lock.digest)
@@ -300,19 +308,20 @@ class Environments:
         while lock.digest in self._compiling:
             await self._compiling[lock.digest]
 
-    def _compile(self, digest: str) -> None:
+    def _compile(self, lock: Lock) -> None:
         """Has what is not compiled yet compiled in the background; an import compiles what it needs by itself."""
-        if digest not in self._compiling and not (self._root / digest / _COMPILED).exists():
-            self._compiling[digest] = self._tasks.start(self._compiled(self._root / digest))
+        if lock.digest not in self._compiling and not (self._root / lock.digest / _COMPILED).exists():
+            self._compiling[lock.digest] = self._tasks.start(self._compiled(self._root / lock.digest, lock.python))
 
-    async def _compiled(self, folder: Path) -> None:
+    async def _compiled(self, folder: Path, python: str) -> None:
         held = await asyncio.to_thread(self._hold, folder.name)
         if held is None:
             self._compiling.pop(folder.name, None)
             return
         try:
-            # Without `site`, which would run code of what is installed: .pth files, sitecustomize.
-            command = [str(held.interpreter), "-I", "-S", "-m", "compileall", "-qq", str(folder / "lib")]
+            # By the interpreter that the environment is made from, without `site`: nothing of what is installed runs,
+            # neither .pth files nor a standard library that a pyvenv.cfg names.
+            command = [python, "-I", "-S", "-m", "compileall", "-qq", str(folder / "lib")]
             process = ManagedProcess.start_piped(dying_with_parent(command, nice=19), basic_environment(), quiet=True)
             try:
                 await process.ended.wait()
@@ -326,6 +335,20 @@ class Environments:
         finally:
             held.release()
             self._compiling.pop(folder.name, None)
+
+
+def _own_files(folder: Path) -> dict[str, bytes]:
+    """The files that make the folder an environment, and that a wheel could put its own in place of (PEP 427, data)."""
+    files = (folder / name for name in (_SETTINGS, _COMPILED, _USED, _LOCK))
+    return {file.name: file.read_bytes() for file in files if os.path.lexists(file)}
+
+
+def _size_by(stamp: Path) -> int:
+    """The size that an environment's stamp says; 0 if it says none."""
+    try:
+        return max(0, int(stamp.read_text()))
+    except (OSError, ValueError):
+        return 0
 
 
 def _size(folder: Path) -> int:

@@ -27,7 +27,7 @@ from jac_orc.pod_manager.installer import Tell, run_uv
 from jac_orc.pod_manager.model import Lock, ModuleSpec
 from jac_orc.pod_manager.policy import Policy
 from jac_orc.pod_manager.requirements import installer_file, parse, url_fault
-from jac_orc.pod_manager.source_requirements import Needs, check, read
+from jac_orc.pod_manager.source_requirements import Needs, check, read, read_wheel
 from jac_orc.pod_manager.sources import SourceKind, Sources
 from jac_orc.pod_manager.texts import shown
 
@@ -106,8 +106,11 @@ class Locks:
             self._policy.check_constraints(needs.constraints)
             source = folder.as_uri() if needs.computed else ""
         elif spec.source is not None:
+            archive = self._sources.archive(spec.source)
             needs.computed = spec.source.kind is SourceKind.SDIST
-            source = self._sources.archive(spec.source).as_uri()
+            if not needs.computed:
+                self._policy.check_requirements(read_wheel(archive, python_version))
+            source = archive.as_uri()
         if needs.computed and not self._policy.builds:
             raise self._policy.build_refused("the source", "upload a wheel, or list what it requires in pyproject.toml")
         hashes = dict[str, set[str]]()

@@ -11,11 +11,15 @@ import codecs
 import os
 import re
 import tomllib
+import zipfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from packaging.markers import UndefinedComparison, UndefinedEnvironmentName
+from packaging.metadata import parse_email
+from packaging.requirements import InvalidRequirement, Requirement
 from packaging.specifiers import InvalidSpecifier, SpecifierSet
 from packaging.utils import canonicalize_name
 from packaging.version import Version
@@ -29,6 +33,7 @@ from jac_orc.pod_manager.texts import shown
 _MAX_BYTES = 2 * 1024 * 1024
 _MAX_TOML_BYTES = 256 * 1024
 _MAX_DOTS = 1000  # in a line of TOML: for a dotted key tomllib takes a time that grows with their square
+_METADATA = re.compile(r"[^/]+\.dist-info/METADATA")
 _REFERENCE = re.compile(r"(-r|--requirement|-c|--constraint)(?:\s*=\s*|\s+)?(\S+)")
 # The source itself, `-e .[dev]`, or another path; pip's files may quote it.
 _PATH = re.compile(
@@ -84,6 +89,39 @@ def read(folder: Path, python_version: str) -> Needs:
         text = f"pyproject.toml or uv.toml: {shown(what)} of [tool.uv] is not taken: {_OPERATORS}"
         raise fault(f"{text}; a requirement may say it itself, NAME @ https://…")
     return needs
+
+
+def read_wheel(file: Path, python_version: str) -> list[str]:
+    """Return what a wheel requires without its extras; raises OrcError for what a spec may not require either.
+
+    The installer would follow an address in it before anything else could be judged.
+    """
+    with zipfile.ZipFile(file) as wheel:
+        found = [
+            (f"{shown(name)[1:-1]}, Requires-Dist", each)
+            for name in wheel.namelist()
+            if _METADATA.fullmatch(name)
+            for each in parse_email(_member(wheel, name))[0].get("requires_dist", [])
+        ]
+    return check([(where, each) for where, each in found if not _is_left_out(each, python_version)])
+
+
+def _member(wheel: zipfile.ZipFile, name: str) -> bytes:
+    with wheel.open(name) as opened:
+        data = opened.read(_MAX_BYTES + 1)
+    if len(data) > _MAX_BYTES:
+        raise fault(f"{shown(name)} is too large; no more than {_MAX_BYTES:,} bytes are read")
+    return data
+
+
+def _is_left_out(text: str, python_version: str) -> bool:
+    """Whether a marker says that only an extra, or another Python, requires this."""
+    try:
+        marker = Requirement(text).marker
+        python = {"python_version": ".".join(python_version.split(".")[:2]), "python_full_version": python_version}
+        return marker is not None and not marker.evaluate({**python, "extra": ""})
+    except (InvalidRequirement, RecursionError, UndefinedEnvironmentName, UndefinedComparison):
+        return False  # `check` tells what is wrong, and the installer
 
 
 def check(entries: Sequence[tuple[str, str]]) -> list[str]:

@@ -39,7 +39,7 @@ from jac_orc.pod_manager.texts import rule, shown
 __all__ = ["SourceKind", "SourceLimits", "SourceRef", "Sources", "Upload"]
 
 _ASIDE = ".aside-"
-_TREE = "tree"
+TREE = "tree"
 DIGEST = rule(71, "sha256:[0-9a-f]{64}", "sha256: and 64 hexadecimal digits in lower case")
 FILE_NAME = rule(200, r"[A-Za-z0-9][A-Za-z0-9._+!-]*", "a file name of letters, digits and ._+!-")
 _PROJECT_FILES = ("pyproject.toml", "setup.py", "requirements.txt")
@@ -122,19 +122,19 @@ class Sources:
         if ref.kind is not SourceKind.ZIP:
             raise fault(f"{shown(ref.file_name)} is no zip")
         stored = self._stored(ref)
-        tree = stored.with_name(_TREE)
+        tree = stored.with_name(TREE)
         if not tree.is_dir():
             aside = self._new_aside()
             try:
-                read_zip(stored, ref.kind, self._limits, aside / _TREE)
-                _moved(aside / _TREE, tree)
+                read_zip(stored, ref.kind, self._limits, aside / TREE)
+                _moved(aside / TREE, tree)
             finally:
                 shutil.rmtree(aside, ignore_errors=True)
         return _project_root(tree)
 
     def tree(self, ref: SourceRef) -> Path:
         """Return the folder that holds all files of a zip."""
-        return self._root / _hex(ref.digest) / _TREE
+        return self._root / _hex(ref.digest) / TREE
 
     def import_folders(self, ref: SourceRef) -> tuple[Path, ...]:
         """Where a zip's modules are imported from, the first one first."""
@@ -180,7 +180,7 @@ class Sources:
         if ref.kind is SourceKind.SDIST:
             read_sdist(archive, self._limits)
         else:
-            read_zip(archive, ref.kind, self._limits, archive.with_name(_TREE))
+            read_zip(archive, ref.kind, self._limits, archive.with_name(TREE))
         home = self._root / _hex(ref.digest)
         _sync(archive)
         _sync(archive.parent)

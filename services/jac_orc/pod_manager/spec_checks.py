@@ -54,11 +54,12 @@ _RESERVED_DOMAINS = (
     "istio.io", "linkerd.io", "kuma.io", "hashicorp.com", "k8s.aws", "openservicemesh.io", "flomesh.io",
     "nsm.nginx.com", "networkservicemesh.io", "dapr.io", "getambassador.io", "telepresence.io",
     "instrumentation.opentelemetry.io", "sidecar.opentelemetry.io", "jaegertracing.io", "admission.datadoghq.com",
-    "ad.datadoghq.com", "dynatrace.com",
+    "ad.datadoghq.com", "dynatrace.com", "co.elastic.logs", "stackrox.io", "fairwinds.com",
     # Networks.
     "cncf.io", "multus-cni.io", "projectcalico.org", "cilium.io", "ovn.org", "antrea.io", "spidernet.io",
     # Clouds.
-    "amazonaws.com", "gke.io", "gke-gcsfuse", "aliyun.com", "cloud.tencent.com", "openshift.io",
+    "amazonaws.com", "gke.io", "gke-gcsfuse", "gke-parallelstore", "aliyun.com", "alibabacloud.com",
+    "cloud.tencent.com", "openshift.io",
     # Secrets and identities.
     "banzaicloud.io", "bank-vaults.io", "1password.io", "conjur.org", "akeyless", "infisical.com", "spiffe.io",
     # Runtimes.

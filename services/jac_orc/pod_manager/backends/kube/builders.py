@@ -23,6 +23,7 @@ from jac_orc.pod_manager.backends.kube.pods import (
     tmp_volume,
 )
 from jac_orc.pod_manager.model import ModuleSpec
+from jac_orc.pod_manager.sources import TREE, SourceKind
 
 BUILDER = "builder"
 """The name of the container of a builder."""
@@ -86,7 +87,11 @@ def builder(cluster: Cluster, spec: ModuleSpec, owners: Iterable[tuple[str, str]
     # are shared, and stay one mount, as files are linked from one to the other.
     sources: list[Document] = [{"name": "sources", "mountPath": f"{STORE}/sources"}]
     if spec.source is not None:
-        sources.append(store_mount(cluster, f"{STORE}/sources/{spec.source.hex}"))
+        folder = f"{STORE}/sources/{spec.source.hex}"
+        sources.append(store_mount(cluster, folder))
+        if spec.source.kind is SourceKind.ZIP:
+            # What pods mount. As a mount of its own it can't be replaced by a link, which the kubelet would follow.
+            sources.append(store_mount(cluster, f"{folder}/{TREE}"))
     container = {
         "name": BUILDER,
         "image": cluster.image,

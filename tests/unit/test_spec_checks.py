@@ -251,3 +251,8 @@ def test_a_spec_that_is_too_large_is_refused_before_its_strings_are_parsed() -> 
     ((field, text),) = violations(ModuleSpec("math", requirements=slow))
     assert field == "requirements" and "196,608" in text
     assert time.process_time() - begin < 2, "to parse them takes half a minute"
+
+
+def test_a_version_of_another_python_is_named_as_that() -> None:
+    found = violations(ModuleSpec("math", python_version="9.9"))
+    assert "'9.9' is not a version of Python 3 like 3.12" in str(found)

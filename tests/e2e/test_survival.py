@@ -133,3 +133,22 @@ def test_kill_of_everything_at_once_and_the_same_modules_again(new_system: Calla
     assert system.call("math", "sqrt", 9) == 3.0
     assert system.interrupt() == 0
     assert system.pids() == []
+
+
+@pytest.mark.timeout(120)
+def test_what_hangs_is_replaced_and_told(
+    new_system: Callable[..., LocalSystem], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As liveness probes do it in a cluster; here all that can hang hangs at once."""
+    monkeypatch.setenv("POD_MANAGER_LIVENESS_PERIOD", "0.3")
+    system = new_system().start()
+    assert system.call("math", "sqrt", 9) == 3.0
+    hung = {part: system.pids(part)[0] for part in ("envoy", "pod_manager", "server")}
+    for pid in hung.values():
+        os.kill(pid, signal.SIGSTOP)
+    wait_until(lambda: not set(hung.values()) & set(system.pids()), 60)
+    wait_until(lambda: system.answers("math", "sqrt", 9), 60)
+    (pod,) = system.module("math")["status"]["pods"]
+    assert pod["restarts"] == 1
+    assert "Envoy is hung" in system.output and "pod manager is hung" in system.output
+    assert any("is hung: its server does not answer" in text for text in system.logged_errors())

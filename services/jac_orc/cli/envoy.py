@@ -72,6 +72,17 @@ async def admin(path: Path, method: str, target: str, timeout: float = 2.0) -> s
     return await asyncio.to_thread(ask)
 
 
+async def answers(path: Path) -> bool:
+    """Return whether Envoy answers at its admin socket, or ends."""
+    try:
+        await admin(path, "GET", "/hot_restart_version")  # the cheapest one
+    except NoAnswerError:
+        return False
+    except GoneError:
+        pass
+    return True
+
+
 async def drain(path: Path, grace: float) -> None:
     """Make clients turn away, then wait until no request is in flight, for at most `grace` seconds.
 

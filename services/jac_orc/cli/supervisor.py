@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from jac_orc.core import liveness
 from jac_orc.core.files import open_private
 from jac_orc.core.processes import dying_with_parent
 
@@ -26,6 +27,9 @@ class Child:
     environment: Mapping[str, str]
     output: Path
     pass_fds: Sequence[int] = ()
+    answers: liveness.Answers | None = None
+    """Asks whether it answers; None: nobody asks."""
+    liveness_period: float = liveness.Settings.liveness_period
     process: asyncio.subprocess.Process | None = field(default=None, init=False)
 
     async def start(self) -> None:
@@ -43,11 +47,22 @@ class Child:
         pause = 0.0
         while self.process is not None:
             began = loop.time()
-            code = await self.process.wait()
+            probing = asyncio.create_task(self._probe(say))
+            try:
+                code = await self.process.wait()
+            finally:
+                probing.cancel()
             pause = 0.0 if loop.time() - began > _STABLE_AFTER else max(_FIRST_PAUSE, pause * 2)
             say(f"{self.name} ended with {describe(code)}; starting it again")
             await asyncio.sleep(min(pause, _LONGEST_PAUSE))
             await self.start()
+
+    async def _probe(self, say: Callable[[str], None]) -> None:
+        """Ends the process whenever it is hung."""
+        while self.answers is not None:
+            await liveness.hung(self.answers, self.liveness_period)
+            say(f"{self.name} is hung: it does not answer; ending it")
+            self.kill()
 
     def kill(self, number: signal.Signals = signal.SIGKILL) -> None:
         """Sends the signal, if the process runs."""

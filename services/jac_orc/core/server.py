@@ -22,11 +22,10 @@ from grpc_health.v1 import health, health_pb2
 from grpc_reflection.v1alpha import reflection, reflection_pb2
 
 from jac_orc.core import traces
+from jac_orc.core.liveness import LIVENESS
 from jac_orc.core.traces import Trace
 from jac_orc.errors import OrcError, error, to_status
 
-LIVENESS = "liveness"
-"""The health service's name for: the server answers at all, whatever it serves."""
 MAX_MESSAGE_BYTES = 64 * 1024 * 1024 + 64 * 1024
 _MAX_PENDING_REQUESTS = 10_000
 _FLUSH_SECONDS = 0.2

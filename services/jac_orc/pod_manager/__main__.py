@@ -151,7 +151,7 @@ async def serve(settings: Settings, allowed: policy.Policy) -> None:
     else:
         backend = LocalBackend(
             settings.state_dir, environments, sources, settings.run_id, settings.lifeline_fd, allowed.environment,
-            addresses.join(settings.host, settings.port), settings.spares,
+            addresses.join(settings.host, settings.port), settings.spares, settings.liveness_period,
         )  # fmt: skip
     manager = PodManager(settings, address, allowed, backend, sources)
     await backend.start()

@@ -8,6 +8,8 @@ from typing import Literal
 
 import platformdirs
 
+from jac_orc.core import liveness
+
 
 @dataclass(frozen=True)
 class Settings:
@@ -55,6 +57,8 @@ class Settings:
     """How large its files may be together."""
     source_files: int = 20_000
     """How many files it may have."""
+    liveness_period: float = liveness.Settings.liveness_period
+    """Seconds between two looks whether a pod on this machine answers; one that has not six times is replaced."""
     spares: int = 0
     """How many module servers are started ahead of need, each with the memory of an idle module, some 31 MB."""
     auto_deploy: bool = True

@@ -17,7 +17,7 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
-from jac_orc.core import files
+from jac_orc.core import files, liveness
 from jac_orc.core.config import ConfigurationError
 from jac_orc.core.tasks import Faults, NamedLocks, Tasks, report_working
 from jac_orc.errors import error
@@ -46,6 +46,7 @@ class LocalBackend:
     def __init__(
         self, state: Path, environments: Environments, sources: Sources, run_id: str, lifeline_fd: int | None,
         policy: Mapping[str, str], pod_manager_url: str = "", spares: int = 0,
+        liveness_period: float = liveness.Settings.liveness_period,
     ) -> None:  # fmt: skip
         self._files = state / "modules"
         turns = asyncio.Semaphore(2 * (os.cpu_count() or 1))  # each waits for something half of its time
@@ -62,6 +63,7 @@ class LocalBackend:
             self._spares,
             turns,
             state / "reports.sock",
+            liveness_period,
         )
         self._reports = Reports(self._host.reports, self._count_guests)
         self._environments = environments

@@ -24,9 +24,9 @@ from typing import Any
 from google.protobuf import json_format
 from google.rpc import status_pb2
 
-from jac_orc.core import config, files
+from jac_orc.core import config, files, liveness
 from jac_orc.core.processes import ManagedProcess, start_time
-from jac_orc.core.tasks import Tasks, turn
+from jac_orc.core.tasks import Tasks, report_working, turn
 from jac_orc.errors import OrcError, error, from_status
 from jac_orc.pod_manager.backends.spares import Spares
 from jac_orc.pod_manager.model import ModuleSpec, Pod, PodPhase
@@ -57,6 +57,7 @@ class Host:
     """How many pods start at a time: more than there are cores would only keep each other from getting ready."""
     reports: Path
     """The socket on which module servers report how often they have replaced a guest."""
+    liveness_period: float = liveness.Settings.liveness_period
 
 
 @dataclass(frozen=True)
@@ -167,7 +168,13 @@ class LocalPod:
                 async with turn(self._host.turns, _LONGEST_TURN):
                     await self._try_to_launch()
             if self._process is not None:
-                await self._ended(self._process)
+                probing = self._tasks.supervise(
+                    f"probing pod {self.record.name}", functools.partial(self._probe, self._process)
+                )
+                try:
+                    await self._ended(self._process)
+                finally:
+                    probing.cancel()
                 logger.warning("pod %s has ended", self.record.name)
             stable = self.failure is None and loop.time() - started > _STABLE_AFTER
             self._pause = 0.0 if stable else max(self._pause, _FIRST_PAUSE if self.failure else 0.0)
@@ -177,6 +184,17 @@ class LocalPod:
             self._set_phase(PodPhase.CRASHED)
             await asyncio.sleep(self._pause)
             self._pause = min(max(_FIRST_PAUSE, self._pause * 2), _LONGEST_PAUSE)
+
+    async def _probe(self, process: ManagedProcess) -> None:
+        """End the process whenever it is hung."""
+        report_working()
+        while True:
+            await liveness.hung(self._answers, self._host.liveness_period)
+            logger.error("pod %s is hung: its server does not answer health checks; ending it", self.record.name)
+            process.signal(signal.SIGKILL)
+
+    async def _answers(self) -> bool:
+        return not self.record.port or await liveness.grpc_answers(f"127.0.0.1:{self.record.port}")
 
     async def _ended(self, process: ManagedProcess) -> None:
         """Wait for the end of the process; try again in the meantime to write a state file that couldn't be written."""

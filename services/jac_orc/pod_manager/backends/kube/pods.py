@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from jac_orc.core.config import MODULE_ENV_PREFIX
-from jac_orc.core.server import LIVENESS
+from jac_orc.core.liveness import LIVENESS
 from jac_orc.pod_manager.model import ModuleSpec, Resources, Toleration
 from jac_orc.pod_manager.spec_checks import byte_count, cores
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import errno
 import inspect
 import re
 from collections.abc import AsyncIterator
@@ -113,6 +114,18 @@ async def test_an_unexpected_exception_tells_an_id_and_nothing_else(
             assert vars(record)["call_id"] == told.call_id == told.error.metadata["id"]
             assert SECRET in str(record.exc_info) and vars(record)["fields"]["method"] == method.name
     await server.grpc.stop(0)
+
+
+async def test_a_full_disk_is_told() -> None:
+    class Full(FakeBackend):
+        def modules(self) -> list[Module]:
+            raise OSError(errno.ENOSPC, "No space left on device", "/secret/swordfish")
+
+    async with running_pod_manager(FakeBackend()) as manager:
+        manager.modules.backend = Full()
+        told = await ask(manager.channel, NATIVE.methods_by_name["ListModules"])
+    assert told.error.message.endswith(": no space is left on the server's disk")
+    assert "swordfish" not in str(told)
 
 
 class FaultyBackend(FakeBackend):

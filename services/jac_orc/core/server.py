@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import inspect
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Collection, Sequence
 from functools import partial
@@ -30,6 +31,7 @@ MAX_MESSAGE_BYTES = 64 * 1024 * 1024 + 64 * 1024
 _MAX_PENDING_REQUESTS = 10_000
 _FLUSH_SECONDS = 0.2
 _NEAR_DEADLINE = 0.05  # a client that gives up at its deadline is heard a moment before the server's own timer
+_FULL = (errno.ENOSPC, errno.EDQUOT)
 _STATUS_BY_NUMBER = {status.value[0]: status for status in grpc.StatusCode}
 
 Context = grpc.aio.ServicerContext[Any, Any]
@@ -244,6 +246,8 @@ class _Method:
             await abort(context, fault, trace.call_id)
         elif isinstance(fault, Exception) and not isinstance(fault, grpc.aio.AbortError):
             text = f"internal error {trace.call_id}; the server's log has the details"
+            if isinstance(fault, OSError) and fault.errno in _FULL:  # of which the log may have no details
+                text = f"internal error {trace.call_id}: no space is left on the server's disk"
             failure = error("INTERNAL", text, {"id": trace.call_id})
             trace.fail(failure, fault)
             await abort(context, failure, trace.call_id)

@@ -28,6 +28,7 @@ from tests.e2e.rest_fuzz import (
     SECONDS,
     Front,
     Request,
+    check_failure,
     faults,
     requests,
 )
@@ -365,6 +366,13 @@ def test_what_is_hardly_http(front: Front, sent: Request, how: tuple[bytes, byte
         for place, instead in how:
             data = data[: place % len(data)] + instead + data[place % len(data) + 1 :]
     front.check_hardly_http(data, sent)
+
+
+@pytest.mark.parametrize("target", [b"127.0.0.1:22", b"localhost:80", b"example.com:443"])
+def test_no_tunnel_is_opened_nor_left_without_an_answer(front: Front, target: bytes) -> None:
+    answer = front.send(b"CONNECT %b HTTP/1.1\r\nhost: %b\r\n\r\n" % (target, target), "GET")
+    assert answer.status == 400
+    check_failure(answer, set())
 
 
 @pytest.mark.parametrize("follows", [b"", b"\0", b"\0" * 9, b"\xff" * 20, b"GET / HTTP/1.1\r\n\r\n"])

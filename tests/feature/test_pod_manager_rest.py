@@ -91,12 +91,15 @@ async def test_scale(manager: PodManager) -> None:
         ({"timeout": 5}, "SPEC_INVALID"), ({"timeout": "5"}, "SPEC_INVALID"), ({"timeout": "1e30s"}, "SPEC_INVALID"),
         ({"labels": {"a": "\ud800"}}, "SPEC_INVALID"), ({"module_name": "\ud800"}, "SPEC_INVALID"),
         ({"resources": {"cpus": "1"}}, "UNKNOWN_FIELD"),
+        ({"source": {"zip": {"a": 1}}}, "SPEC_INVALID"), ({"source": {"sdist": {"data": [1]}}}, "SPEC_INVALID"),
+        ({"source": {"files": {"contents": {"a.py": 5}}}}, "SPEC_INVALID"),
     ],
     ids=lambda value: str(value)[:30],
 )  # fmt: skip
 async def test_bodies_are_checked_strictly(manager: PodManager, body: Any, reason: str) -> None:
     told = await failure(manager.rest("CreatePod", body, module_name="math"))
     assert (told.error.reason, told.code) == (reason, Code.INVALID_ARGUMENT)
+    assert "operand" not in told.error.message, "in words of Python"
     assert manager.modules.backend.modules() == []
 
 

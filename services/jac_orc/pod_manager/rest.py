@@ -177,12 +177,25 @@ def _check_fields(document: dict[str, Any], descriptor: Any, at: str = "") -> No
             text = f"unknown field {path!r}; known are {', '.join(sorted(known))}"
             raise error("UNKNOWN_FIELD", text, {"field": path})
         inner = field.message_type
+        _check_base64(field, value, path)
         if inner is None or field.is_repeated or inner.file.package != descriptor.file.package:
             continue
         if isinstance(value, dict):
             _check_fields(value, inner, f"{path}.")
         elif value is not None:
             raise error("SPEC_INVALID", f"{path} must be an object", {"fields": path})
+
+
+def _check_base64(field: Any, value: Any, path: str) -> None:
+    """Raises OrcError for what is no string in the place of bytes, which protobuf's parser fails on."""
+    inner = field.message_type
+    is_map = inner is not None and inner.GetOptions().map_entry
+    kind = inner.fields_by_name["value"] if is_map else field
+    if kind.type != kind.TYPE_BYTES:
+        return
+    for text in value.values() if is_map and isinstance(value, dict) else [value]:
+        if text is not None and not isinstance(text, str):
+            raise error("SPEC_INVALID", f"{path} must be base64, in a string", {"fields": path})
 
 
 def _document(body: httpbody_pb2.HttpBody) -> dict[str, Any]:

@@ -48,10 +48,12 @@ def routes(allowed_hosts: Iterable[str] = DEFAULT_ALLOWED_HOSTS) -> RouteConfigu
     """
     hosts = list(dict.fromkeys(allowed_hosts))
     everyone = "*" in hosts
+    tunnel = _refuse({"connect_matcher": {}}, 404, "this is no proxy: CONNECT is not served", unread=True)
     served = {
         "name": "allowed",
         "domains": ["*"] if everyone else hosts,
         "routes": [
+            tunnel,
             *([] if everyone else _origin_guards(hosts)),
             *_consistency_guards(),
             *_content_type_guards(),
@@ -59,7 +61,7 @@ def routes(allowed_hosts: Iterable[str] = DEFAULT_ALLOWED_HOSTS) -> RouteConfigu
         ],
     }
     refusal = _refuse({"prefix": "/"}, 403, _unknown_host(hosts), unread=True)
-    others = {"name": "others", "domains": ["*"], "routes": [refusal]}
+    others = {"name": "others", "domains": ["*"], "routes": [tunnel, refusal]}
     return build(
         RouteConfiguration,
         {

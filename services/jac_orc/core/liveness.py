@@ -26,11 +26,16 @@ class Settings:
     """Read from the environment, behind a service's prefix."""
 
     liveness_period: float = 10.0
-    """Seconds between two looks whether a process on this machine answers; one that has not six times is replaced."""
+    """Seconds between two looks whether a process on this machine answers; one that has not six times is replaced.
+
+    0: nobody looks.
+    """
 
 
 async def hung(answers: Answers, period: float) -> None:
-    """Return when the process counts as hung."""
+    """Return when the process counts as hung; never if the period is 0 or less."""
+    if period <= 0:
+        await asyncio.Event().wait()
     failures = 0
     while failures < _MOST_FAILURES:
         await asyncio.sleep(period)

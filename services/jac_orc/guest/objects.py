@@ -221,9 +221,10 @@ def _repr(value: Any) -> str:
 def _size_of(value: Any) -> int:
     """What a value weighs in bytes, by its own account and that of what it visibly holds.
 
-    Of more than so many parts the others are taken to weigh what those do on average.
+    Of more than so many parts the others are taken to weigh what those do on average. The value itself, a list of a
+    million parts, is none of them.
     """
-    total, count, found, seen, waiting = 0, 0, 1, {id(value)}, [value]
+    total, count, found, seen, waiting, own = 0, 0, 1, {id(value)}, [value], 0
     while waiting and count < _MOST_SIZED:
         item = waiting.pop()
         count += 1
@@ -232,12 +233,13 @@ def _size_of(value: Any) -> int:
             parts = _parts(item)
         except Exception:  # noqa: S112 - its own code; then what it holds is not counted
             continue
+        own = own or total
         found += len(parts)
         for part in itertools.islice(parts, _MOST_SIZED):
             if id(part) not in seen:
                 seen.add(id(part))
                 waiting.append(part)
-    return total * max(found, count) // count if waiting else total
+    return own + (total - own) * max(found, count) // count if waiting else total
 
 
 def _parts(item: Any) -> Any:

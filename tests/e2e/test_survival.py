@@ -140,7 +140,7 @@ def test_what_hangs_is_replaced_and_told(
     new_system: Callable[..., LocalSystem], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As liveness probes do it in a cluster; here all that can hang hangs at once."""
-    monkeypatch.setenv("POD_MANAGER_LIVENESS_PERIOD", "0.3")
+    monkeypatch.setenv("POD_MANAGER_LIVENESS_PERIOD", "0.25")
     system = new_system().start()
     assert system.call("math", "sqrt", 9) == 3.0
     hung = {part: system.pids(part)[0] for part in ("envoy", "pod_manager", "server")}

@@ -204,7 +204,7 @@ WIRE = st.recursive(
 """Well-formed messages of fields of any kind."""
 
 
-@bounded(500)
+@bounded(350)
 @given(
     st.sampled_from([*METHODS, *["Session"] * 5]),
     st.lists(st.one_of(WIRE, WIRE, st.binary(max_size=40), st.just(b"\x0a" * 1000)), max_size=3),
@@ -364,7 +364,7 @@ def flat(responses: Iterable[module_pb2.SessionResponse]) -> Iterator[module_pb2
             yield response
 
 
-@bounded(300)
+@bounded(150)
 @given(st.lists(st.tuples(REQUESTS, CHANGES), max_size=7))
 def test_sessions(server: ModuleServer, requests: list[tuple[Request, Any]]) -> None:
     messages = [harmed(request.SerializeToString(), changes) for request, changes in requests]
@@ -374,7 +374,7 @@ def test_sessions(server: ModuleServer, requests: list[tuple[Request, Any]]) -> 
             check(answer.error.status)
 
 
-@bounded(150)
+@bounded(80)
 @given(st.lists(session_calls(), max_size=6))
 def test_each_call_of_a_session_is_answered_once(server: ModuleServer, calls: list[Request]) -> None:
     for number, request in enumerate(calls, 1):

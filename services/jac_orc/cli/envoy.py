@@ -73,7 +73,7 @@ async def admin(path: Path, method: str, target: str, timeout: float = 2.0) -> s
 
 
 async def answers(path: Path) -> bool:
-    """Return whether Envoy answers at its admin socket, or ends."""
+    """Return whether Envoy answers at its admin socket; True as well while nothing listens there."""
     try:
         await admin(path, "GET", "/hot_restart_version")  # the cheapest one
     except NoAnswerError:

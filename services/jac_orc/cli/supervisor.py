@@ -28,7 +28,7 @@ class Child:
     output: Path
     pass_fds: Sequence[int] = ()
     answers: liveness.Answers | None = None
-    """Asks whether it answers; None: nobody asks."""
+    """Returns whether the process answers; None: it is never checked."""
     liveness_period: float = liveness.Settings.liveness_period
     process: asyncio.subprocess.Process | None = field(default=None, init=False)
 

@@ -1,7 +1,7 @@
-"""Notices processes that live but no longer answer, as the kubelet does in a cluster by liveness probes.
+"""Finds processes that run but no longer answer, as the kubelet does in a cluster with liveness probes.
 
-They are asked every `period` seconds and have as long to answer. One that has failed to `_MOST_FAILURES` times in a row
-counts as hung: 60 to 120 s by default, since a busy machine may be slow.
+A check is made every `period` seconds and may take as long. A process that fails `_MOST_FAILURES` checks in a row is
+hung. By default that takes 60 to 120 s, since a busy machine may be slow.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ LIVENESS = "liveness"
 _MOST_FAILURES = 6
 
 Answers = Callable[[], Awaitable[bool]]
-"""Asks a process whether it answers."""
+"""Returns whether a process answers."""
 
 
 @dataclass(frozen=True)
@@ -26,9 +26,9 @@ class Settings:
     """Read from the environment, behind a service's prefix."""
 
     liveness_period: float = 10.0
-    """Seconds between two looks whether a process on this machine answers; one that has not six times is replaced.
+    """Seconds between two health checks of a process on this machine; 0: no checks.
 
-    0: nobody looks.
+    A process that fails six checks in a row is replaced.
     """
 
 

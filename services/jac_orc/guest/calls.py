@@ -134,7 +134,7 @@ class Calls:
         self._follow(lead=True)
 
     def _unlock(self) -> None:
-        """Makes the lock; anew in a fork, where the thread that held it then, as the monitor may, isn't any more."""
+        """Makes the lock. A fork gets a new one, as the thread that held the old one doesn't exist in the child."""
         self._lock = threading.Lock()
 
     # --- threads ---

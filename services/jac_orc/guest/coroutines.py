@@ -88,7 +88,7 @@ class Coroutine:
             self._failure = failure
         finally:
             if self._owner.is_fork:
-                os._exit(0)  # the coroutine has forked, and the call that awaits it is its parent's
+                os._exit(0)  # this is a fork: the call that waits for the result is in its parent
             self._ended.set()
 
 

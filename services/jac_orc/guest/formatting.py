@@ -36,7 +36,7 @@ def check_format(target: Any, args: list[Any], kwargs: dict[str, Any]) -> None:
 
 
 def check_no_formatter(value: Any) -> None:
-    """Raises Refusal for a text's method that formats it, as other code could be given it to call it unchecked."""
+    """Raises Refusal for a string's own format method: as a callback it would be called without the check above."""
     if isinstance(value, types.BuiltinMethodType) and value.__name__ in _NAMES and isinstance(value.__self__, str):
         raise Refusal("NAME_NOT_EXPOSED", "the result is a text's method %s; call it by name" % value.__name__)
 

@@ -132,7 +132,7 @@ class Names:
     def _home_of_class(self, value: Any) -> str:
         """Return the module of the class of an object; empty for harmless ones, and in other people's code.
 
-        An object of a class that gives access to the host gives as much as the class. Packages hand out what they like.
+        An object gives as much access to the host as its class does. Code from PyPI is not restricted in this way.
         """
         home: Any = type(value).__module__ if self._is_standard_library else ""
         return home if isinstance(home, str) and home not in _HARMLESS else ""

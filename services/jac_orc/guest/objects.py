@@ -61,7 +61,7 @@ class Objects:
         self._sweeps = False
 
     def _unlock(self) -> None:
-        self._lock = threading.Lock()  # anew in a fork, as in `Calls`
+        self._lock = threading.Lock()  # a fork gets a new one, as in `Calls`
 
     def keep(self, value: Any) -> Document:
         """Keeps the value and gives its reference; raises Refusal where no more fits, or it may not be handed out."""
@@ -221,8 +221,8 @@ def _repr(value: Any) -> str:
 def _size_of(value: Any) -> int:
     """What a value weighs in bytes, by its own account and that of what it visibly holds.
 
-    Of more than so many parts the others are taken to weigh what those do on average. The value itself, a list of a
-    million parts, is none of them.
+    Beyond so many parts, the others are assumed to have the average size of these. The value's own size is no part of
+    that average.
     """
     total, count, found, seen, waiting, own = 0, 0, 1, {id(value)}, [value], 0
     while waiting and count < _MOST_SIZED:

@@ -71,7 +71,7 @@ class Sessions:
         os.register_at_fork(after_in_child=self._unlock)
 
     def _unlock(self) -> None:
-        self._lock = threading.Lock()  # anew in a fork, as in `Calls`
+        self._lock = threading.Lock()  # a fork gets a new one, as in `Calls`
 
     def control(self, incoming: Frame) -> None:
         """Takes a chunk, a release, or the end of a session."""

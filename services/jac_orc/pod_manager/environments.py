@@ -338,7 +338,7 @@ class Environments:
 
 
 def _own_files(folder: Path) -> dict[str, bytes]:
-    """The files that make the folder an environment, and that a wheel could put its own in place of (PEP 427, data)."""
+    """The environment's own files at its root, which a wheel's data files could overwrite (PEP 427)."""
     files = (folder / name for name in (_SETTINGS, _COMPILED, _USED, _LOCK))
     return {file.name: file.read_bytes() for file in files if os.path.lexists(file)}
 

@@ -187,7 +187,7 @@ def _check_fields(document: dict[str, Any], descriptor: Any, at: str = "") -> No
 
 
 def _check_base64(field: Any, value: Any, path: str) -> None:
-    """Raises OrcError for what is no string in the place of bytes, which protobuf's parser fails on."""
+    """Raises OrcError if a field of bytes has anything but a string, for which protobuf's parser has no clear words."""
     inner = field.message_type
     is_map = inner is not None and inner.GetOptions().map_entry
     kind = inner.fields_by_name["value"] if is_map else field

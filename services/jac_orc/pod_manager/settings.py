@@ -58,9 +58,9 @@ class Settings:
     source_files: int = 20_000
     """How many files it may have."""
     liveness_period: float = liveness.Settings.liveness_period
-    """Seconds between two looks whether a pod on this machine answers; one that has not six times is replaced.
+    """Seconds between two health checks of a pod on this machine; 0: no checks.
 
-    0: nobody looks.
+    A pod that fails six checks in a row is replaced.
     """
     spares: int = 0
     """How many module servers are started ahead of need, each with the memory of an idle module, some 31 MB."""

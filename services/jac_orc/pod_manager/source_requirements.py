@@ -121,7 +121,7 @@ def _is_left_out(text: str, python_version: str) -> bool:
         python = {"python_version": ".".join(python_version.split(".")[:2]), "python_full_version": python_version}
         return marker is not None and not marker.evaluate({**python, "extra": ""})
     except (InvalidRequirement, RecursionError, UndefinedEnvironmentName, UndefinedComparison):
-        return False  # `check` tells what is wrong, and the installer
+        return False  # `check` refuses an invalid requirement, and the installer an unusable marker
 
 
 def check(entries: Sequence[tuple[str, str]]) -> list[str]:

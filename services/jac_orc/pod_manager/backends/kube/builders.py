@@ -90,7 +90,7 @@ def builder(cluster: Cluster, spec: ModuleSpec, owners: Iterable[tuple[str, str]
         folder = f"{STORE}/sources/{spec.source.hex}"
         sources.append(store_mount(cluster, folder))
         if spec.source.kind is SourceKind.ZIP:
-            # What pods mount. As a mount of its own it can't be replaced by a link, which the kubelet would follow.
+            # Pods mount this folder. A build can't replace a mount point by a link, which the kubelet would follow.
             sources.append(store_mount(cluster, f"{folder}/{TREE}"))
     container = {
         "name": BUILDER,

@@ -17,7 +17,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help install up test test-cluster test-cluster-e2e check lint types contracts protos protos-check protos-release \
+.PHONY: help install up test test-aio test-cluster test-cluster-e2e check lint types contracts protos protos-check protos-release \
 	golden golden-check format bench image lock clean
 
 help:  ## Lists the commands
@@ -31,6 +31,11 @@ up: $(LOCAL)  ## Runs the whole system on this machine; ARGS: options of `jac-or
 
 test: check  ## Runs every check, then the tests; ARGS: options of pytest
 	$(BIN)/pytest --numprocesses logical --maxprocesses 4 --dist loadfile $(ARGS)
+
+# `make test` has them on the server that is used by default.
+test-aio: $(DEV)  ## Runs the tests of features and of the contract on grpc.aio, which takes over where grpcio has changed
+	GRPC_SERVER=aio $(BIN)/pytest --numprocesses logical --maxprocesses 4 --dist loadfile tests/feature \
+		tests/contract $(ARGS)
 
 # One at a time, because most of them share a system, and some measure it. CONTRIBUTING.md lists the variables.
 test-cluster: $(DEV)  ## Runs the tests on a cluster: KUBECONFIG, ORC_TEST_… as in CONTRIBUTING.md; ARGS

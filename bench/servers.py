@@ -19,6 +19,8 @@ from typing import Any
 import uvloop
 from google.protobuf.struct_pb2 import Value
 
+os.environ["GRPC_SERVER"] = "aio"  # what the peers run on, whatever ours do
+
 import jac_orc.module_server  # noqa: F401 - which sets gRPC up, so that it is before gRPC is imported
 from jac_orc.core import lifecycle
 from jac_orc.core.server import Server

@@ -65,7 +65,7 @@ async def running_pod_manager(
     native = PodManagerServicer(modules, Sources(Path(directory.name)))
     server.register(NATIVE, native)
     server.register(REST, RestServicer(native, modules))
-    server.add_handler(MODULE_SERVICE, activator)
+    server.add_methods(MODULE_SERVICE, activator.methods())
     port = await server.start("127.0.0.1:0")
     await modules.start()
     following = asyncio.create_task(activator.follow())
@@ -77,7 +77,7 @@ async def running_pod_manager(
         await asyncio.gather(following, return_exceptions=True)
         await activator.stop()
         await modules.stop()
-        await server.grpc.stop(0)
+        await server.stop(0)
         directory.cleanup()
 
 

@@ -76,7 +76,7 @@ async def address(no_task_left: None, pod: Pod) -> AsyncIterator[str]:
     server.register(MODULE_SERVICE, pod)
     port = await server.start("127.0.0.1:0")
     yield f"127.0.0.1:{port}"
-    await server.grpc.stop(0)
+    await server.stop(0)
 
 
 class CountingBackend(FakeBackend):
@@ -333,7 +333,7 @@ async def test_held_calls_are_spread_over_all_ready_pods(no_task_left: None) -> 
             each.cancel()
         await asyncio.gather(*calls, return_exceptions=True)
     for server in servers:
-        await server.grpc.stop(0)
+        await server.stop(0)
 
 
 async def test_a_call_that_cant_have_run_is_sent_to_another_pod(address: str, pod: Pod) -> None:
@@ -359,12 +359,12 @@ async def test_a_call_that_may_have_run_is_not_sent_again(no_task_left: None) ->
         backend.finish("math", addresses)
         under_way = manager.module.Call(call("wait", module="math"))
         await until(lambda: pod.calls == 1)
-        await servers[0].grpc.stop(0)
+        await servers[0].stop(0)
         told = await failure(under_way)
         assert (told.code, told.error.reason, pod.calls, other.calls) == (
             Code.UNAVAILABLE, "MODULE_UNAVAILABLE", 1, 0,
         )  # fmt: skip
-    await servers[1].grpc.stop(0)
+    await servers[1].stop(0)
 
 
 async def test_calls_on_a_connection_that_is_closed_fail_with_a_reason(address: str, pod: Pod) -> None:

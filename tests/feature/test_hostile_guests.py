@@ -11,6 +11,7 @@ import pytest
 
 from jac_orc.errors import OrcError, to_status
 from jac_orc.module_server.calls import Calls
+from jac_orc.module_server.frames import FrameError
 from jac_orc.module_server.settings import Settings
 from jac_orc.v1 import module_pb2
 from tests.feature.conftest import Start
@@ -39,6 +40,21 @@ def behaving(hostile: str, behaviour: str) -> str:
     return str(path)
 
 
+class Answer(asyncio.Future[bytes]):
+    """Receives what comes of a call."""
+
+    call_id = "a call"
+
+    def add(self, body: bytes) -> None:
+        raise FrameError("an item of no stream")
+
+
+async def answer_of(calls: Calls) -> bytes:
+    answer = Answer()
+    calls.begin(answer, 0, b"", None)
+    return await answer
+
+
 @pytest.mark.parametrize("answer", [*ANSWERS, *ENDS])
 async def test_a_call_fails_promptly(no_child_left: None, no_task_left: None, hostile: str, answer: str) -> None:
     calls = Calls(Settings("any", guest_python=behaving(hostile, answer), cancel_grace=1), lambda serving: None)
@@ -46,10 +62,10 @@ async def test_a_call_fails_promptly(no_child_left: None, no_task_left: None, ho
     try:
         async with asyncio.timeout(10):  # the settings' timeout is a multiple of it
             if answer in ANSWERED:
-                assert await calls.call(0, b"") == b""
+                assert await answer_of(calls) == b""
                 return
             with pytest.raises(OrcError) as caught:
-                await calls.call(0, b"")
+                await answer_of(calls)
         assert caught.value.reason == ("EXCEPTION_RAISED" if answer in TOLD else "GUEST_DIED")
         to_status(caught.value)
     finally:

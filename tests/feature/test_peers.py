@@ -179,7 +179,7 @@ async def test_connections_to_pods_that_are_no_longer_listed_are_closed(no_task_
         assert caught.value.reason == "OBJECT_LOST"
         await peers.stop()
     for server in servers:
-        await server.grpc.stop(0)
+        await server.stop(0)
 
 
 async def test_calls_to_a_peer_whose_connection_is_closed_fail_with_a_reason(no_task_left: None) -> None:
@@ -210,4 +210,4 @@ async def test_calls_to_a_peer_whose_connection_is_closed_fail_with_a_reason(no_
         assert [getattr(end, "reason", type(end)) for end in ends] == [
             "MODULE_UNAVAILABLE", "MODULE_UNAVAILABLE", asyncio.CancelledError,
         ]  # fmt: skip
-    await server.grpc.stop(0)
+    await server.stop(0)

@@ -32,7 +32,7 @@ async def channel(no_task_left: None) -> AsyncIterator[grpc.aio.Channel]:
     port = await server.start("127.0.0.1:0")
     async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
         yield channel
-    await server.grpc.stop(0)
+    await server.stop(0)
 
 
 async def call(channel: grpc.aio.Channel, service: str, method: str, request: Any) -> bytes:

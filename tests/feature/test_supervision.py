@@ -82,11 +82,11 @@ async def running(backend: Backend, directory: Path) -> AsyncIterator[Running]:
 
 
 def tasks_of_ours() -> dict[str, str]:
-    """The tasks that run code of this package, by name."""
+    """The tasks that run code of this package and answer no call, by name."""
     found = {}
     for task in asyncio.all_tasks():
         code = getattr(task.get_coro(), "cr_code", None)
-        if code is not None and str(SERVICES) in code.co_filename:
+        if code is not None and str(SERVICES) in code.co_filename and code.co_qualname != "Rpc._run":
             found[task.get_name()] = f"{code.co_qualname} in {code.co_filename}"
     return found
 

@@ -185,7 +185,7 @@ class Pod:
 
     def stop(self) -> None:
         self.echo.go_on.set()
-        self._loop.run(self._server.grpc.stop(None))
+        self._loop.run(self._server.stop(0))
 
 
 class Front:

@@ -33,6 +33,14 @@ def prepare_grpc() -> None:
     os.environ.setdefault("GRPC_EXPERIMENTS", "-event_engine_listener")
 
 
+def grpc_server() -> str:
+    """Which gRPC server answers: GRPC_SERVER, `queue` or `aio`."""
+    text = os.environ.get("GRPC_SERVER", "") or "queue"
+    if text not in {"queue", "aio"}:
+        raise ConfigurationError(f"GRPC_SERVER={text!r}: expected queue or aio")
+    return text
+
+
 def environment() -> dict[str, str]:
     """A copy of this process's environment, for the processes that it starts."""
     return dict(os.environ)

@@ -11,30 +11,32 @@ import asyncio
 import contextlib
 import errno
 import inspect
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Collection, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
 from functools import partial
 from typing import Any
 
 import grpc
-from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
+from google.protobuf import message_factory
 from google.protobuf.descriptor import Descriptor, MethodDescriptor, ServiceDescriptor
 from google.protobuf.message import DecodeError, Message
 from grpc_health.v1 import health, health_pb2
-from grpc_reflection.v1alpha import reflection, reflection_pb2
+from grpc_reflection.v1alpha import reflection_pb2
 
 from jac_orc.core import traces
+from jac_orc.core.fronts import Front, new_front
 from jac_orc.core.liveness import LIVENESS
+from jac_orc.core.methods import Context, Ending, Method
+from jac_orc.core.reflection import reflecting
 from jac_orc.core.traces import Trace
 from jac_orc.errors import OrcError, error, to_status
 
 MAX_MESSAGE_BYTES = 64 * 1024 * 1024 + 64 * 1024
 _MAX_PENDING_REQUESTS = 10_000
 _FLUSH_SECONDS = 0.2
+_LOOK_SECONDS = 0.02
 _NEAR_DEADLINE = 0.05  # a client that gives up at its deadline is heard a moment before the server's own timer
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 _STATUS_BY_NUMBER = {status.value[0]: status for status in grpc.StatusCode}
-
-Context = grpc.aio.ServicerContext[Any, Any]
 
 SERVER_OPTIONS: Sequence[tuple[str, Any]] = (
     ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
@@ -64,10 +66,11 @@ CHANNEL_OPTIONS: Sequence[tuple[str, Any]] = (
 
 
 class Server:
-    """A grpc.aio server with health and reflection for all that is registered on it."""
+    """A gRPC server with health and reflection for all that is registered on it."""
 
     def __init__(self, health_servicer: health.aio.HealthServicer | None = None) -> None:
-        self.grpc = grpc.aio.server(options=SERVER_OPTIONS)
+        self._front: Front | None = None
+        self._methods: dict[str, Method] = {}
         self.health = health_servicer or health.aio.HealthServicer()
         self._services: list[str] = []
         self._open = _OpenCalls()
@@ -75,21 +78,21 @@ class Server:
     def register(
         self, service: ServiceDescriptor, servicer: object, *, raw: bool = False, only: Collection[str] | None = None
     ) -> None:
-        """Register every method of the service, or only those named; the servicer has a coroutine or async generator
-        for each.
+        """Register every method of the service, or only those named.
 
-        With `raw` these take and give the messages' bytes.
+        The servicer has a coroutine or async generator for each. With `raw` these take and give the messages' bytes,
+        and a method may be a function that gets a Reply.
         """
-        handlers = {
-            method.name: _handler(method, getattr(servicer, method.name), self._open, raw=raw)
+        methods = {
+            method.name: _method(method, getattr(servicer, method.name), self._open, raw=raw)
             for method in service.methods
             if only is None or method.name in only
         }
-        self.add_handler(service, grpc.method_handlers_generic_handler(service.full_name, handlers))
+        self.add_methods(service, methods)
 
-    def add_handler(self, service: ServiceDescriptor, handler: grpc.GenericRpcHandler) -> None:
-        """Has one handler take all calls of the service, which it answers as it likes."""
-        self.grpc.add_generic_rpc_handlers((handler,))
+    def add_methods(self, service: ServiceDescriptor, methods: Mapping[str, Method]) -> None:
+        """Register methods of the service, by name, that answer as they like."""
+        self._methods.update({f"/{service.full_name}/{name}": method for name, method in methods.items()})
         self._services.append(service.full_name)
 
     async def start(self, address: str) -> int:
@@ -98,18 +101,24 @@ class Server:
         Raises OSError where the address can't be bound.
         """
         service = health_pb2.DESCRIPTOR.services_by_name["Health"]
-        handlers = {method.name: _handler(method, getattr(self.health, method.name)) for method in service.methods}
-        self.add_handler(service, grpc.method_handlers_generic_handler(service.full_name, handlers))
+        methods = {method.name: _method(method, getattr(self.health, method.name)) for method in service.methods}
+        self.add_methods(service, methods)
         self._add_reflection()
-        self.grpc.add_generic_rpc_handlers((_Unknown(),))
+        front = await new_front(SERVER_OPTIONS, self._methods, _unknown)
         try:
-            port = self.grpc.add_insecure_port(address)
+            port = front.add_insecure_port(address)
         except RuntimeError as failure:
             raise OSError(f"can't listen on {address}: {failure}") from failure
+        self._front = front
         await self.set_serving(False)
         await self.health.set(LIVENESS, health_pb2.HealthCheckResponse.SERVING)
-        await self.grpc.start()
+        await front.start()
         return port
+
+    async def stop(self, grace: float) -> None:
+        """Refuse new calls, and return when those in flight have ended, after `grace` seconds by being cancelled."""
+        if self._front is not None:
+            await self._front.stop(grace)
 
     async def set_serving(self, serving: bool, *, impaired: Collection[str] = ()) -> None:
         """Set the health of the server as a whole and of each service; impaired services are NOT_SERVING anyway."""
@@ -123,103 +132,77 @@ class Server:
 
         Clients that stay connected are disconnected then, and what watches health is no call in flight.
         """
-        stopping = asyncio.ensure_future(self.grpc.stop(grace + 1))
-        idle = asyncio.create_task(self._open.idle.wait())
-        await asyncio.wait([stopping, idle], timeout=grace, return_when=asyncio.FIRST_COMPLETED)
-        idle.cancel()
-        if self._open.idle.is_set():
+        stopping = asyncio.ensure_future(self.stop(grace + 1))
+        loop = asyncio.get_running_loop()
+        end = loop.time() + grace
+        while self._open.calls and not stopping.done() and loop.time() < end:
+            await asyncio.wait([stopping], timeout=min(_LOOK_SECONDS, end - loop.time()))
+        if not self._open.calls:
             await asyncio.wait([stopping], timeout=_FLUSH_SECONDS)  # the last answers are on their way
         self._open.are_cut = True
-        await self.grpc.stop(None)
+        await self.stop(0)
         await stopping
 
     def _add_reflection(self) -> None:
-        """Serves reflection in both its versions, which differ in nothing but the package's name.
-
-        The v1 descriptor is made from v1alpha's: the messages keep their names, so that one servicer answers both.
-        """
-        alpha = reflection_pb2.DESCRIPTOR.services_by_name["ServerReflection"]
-        pool = descriptor_pool.Default()
-        v1 = pool.AddSerializedFile(_reflection_v1_file(alpha)).services_by_name["ServerReflection"]
-        names = [*self._services, alpha.full_name, v1.full_name]
-        servicer = reflection.aio.ReflectionServicer(names, pool)
-        for service in (alpha, v1):
+        """Serves reflection in both its versions, by one servicer."""
+        services, servicer = reflecting(self._services)
+        for service in services:
             method = service.methods[0]
-            handler = _handler(method, servicer.ServerReflectionInfo, request=reflection_pb2.ServerReflectionRequest)
-            self.add_handler(service, grpc.method_handlers_generic_handler(service.full_name, {method.name: handler}))
-
-
-def _reflection_v1_file(alpha: ServiceDescriptor) -> bytes:
-    """The file descriptor of `grpc.reflection.v1`, which the Python package doesn't have."""
-    file = descriptor_pb2.FileDescriptorProto()
-    file.ParseFromString(alpha.file.serialized_pb)
-    old, new = f".{file.package}.", ".grpc.reflection.v1."
-    file.name, file.package = "grpc/reflection/v1/reflection.proto", "grpc.reflection.v1"
-    for message in file.message_type:
-        for field in filter(lambda field: field.type_name, message.field):
-            field.type_name = field.type_name.replace(old, new)
-    for method in file.service[0].method:
-        method.input_type = method.input_type.replace(old, new)
-        method.output_type = method.output_type.replace(old, new)
-    return file.SerializeToString()
+            made = _method(method, servicer.ServerReflectionInfo, request=reflection_pb2.ServerReflectionRequest)
+            self.add_methods(service, {method.name: made})
 
 
 class _OpenCalls:
-    """Counts the calls that have not ended, which includes that their answer is sent."""
+    """The calls that have not ended, which includes that their answer is sent."""
 
     def __init__(self) -> None:
         self.are_cut = False
         """Whether the server stops, and cancels those that are left."""
-        self.idle = asyncio.Event()
-        self.idle.set()
-        self._count = 0
+        self.calls: set[Any] = set()
 
     def add(self, context: Context) -> None:
-        self._count += 1
-        self.idle.clear()
-        done: Any = self._end
-        context.add_done_callback(done)
-
-    def _end(self, _: Context) -> None:
-        self._count -= 1
-        if not self._count:
-            self.idle.set()
+        self.calls.add(context)
+        context.add_done_callback(self.calls.discard)
 
 
-class _Unknown(grpc.GenericRpcHandler):
-    """Answers calls of methods that no service has, which gRPC's library would refuse without reason or trace."""
+def _unknown(path: str) -> Method:
+    """Answers calls of a method that no service has, which gRPC's library would refuse without reason or trace."""
 
-    def service(self, handler_call_details: grpc.HandlerCallDetails) -> Any:
-        path = handler_call_details.method
+    async def refuse(requests: AsyncIterator[bytes], context: Context) -> AsyncGenerator[bytes]:
+        yield _refused(path)
 
-        async def refuse(requests: AsyncIterator[bytes], context: Context) -> AsyncGenerator[bytes]:
-            yield _refused(path)
-
-        return grpc.stream_stream_rpc_method_handler(translated_stream(refuse, path.rpartition("/")[2]))
+    return translated_stream(refuse, path.rpartition("/")[2])
 
 
 def _refused(path: str) -> bytes:
     raise error("NOT_IMPLEMENTED", f"there is no method {traces.shown(path)}")
 
 
-def _handler(
+def _method(
     method: MethodDescriptor, behaviour: Callable[..., Any], calls: _OpenCalls | None = None,
     request: type[Message] | None = None, *, raw: bool = False,
-) -> Any:  # fmt: skip
-    """The gRPC handler of one method, with errors translated, those of reading the request included.
+) -> Method:  # fmt: skip
+    """One method, with errors translated, those of reading the request included.
 
-    A method that takes one message is registered as if it took a stream: on the wire they are alike, and grpc.aio never
-    answers a unary call that comes without its message. `calls` counts its calls; without, they leave no trace.
+    `calls` has its calls while they are open; without, they leave no trace.
     """
     parse = _as_it_is if raw else _parser(request or message_factory.GetMessageClass(method.input_type))
     read = partial(_all if method.client_streaming else _one, parse)
-    traced = _Method(method.name, method.input_type, calls, quiet=calls is None)
+    traced = _Traced(method.name, method.input_type, calls, quiet=calls is None)
+    if raw and not method.server_streaming and not inspect.iscoroutinefunction(behaviour):
+        return Method(response_streaming=False, begin=partial(_begin, behaviour, traced))
     translated = _translated_stream if inspect.isasyncgenfunction(behaviour) else _translated
-    kind = grpc.stream_stream_rpc_method_handler if method.server_streaming else grpc.stream_unary_rpc_method_handler
-    return kind(translated(behaviour, read, traced), response_serializer=None if raw else _serialize)
+    call = translated(behaviour, read, traced)
+    return Method(
+        response_streaming=method.server_streaming,
+        stream_unary=None if method.server_streaming else call,
+        stream_stream=call if method.server_streaming else None,
+        response_serializer=None if raw else _serialize,
+        takes_one=not method.client_streaming,
+    )
 
 
-class _Method:
+class _Traced:
     """One method: begins a trace for each of its calls, and ends the calls that fail."""
 
     def __init__(
@@ -232,7 +215,6 @@ class _Method:
 
     def begin(self, context: Context) -> Trace:
         trace = Trace(traces.id_from(context.invocation_metadata() or ()), self._name, self._kind, quiet=self._quiet)
-        traces.current.set(trace)
         if metadata := traces.response_metadata(trace.call_id):
             context.set_trailing_metadata(metadata)
         if self._calls is not None:
@@ -241,20 +223,13 @@ class _Method:
 
     async def fail(self, trace: Trace, context: Context, fault: BaseException) -> None:
         """Logs the failure and ends the call with its status; returns if none can be sent, as the call is gone."""
-        if isinstance(fault, OrcError):
-            trace.fail(fault)
-            await abort(context, fault, trace.call_id)
-        elif isinstance(fault, Exception) and not isinstance(fault, grpc.aio.AbortError):
-            text = f"internal error {trace.call_id}; the server's log has the details"
-            if isinstance(fault, OSError) and fault.errno in _FULL:  # of which the log may have no details
-                text = f"internal error {trace.call_id}: no space is left on the server's disk"
-            failure = error("INTERNAL", text, {"id": trace.call_id})
-            trace.fail(failure, fault)
-            await abort(context, failure, trace.call_id)
+        if isinstance(fault, Exception) and not isinstance(fault, grpc.aio.AbortError):
+            code, details, metadata = _told(trace, fault)
+            await context.abort(_STATUS_BY_NUMBER[code], details, metadata)
         else:
-            trace.fail(self._cancellation(context))
+            trace.fail(self.cancellation(context))
 
-    def _cancellation(self, context: Context) -> OrcError:
+    def cancellation(self, context: Context) -> OrcError:
         """Why a call was cancelled before it had ended."""
         remaining: Any = context.time_remaining()
         if self._calls is not None and self._calls.are_cut:
@@ -304,10 +279,11 @@ def _serialize(message: Message) -> bytes:
 def _translated(
     behaviour: Callable[[Any, Context], Awaitable[Any]],
     read: Callable[[Any, Context], Awaitable[Any]],
-    method: _Method,
+    method: _Traced,
 ) -> Callable[[Any, Context], Awaitable[Any]]:
     async def call(request: Any, context: Context) -> Any:
         trace = method.begin(context)
+        traces.current.set(trace)
         try:
             trace.request = message = await read(request, context)
             return await behaviour(message, context)
@@ -321,10 +297,11 @@ def _translated(
 def _translated_stream(
     behaviour: Callable[[Any, Context], AsyncGenerator[Any]],
     read: Callable[[Any, Context], Awaitable[Any]],
-    method: _Method,
+    method: _Traced,
 ) -> Callable[[Any, Context], AsyncIterator[Any]]:
     async def call(request: Any, context: Context) -> AsyncIterator[Any]:
         trace = method.begin(context)
+        traces.current.set(trace)
         try:
             trace.request = message = await read(request, context)
             async with contextlib.aclosing(behaviour(message, context)) as responses:
@@ -339,19 +316,81 @@ def _translated_stream(
 
 def translated_stream(
     behaviour: Callable[[Any, Context], AsyncGenerator[Any]], method: str, kind: Descriptor | None = None
-) -> Callable[[Any, Context], AsyncIterator[Any]]:
-    """The behaviour with its errors told as every method here tells them.
+) -> Method:
+    """A method that gets the iterator of messages, and whose errors are told as every method here tells them.
 
     `kind` is the type of its requests, whose bytes the behaviour may give to its trace.
     """
-    return _translated_stream(behaviour, _the_iterator, _Method(method, kind))
+    call = _translated_stream(behaviour, _the_iterator, _Traced(method, kind))
+    return Method(response_streaming=True, stream_stream=call, takes_one=False)
 
 
-async def abort(context: Context, failure: OrcError, call_id: str) -> None:
-    """Ends the call with the failure as a rich status; always raises."""
-    status = to_status(failure, call_id)
-    await context.abort(
-        _STATUS_BY_NUMBER[failure.code],
-        status.message,
-        (("grpc-status-details-bin", status.SerializeToString()), (traces.REQUEST_ID, call_id)),
-    )
+class Reply:
+    """Where a method that is no coroutine gives its answer: once, by `set_result` or `set_exception`."""
+
+    __slots__ = ("_context", "_ending", "give_up", "trace")
+
+    def __init__(self, context: Context, ending: Ending, trace: Trace) -> None:
+        self._context = context
+        self._ending = ending
+        self.trace = trace
+        self.give_up: Callable[[], object] = _nothing
+        """What the method wants to be called if the caller no longer waits."""
+
+    def invocation_metadata(self) -> Any:
+        """Return what the client sent."""
+        return self._context.invocation_metadata()
+
+    def time_remaining(self) -> float | None:
+        """Return the seconds until the deadline; None if there is none."""
+        return self._context.time_remaining()
+
+    def set_result(self, message: bytes) -> None:
+        """Send the answer."""
+        self._ending.finish(message=message)
+
+    def set_exception(self, fault: Exception) -> None:
+        """Send the failure."""
+        code, details, metadata = _told(self.trace, fault)
+        self._ending.finish(code, details, metadata)
+
+
+def _nothing() -> None:
+    pass
+
+
+def _begin(
+    behaviour: Callable[[bytes, Reply], None], method: _Traced, request: Any, context: Context, ending: Ending
+) -> Callable[[], None]:
+    """Start a call that no coroutine answers; return what is to be called if its caller gives up."""
+    trace = method.begin(context)
+    reply = Reply(context, ending, trace)
+
+    def give_up() -> None:
+        trace.fail(method.cancellation(context))
+        reply.give_up()
+
+    try:
+        if request is grpc.aio.EOF:
+            raise error("MALFORMED_REQUEST", "the call came without a message")
+        trace.request = request
+        behaviour(request, reply)
+    except Exception as fault:  # noqa: BLE001 - told to the caller, and logged
+        reply.set_exception(fault)
+    return give_up
+
+
+def _told(trace: Trace, fault: Exception) -> tuple[int, str, tuple[tuple[str, str | bytes], ...]]:
+    """Log a failure; return its status: code, message and metadata."""
+    if isinstance(fault, OrcError):
+        failure = fault
+        trace.fail(failure)
+    else:
+        text = f"internal error {trace.call_id}; the server's log has the details"
+        if isinstance(fault, OSError) and fault.errno in _FULL:  # of which the log may have no details
+            text = f"internal error {trace.call_id}: no space is left on the server's disk"
+        failure = error("INTERNAL", text, {"id": trace.call_id})
+        trace.fail(failure, fault)
+    status = to_status(failure, trace.call_id)
+    metadata = (("grpc-status-details-bin", status.SerializeToString()), (traces.REQUEST_ID, trace.call_id))
+    return failure.code, status.message, metadata

@@ -115,8 +115,9 @@ async def serve(settings: Settings, idle: IdleGuest | None = None) -> int:
     stop.cancel()
     await asyncio.gather(starting, return_exceptions=True)
     await calls.stop()
+    await servicer.stop()
     await peers.stop()
-    await server.grpc.stop(0)
+    await server.stop(0)
     await tasks.cancel()
     return exit_code
 

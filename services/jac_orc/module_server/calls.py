@@ -79,20 +79,6 @@ class Calls:
 
     # --- calls ---
 
-    async def call(self, style: int, body: bytes, timeout: float | None = None) -> bytes:
-        """The body of the guest's answer; raises OrcError.
-
-        Without a `timeout` in seconds, the caller's own deadline, the settings' one holds. Cancelling this cancels the
-        call in the guest.
-        """
-        answer = _Answer(traces.call_id())
-        call = self.begin(answer, style, body, self._settings.timeout if timeout is None else timeout)
-        try:
-            return await answer
-        except asyncio.CancelledError:
-            call.abandon()
-            raise
-
     async def stream(self, style: int, body: bytes) -> AsyncGenerator[bytes]:
         """The messages of a call that sends several; closing this closes the generator. Raises OrcError.
 
@@ -357,26 +343,6 @@ def objects_apart() -> OrcError:
     """The failure of a call that names objects of several processes."""
     text = "the objects that this call names are not in the same process, so they can't be used together"
     return error("OBJECTS_APART", text)
-
-
-class _Answer(asyncio.Future[bytes]):
-    """The one message that answers a call."""
-
-    def __init__(self, call_id: str) -> None:
-        super().__init__()
-        self.call_id = call_id
-
-    def add(self, body: bytes) -> None:
-        raise FrameError("an item of no stream")
-
-    # Whoever awaits it may have been cancelled just now, and not have told yet.
-    def set_result(self, body: bytes) -> None:
-        if not self.done():
-            super().set_result(body)
-
-    def set_exception(self, failure: type | BaseException) -> None:
-        if not self.done():
-            super().set_exception(failure)
 
 
 class Messages:

@@ -1,4 +1,7 @@
-"""ModuleService: its messages pass through as bytes, to a guest or to the pod that holds the object that they name."""
+"""ModuleService: its messages pass through as bytes, to a guest or to the pod that holds the object that they name.
+
+A call with one answer takes no coroutine: the guest's answer goes straight to the server.
+"""
 
 from __future__ import annotations
 
@@ -13,10 +16,13 @@ from google.protobuf import json_format
 
 from jac_orc.core import traces
 from jac_orc.core.deadlines import stream_timeout
-from jac_orc.core.server import Context
+from jac_orc.core.methods import Context
+from jac_orc.core.server import Reply
+from jac_orc.core.tasks import Tasks
 from jac_orc.errors import OrcError, error, to_status
 from jac_orc.guest.wire import STYLES
 from jac_orc.module_server.calls import Calls, deadline_exceeded, objects_apart
+from jac_orc.module_server.frames import FrameError
 from jac_orc.module_server.guest_errors import ObjectElsewhere
 from jac_orc.module_server.peers import SENT_ON, Peers
 from jac_orc.module_server.session import Session
@@ -32,33 +38,38 @@ class ModuleServicer:
         self._calls = calls
         self._peers = peers
         self._timeout = timeout
+        self._tasks = Tasks()
         self._sessions: weakref.WeakSet[Session] = weakref.WeakSet()
+
+    async def stop(self) -> None:
+        """Ends what it does in the background."""
+        await self._tasks.cancel()
 
     def end_idle_sessions(self) -> None:
         """Ends each session as soon as none of its calls is in flight."""
         for session in list(self._sessions):
             session.end_when_idle()
 
-    async def Call(self, request: bytes, context: Context) -> bytes:
-        return await self._answer("Call", request, context)
+    def Call(self, request: bytes, reply: Reply) -> None:
+        self._begin("Call", request, reply)
 
-    async def RunModule(self, request: bytes, context: Context) -> bytes:
-        return await self._answer("RunModule", request, context)
+    def RunModule(self, request: bytes, reply: Reply) -> None:
+        self._begin("RunModule", request, reply)
 
-    async def CallJson(self, request: bytes, context: Context) -> bytes:
-        return await self._answer("CallJson", request, context)
+    def CallJson(self, request: bytes, reply: Reply) -> None:
+        self._begin("CallJson", request, reply)
 
-    async def CallNamed(self, request: bytes, context: Context) -> bytes:
-        return await self._answer("CallNamed", request, context)
+    def CallNamed(self, request: bytes, reply: Reply) -> None:
+        self._begin("CallNamed", request, reply)
 
-    async def Describe(self, request: bytes, context: Context) -> bytes:
-        return await self._answer("Describe", request, context)
+    def Describe(self, request: bytes, reply: Reply) -> None:
+        self._begin("Describe", request, reply)
 
-    async def ReleaseObject(self, request: bytes, context: Context) -> bytes:
-        return await self._answer("ReleaseObject", request, context)
+    def ReleaseObject(self, request: bytes, reply: Reply) -> None:
+        self._begin("ReleaseObject", request, reply)
 
-    async def RenewObject(self, request: bytes, context: Context) -> bytes:
-        return await self._answer("RenewObject", request, context)
+    def RenewObject(self, request: bytes, reply: Reply) -> None:
+        self._begin("RenewObject", request, reply)
 
     async def Stream(self, request: bytes, context: Context) -> AsyncGenerator[bytes]:
         async with contextlib.aclosing(self._messages("Stream", request, context)) as messages:
@@ -91,13 +102,25 @@ class ModuleServicer:
     async def GetProto(self, request: bytes, context: Context) -> bytes:
         raise _not_implemented("GetProto")
 
-    async def _answer(self, method: str, request: bytes, context: Context) -> bytes:
-        timeout = context.time_remaining()
-        try:
-            return await self._calls.call(_STYLES[method], request, timeout)
-        except ObjectElsewhere as elsewhere:
-            self._check_not_sent_on(context)
-            return await self._peers.call(_path(method), request, elsewhere.obj_id, timeout)
+    def _begin(self, method: str, request: bytes, reply: Reply) -> None:
+        """Starts a call that has one answer."""
+        remaining = reply.time_remaining()
+        timeout = self._timeout if remaining is None else remaining
+        call = self._calls.begin(_Answer(self, method, request, reply), _STYLES[method], request, timeout)
+        reply.give_up = call.abandon
+
+    def send_on(self, method: str, request: bytes, reply: Reply, obj_id: str) -> None:
+        """Has another pod, which has the object, answer the call; raises OrcError where it came from one."""
+        self._check_not_sent_on(reply)
+
+        async def relay() -> None:
+            traces.current.set(reply.trace)
+            try:
+                reply.set_result(await self._peers.call(_path(method), request, obj_id, reply.time_remaining()))
+            except Exception as fault:  # noqa: BLE001 - told to the caller
+                reply.set_exception(fault)
+
+        reply.give_up = self._tasks.start(relay()).cancel
 
     async def _messages(self, method: str, request: bytes, context: Context) -> AsyncGenerator[bytes]:
         try:
@@ -137,10 +160,37 @@ class ModuleServicer:
                     trace.fail(failure)
                 yield _last_line(failure, traces.call_id())
 
-    def _check_not_sent_on(self, context: Context) -> None:
+    def _check_not_sent_on(self, context: Context | Reply) -> None:
         """Raises OrcError for a call that has been sent on already: its objects are in more than one process."""
         if any(name == SENT_ON for name, _ in context.invocation_metadata() or ()):
             raise objects_apart()
+
+
+class _Answer:
+    """Passes the guest's answer to the caller; where another pod has the object, that pod's."""
+
+    __slots__ = ("_method", "_reply", "_request", "_servicer", "call_id")
+
+    def __init__(self, servicer: ModuleServicer, method: str, request: bytes, reply: Reply) -> None:
+        self._servicer = servicer
+        self._method = method
+        self._request = request
+        self._reply = reply
+        self.call_id = reply.trace.call_id
+
+    def add(self, body: bytes) -> None:
+        raise FrameError("an item of no stream")
+
+    def set_result(self, body: bytes) -> None:
+        self._reply.set_result(body)
+
+    def set_exception(self, failure: OrcError) -> None:
+        try:
+            if not isinstance(failure, ObjectElsewhere):
+                raise failure
+            self._servicer.send_on(self._method, self._request, self._reply, failure.obj_id)
+        except OrcError as told:
+            self._reply.set_exception(told)
 
 
 _STYLES = {name: number for number, name in enumerate(STYLES)}

@@ -64,7 +64,7 @@ class PodManager:
         self._server.register(pod_manager_pb2.DESCRIPTOR.services_by_name["PodManagerService"], native)
         rest = rest_pb2.DESCRIPTOR.services_by_name["PodManagerRestService"]
         self._server.register(rest, RestServicer(native, self.modules))
-        self._server.add_handler(module_service, self._activator)
+        self._server.add_methods(module_service, self._activator.methods())
         self._peers = peers_server(self.modules)
         self.snapshot = Snapshot()
         self._xds = grpc.aio.server(options=_XDS_OPTIONS)
@@ -118,7 +118,7 @@ class PodManager:
         """Ends calls in flight within a grace, then the rest; pods go on."""
         await self._server.health.enter_graceful_shutdown()
         grace = self._settings.stop_grace
-        stopping = asyncio.gather(self._server.grpc.stop(grace), self._peers.grpc.stop(grace), self._xds.stop(0))
+        stopping = asyncio.gather(self._server.stop(grace), self._peers.stop(grace), self._xds.stop(0))
         await asyncio.wait([stopping], timeout=max(0.0, self._settings.stop_grace - _TELLING_SECONDS))
         await self.modules.stop()  # while those who wait can still be told
         await stopping

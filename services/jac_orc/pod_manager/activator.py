@@ -20,7 +20,8 @@ from google.rpc import status_pb2
 
 from jac_orc.core import traces
 from jac_orc.core.deadlines import STREAM_TIMEOUT, stream_timeout, timeout_text
-from jac_orc.core.server import CHANNEL_OPTIONS, Context, translated_stream
+from jac_orc.core.methods import Context, Method
+from jac_orc.core.server import CHANNEL_OPTIONS, translated_stream
 from jac_orc.core.tasks import Tasks, is_cancelled, report_working
 from jac_orc.errors import OrcError, error, from_status
 from jac_orc.pod_manager.held_calls import HeldCalls, HeldLimits
@@ -58,8 +59,8 @@ class _Link:
         return state is _State.READY
 
 
-class Activator(grpc.GenericRpcHandler):
-    """Handles every method of a service that modules have."""
+class Activator:
+    """Answers every method of a service that modules have."""
 
     def __init__(self, service: ServiceDescriptor, modules: Modules, limits: HeldLimits | None = None) -> None:
         self._service = service
@@ -69,14 +70,14 @@ class Activator(grpc.GenericRpcHandler):
         self._links: dict[str, dict[str, _Link]] = {}  # by module and address; `follow` closes those that are gone
         self._closing = Tasks()
 
-    def service(self, handler_call_details: grpc.HandlerCallDetails) -> Any:
-        """Return the handler of a call; None for another service's."""
-        service, _, method = handler_call_details.method.strip("/").rpartition("/")
-        if service != self._service.full_name or method not in self._service.methods_by_name:
-            return None
-        forward = partial(self._forward, handler_call_details.method)
-        kind = self._service.methods_by_name[method].input_type
-        return grpc.stream_stream_rpc_method_handler(translated_stream(forward, method, kind))
+    def methods(self) -> dict[str, Method]:
+        """Return the methods by name."""
+        return {
+            method.name: translated_stream(
+                partial(self._forward, f"/{self._service.full_name}/{method.name}"), method.name, method.input_type
+            )
+            for method in self._service.methods
+        }
 
     async def follow(self) -> None:
         """Close the connections to pods that are gone."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from grpc_health.v1 import health, health_pb2
 
-from jac_orc.core.server import Context
+from jac_orc.core.methods import Context
 from jac_orc.pod_manager.backends.base import Backend
 
 

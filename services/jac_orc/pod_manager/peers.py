@@ -6,7 +6,8 @@ cluster the network policies close that port to modules and leave them this one.
 
 from __future__ import annotations
 
-from jac_orc.core.server import Context, Server
+from jac_orc.core.methods import Context
+from jac_orc.core.server import Server
 from jac_orc.pod_manager.modules import Modules
 from jac_orc.v1 import pod_manager_pb2 as pb
 

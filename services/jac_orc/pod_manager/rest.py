@@ -11,7 +11,7 @@ from google.protobuf import json_format
 from google.protobuf.message import Message
 
 from jac_orc.core import traces
-from jac_orc.core.server import Context
+from jac_orc.core.methods import Context
 from jac_orc.errors import OrcError, error
 from jac_orc.pod_manager import convert
 from jac_orc.pod_manager.model import Module, ModuleSpec

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 
-from jac_orc.core.server import Context
+from jac_orc.core.methods import Context
 from jac_orc.errors import error
 from jac_orc.pod_manager import convert, pages, uploads
 from jac_orc.pod_manager.modules import Modules

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from jac_orc.core.config import MODULE_ENV_PREFIX
+from jac_orc.core.config import MODULE_ENV_PREFIX, grpc_server
 from jac_orc.core.liveness import LIVENESS
 from jac_orc.pod_manager.model import ModuleSpec, Resources, Toleration
 from jac_orc.pod_manager.spec_checks import byte_count, cores
@@ -219,6 +219,7 @@ def _environment(cluster: Cluster, spec: ModuleSpec, runtime: Runtime) -> list[D
         "TIMEOUT": str(spec.timeout),
         "POD_MANAGER_URL": cluster.pod_manager_url,
         **cluster.policy,
+        **({"GRPC_SERVER": "aio"} if grpc_server() == "aio" else {}),
         "LAME_DUCK": str(_LAME_DUCK),
         "DRAIN_GRACE": str(_DRAIN_GRACE),
         "TERMINATION_LOG": TERMINATION_LOG,

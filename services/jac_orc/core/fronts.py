@@ -1,0 +1,118 @@
+"""Which of two gRPC servers answers: `QueueServer`, or `grpc.aio` where that can't be, or isn't wanted."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from dataclasses import replace
+from functools import partial
+from typing import Any, Protocol
+
+import grpc
+
+from jac_orc.core import config
+from jac_orc.core.methods import Context, Method
+
+logger = logging.getLogger(__name__)
+
+_TRIAL_SECONDS = 2.0
+
+
+class Front(Protocol):
+    """A gRPC server that has its methods."""
+
+    def add_insecure_port(self, address: str) -> int:
+        """Listens there once it is started, and returns the port; raises RuntimeError where that can't be."""
+
+    async def start(self) -> None:
+        """Takes calls from now on."""
+
+    async def stop(self, grace: float | None) -> None:
+        """Refuses new calls, and returns when those in flight have ended, after `grace` seconds by being cancelled."""
+
+
+async def new_front(
+    options: Sequence[tuple[str, Any]], methods: Mapping[str, Method], unknown: Callable[[str], Method]
+) -> Front:
+    """Return a server, not started yet, as the setting GRPC_SERVER says; `unknown` makes the method of other paths.
+
+    A `QueueServer` rests on private parts of grpcio. Where they are missing or behave in another way, as a trial call
+    shows, this logs a warning and returns a `grpc.aio` server.
+    """
+    if config.grpc_server() == "queue":
+        fault = await _trial_fault()
+        if not fault:
+            from jac_orc.core.queue_server import QueueServer  # noqa: PLC0415 - which may not be there
+
+            return QueueServer(options, methods, unknown)
+        text = "this grpcio (%s) does not carry the queue server, so calls take grpc.aio, which costs them more: %s"
+        logger.warning(text, grpc.__version__, fault)
+    server = grpc.aio.server(options=options)
+    server.add_generic_rpc_handlers((_AioMethods(methods, unknown),))
+    return server
+
+
+async def _trial_fault() -> str:
+    """Return what is wrong with the queue server in this process; empty if nothing is."""
+    try:
+        from jac_orc.core.queue_server import QueueServer  # noqa: PLC0415
+
+        async def echo(requests: AsyncIterator[bytes], context: Context) -> bytes:
+            return b"".join([request async for request in requests])
+
+        server = QueueServer((), {}, lambda path: Method(response_streaming=False, stream_unary=echo))
+        port = server.add_insecure_port("127.0.0.1:0")
+        await server.start()
+        try:
+            async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
+                call: Any = channel.unary_unary("/trial/Echo")
+                answer = await call(b"trial", timeout=_TRIAL_SECONDS)
+        finally:
+            await server.stop(None)
+    except Exception as fault:  # noqa: BLE001 - whatever it is, there is another server
+        return f"{type(fault).__name__}: {fault}"
+    return "" if answer == b"trial" else f"it answered {answer!r}"
+
+
+class _AioMethods(grpc.GenericRpcHandler):
+    """Finds methods for `grpc.aio`."""
+
+    def __init__(self, methods: Mapping[str, Method], unknown: Callable[[str], Method]) -> None:
+        self._methods = {path: _with_coroutine(method) for path, method in methods.items()}
+        self._unknown = unknown
+
+    def service(self, handler_call_details: grpc.HandlerCallDetails) -> Any:
+        return self._methods.get(handler_call_details.method) or self._unknown(handler_call_details.method)
+
+
+def _with_coroutine(method: Method) -> Method:
+    return method if method.begin is None else replace(method, stream_unary=partial(_awaited, method.begin))
+
+
+async def _awaited(begin: Any, requests: AsyncIterator[bytes], context: Any) -> bytes:
+    """Answers a call of a method that has no coroutine."""
+    ending = _Ending()
+    give_up = begin(await context.read(), context, ending)
+    try:
+        code, details, trailing, message = await ending.ended
+    except asyncio.CancelledError:
+        give_up()
+        raise
+    if code:
+        await context.abort(_STATUS_BY_NUMBER[code], details, trailing)
+    return bytes(message)
+
+
+class _Ending:
+    """The end of such a call."""
+
+    def __init__(self) -> None:
+        self.ended: asyncio.Future[tuple[int, str, Any, Any]] = asyncio.get_running_loop().create_future()
+
+    def finish(self, code: int = 0, details: str = "", trailing: Any = (), message: bytes | None = None) -> None:
+        if not self.ended.done():
+            self.ended.set_result((code, details, trailing, message))
+
+
+_STATUS_BY_NUMBER = {status.value[0]: status for status in grpc.StatusCode}

@@ -1,0 +1,69 @@
+"""A gRPC method as both servers here take it: `grpc.aio.Server` and `core.queue_server.QueueServer`."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Iterable
+from dataclasses import dataclass
+from typing import Any, ClassVar, Protocol
+
+Metadata = Iterable[tuple[str, str | bytes]]
+
+
+class Context(Protocol):
+    """What a handler may do with its call; of `grpc.aio.ServicerContext`, what is used here."""
+
+    def invocation_metadata(self) -> Any:
+        """Return what the client sent: pairs of a name in lower case and a text, or bytes if the name ends in -bin."""
+
+    def time_remaining(self) -> float | None:
+        """Return the seconds until the deadline; None if there is none."""
+
+    async def read(self) -> Any:
+        """Return the next message; `grpc.aio.EOF` at the end."""
+
+    async def write(self, message: Any) -> None:
+        """Send a message of a response stream; return when there is room for more."""
+
+    async def send_initial_metadata(self, metadata: Any) -> None:
+        """Send the metadata before the first message, which otherwise takes it along."""
+
+    def set_trailing_metadata(self, metadata: Any) -> None:
+        """Have this sent with the status."""
+
+    async def abort(self, code: Any, details: str = "", trailing_metadata: Any = ()) -> Any:
+        """End the call with this status; always raises."""
+
+    def add_done_callback(self, callback: Callable[[Any], None]) -> None:
+        """Have this called, in any thread, when the status has been sent or nobody waits for it any more."""
+
+
+class Ending(Protocol):
+    """What ends a call that no coroutine answers."""
+
+    def finish(self, code: int = 0, details: str = "", trailing: Any = (), message: bytes | None = None) -> None:
+        """Send the one message, and the status; does nothing if the call has ended."""
+
+
+@dataclass(frozen=True)
+class Method:
+    """A method that gets the bytes of messages, and what answers its calls: a `grpc.RpcMethodHandler` for `grpc.aio`.
+
+    `stream_unary` or `stream_stream` is called with the messages, an asynchronous iterator, and the context. A method
+    that takes one message is registered as if it took a stream: on the wire they are alike, and `grpc.aio` never
+    answers a unary call that comes without its message.
+    """
+
+    response_streaming: bool
+    stream_unary: Callable[[AsyncIterator[bytes], Any], Any] | None = None
+    stream_stream: Callable[[AsyncIterator[bytes], Any], Any] | None = None
+    response_serializer: Callable[[Any], bytes] | None = None
+    takes_one: bool = True
+    """Whether a client sends one message, so that the call can't begin before that is there."""
+    begin: Callable[[Any, Context, Ending], Callable[[], None]] | None = None
+    """Instead of `stream_unary`, without a coroutine: starts to answer the message, or `grpc.aio.EOF`, and returns what
+    is to be called if the caller gives up."""
+
+    request_streaming: ClassVar = True
+    request_deserializer: ClassVar = None
+    unary_unary: ClassVar = None
+    unary_stream: ClassVar = None

@@ -8,6 +8,7 @@ and where it is too deep.
 from __future__ import annotations
 
 import array
+import contextlib
 import enum
 import sys
 from typing import TYPE_CHECKING, Any
@@ -50,104 +51,106 @@ CHUNK_FROM = 128 * 1024
 _NONE, _FALSE, _TRUE = key(NONE, VARINT) + b"\x01", key(BOOL, VARINT) + b"\x00", key(BOOL, VARINT) + b"\x01"
 _INT, _FLOAT, _STRING = key(INT, VARINT), key(FLOAT, FIXED64), key(STRING)
 _KEYS = {kind: key(kind) for kind in range(1, 21)}
-_FIRST, _SECOND, _THIRD = key(1), key(2), key(3)
+_FIRST, _SECOND, _THIRD, _FOURTH = key(1), key(2), key(3), key(4)
 _LEAST, _MOST = -(2**63), 2**63 - 1
 
 
 class Encoder:
-    """Writes values as PythonValue messages."""
+    """Writes values as PythonValue messages, from their end to their beginning, as a size goes before what has it.
+
+    So each byte is copied once, however deep it lies.
+    """
 
     def __init__(self, context: Context) -> None:
         self._context = context
         self._parents: set[int] = set()
+        self._parts: list[Any] = []  # the last one first
 
     def encode(self, value: Any) -> bytes:
         """The message's bytes; raises what the context raises for a value without an exact form."""
-        writer = _WRITERS.get(type(value))
+        writer = _SCALARS.get(type(value))
+        return b"".join(self.parts(value)) if writer is None else writer(value)
+
+    def parts(self, value: Any) -> list[Any]:
+        """The message's bytes in several parts, arrays as they lie in memory."""
+        self._parts = []
+        self._write(value)
+        parts, self._parts = self._parts[::-1], []
+        return parts
+
+    def _write(self, value: Any) -> int:
+        """Writes a message before what is written already; answers its size."""
+        kind = type(value)
+        writer = _SCALARS.get(kind)
         if writer is not None:
-            return writer(self, value)
+            return self._put(writer(value))
+        if kind in _CONTAINERS:
+            return self._nested(value, self._container)
         try:
             form = _form_of(value)
         except Exception:  # NoForm, or the value's own code fails while it is read
-            return self._context.refer(value)
-        if form[0] != RECORD:
-            return self._tensor(*form[1]) if form[0] == TENSOR else _text(*form[1])
-        if not self._enter(value):
-            return self._context.refer(value)
-        try:
-            return self.record(*form[1])
-        finally:
-            self._parents.discard(id(value))
+            return self._put(self._context.refer(value))
+        if form[0] == TEXT:
+            return self._put(_text(*form[1]))
+        if form[0] == TENSOR:
+            return self._tensor(*form[1])
+        return self._nested(value, lambda _: self._record(*form[1]))
 
-    def _enter(self, value: Any) -> bool:
-        """Whether the value is to be written here: it isn't within itself, nor too deep within others."""
+    def _nested(self, value: Any, write: Callable[[Any], int]) -> int:
+        """Writes it here unless it is within itself, or too deep within others."""
         if id(value) in self._parents or len(self._parents) >= MAX_DEPTH:
-            return False
+            return self._put(self._context.refer(value))
         self._parents.add(id(value))
-        return True
-
-    def _container(self, value: Any) -> bytes:
-        if not self._enter(value):
-            return self._context.refer(value)
         try:
-            if type(value) is dict:
-                return self._dict(value)
-            return sized(_KEYS[_SEQUENCES[type(value)]], self._sequence(value))
+            return write(value)
         finally:
             self._parents.discard(id(value))
 
-    def _sequence(self, items: Any) -> bytes:
+    def _put(self, data: Any) -> int:
+        self._parts.append(data)
+        return len(data)
+
+    def _head(self, start: bytes, size: int) -> int:
+        """Writes what goes before a field of this size; answers the size of both."""
+        return size + self._put(start + varint(size))
+
+    def _field(self, start: bytes, value: Any) -> int:
+        return self._head(start, self._write(value))
+
+    def _container(self, value: Any) -> int:
+        kind = type(value)
+        if kind is dict:
+            size = 0
+            for name, item in reversed(list(value.items())):
+                size += self._head(_FIRST, self._field(_SECOND, item) + self._field(_FIRST, name))
+            return self._head(_KEYS[DICT], size)
+        return self._head(_KEYS[_CONTAINERS[kind]], self._items(value))
+
+    def _items(self, items: Any) -> int:
         kinds = set(map(type, items))
         if len(kinds) == 1 and len(items) > 1:
             if kinds == {float}:
-                return sized(_SECOND, _packed("d", items))
+                return self._head(_SECOND, self._put(_packed("d", items)))
             if kinds == {int}:
-                try:
-                    return sized(_THIRD, _packed("q", items))
-                except OverflowError:
-                    pass
-        parts: list[bytes] = []
-        for item in items:
-            data = self.encode(item)
-            parts += (_FIRST, varint(len(data)), data)
-        return b"".join(parts)
+                with contextlib.suppress(OverflowError):
+                    return self._head(_THIRD, self._put(_packed("q", items)))
+        return sum([self._field(_FIRST, item) for item in reversed(list(items))])
 
-    def _dict(self, value: dict[Any, Any]) -> bytes:
-        return sized(_KEYS[DICT], b"".join([self._entry(name, item) for name, item in value.items()]))
-
-    def _entry(self, name: Any, item: Any) -> bytes:
-        return sized(_FIRST, sized(_FIRST, self.encode(name)) + sized(_SECOND, self.encode(item)))
-
-    def _int(self, value: int) -> bytes:
-        if _LEAST <= value <= _MOST:
-            return _INT + varint(value << 1 if value >= 0 else (-value << 1) - 1)
-        return sized(_KEYS[BIG_INT], value.to_bytes(value.bit_length() // 8 + 1, "big", signed=True))
-
-    def _string(self, value: str) -> bytes:
-        try:
-            return sized(_STRING, value.encode())
-        except UnicodeEncodeError:
-            return sized(_KEYS[SURROGATES], value.encode("utf-8", "surrogatepass"))
-
-    def record(self, name: str, values: dict[str, Any]) -> bytes:
+    def _record(self, name: str, values: dict[str, Any]) -> int:
         """A RecordValue."""
-        parts = [
-            sized(_SECOND, string(1, field) + sized(_SECOND, self.encode(value))) for field, value in values.items()
-        ]
-        return sized(_KEYS[RECORD], string(1, name) + b"".join(parts))
+        size = 0
+        for field, value in reversed(list(values.items())):
+            size += self._head(_SECOND, self._field(_SECOND, value) + self._put(string(1, field)))
+        return self._head(_KEYS[RECORD], size + self._put(string(1, name)))
 
-    def _tensor(self, kind: str, dtype: str, shape: Any, fortran: bool, data: memoryview) -> bytes:
+    def _tensor(self, kind: str, dtype: str, shape: Any, fortran: bool, data: memoryview) -> int:
         chunk_id = self._context.send_apart(data) if len(data) >= CHUNK_FROM else 0
+        size = self._put((key(5, VARINT) + varint(chunk_id) if chunk_id else b"") + string(6, kind))
+        if len(data) and not chunk_id:
+            size += self._head(_FOURTH, self._put(data))
         sizes = b"".join(map(varint, shape))
-        parts = [
-            string(1, dtype),
-            sized(_SECOND, sizes) if shape else b"",
-            flag(3, fortran),
-            b"" if chunk_id or not len(data) else sized(key(4), data),
-            key(5, VARINT) + varint(chunk_id) if chunk_id else b"",
-            string(6, kind),
-        ]
-        return sized(_KEYS[TENSOR], b"".join(parts))
+        size += self._put(string(1, dtype) + (sized(_SECOND, sizes) if shape else b"") + flag(3, fortran))
+        return self._head(_KEYS[TENSOR], size)
 
 
 def _form_of(value: Any) -> tuple[int, tuple[Any, ...]]:
@@ -168,6 +171,19 @@ def _form_of(value: Any) -> tuple[int, tuple[Any, ...]]:
     return RECORD, (qualified_name(kind), fields_of(value))
 
 
+def _int(value: int) -> bytes:
+    if _LEAST <= value <= _MOST:
+        return _INT + varint(value << 1 if value >= 0 else (-value << 1) - 1)
+    return sized(_KEYS[BIG_INT], value.to_bytes(value.bit_length() // 8 + 1, "big", signed=True))
+
+
+def _string(value: str) -> bytes:
+    try:
+        return sized(_STRING, value.encode())
+    except UnicodeEncodeError:
+        return sized(_KEYS[SURROGATES], value.encode("utf-8", "surrogatepass"))
+
+
 def _text(name: str, shown: str) -> bytes:
     return sized(_KEYS[TEXT], string(1, name) + string(2, shown))
 
@@ -179,18 +195,17 @@ def _packed(code: str, items: Any) -> bytes:
     return numbers.tobytes()
 
 
-_SEQUENCES: dict[Any, int] = {list: LIST, tuple: TUPLE, set: SET, frozenset: FROZENSET}
-_WRITERS: dict[Any, Callable[[Encoder, Any], bytes]] = {
-    type(None): lambda self, value: _NONE,
-    bool: lambda self, value: _TRUE if value else _FALSE,
-    int: Encoder._int,
-    float: lambda self, value: _FLOAT + packed_double(value),
-    str: Encoder._string,
-    bytes: lambda self, value: sized(_KEYS[BYTES], value),
-    bytearray: lambda self, value: sized(_KEYS[BYTEARRAY], value),
-    complex: lambda self, value: sized(
+_CONTAINERS: dict[Any, int] = {list: LIST, tuple: TUPLE, set: SET, frozenset: FROZENSET, dict: DICT}
+_SCALARS: dict[Any, Callable[[Any], bytes]] = {
+    type(None): lambda value: _NONE,
+    bool: lambda value: _TRUE if value else _FALSE,
+    int: _int,
+    float: lambda value: _FLOAT + packed_double(value),
+    str: _string,
+    bytes: lambda value: sized(_KEYS[BYTES], value),
+    bytearray: lambda value: sized(_KEYS[BYTEARRAY], value),
+    complex: lambda value: sized(
         _KEYS[COMPLEX],
         key(1, FIXED64) + packed_double(value.real) + key(2, FIXED64) + packed_double(value.imag),
     ),
-    **dict.fromkeys((list, tuple, set, frozenset, dict), Encoder._container),
 }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import subprocess
 import sys
 import threading
@@ -253,7 +254,10 @@ async def main():
 
 asyncio.run(main())
 """
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=60)
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=60,
+        env={**os.environ, "GRPC_SERVER": "queue"},
+    )  # fmt: skip
     assert done.stdout == "status: SERVING\n\n"
     warnings = [line for line in done.stderr.splitlines() if "does not carry the queue server" in line]
     assert len(warnings) == 1, done.stderr

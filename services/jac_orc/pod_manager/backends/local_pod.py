@@ -180,8 +180,11 @@ class LocalPod:
             self._pause = 0.0 if stable else max(self._pause, _FIRST_PAUSE if self.failure else 0.0)
             self._process = None
             restarts = self.state.restarts + 1
-            await self._update(pid=0, start_ticks=0, port=0, restarts=restarts, guest_restarts=0)
+            self.record = dataclasses.replace(
+                self.record, pid=0, start_ticks=0, port=0, restarts=restarts, guest_restarts=0
+            )
             self._set_phase(PodPhase.CRASHED)
+            await self._update()
             await asyncio.sleep(self._pause)
             self._pause = min(max(_FIRST_PAUSE, self._pause * 2), _LONGEST_PAUSE)
 

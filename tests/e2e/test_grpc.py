@@ -98,10 +98,19 @@ def test_a_result_that_a_value_cannot_hold_is_an_object(system: System) -> None:
     assert '"repr": "265252859812191058636308480000000"' in answer.stdout, answer.stderr
 
 
-def test_a_session_by_hand(system: System) -> None:
-    call = '{"call": {"call_id": 1, "method": "sqrt", "args": [{"float_value": 9}]}}'
-    answer = grpcurl(system, "jac_orc.v1.ModuleService/Session", head=("-H", "x-module: math", "-d", call))
-    assert '"float_value": 3' in answer.stdout, answer.stderr
+def test_python_values_by_hand(system: System) -> None:
+    call = {"method": "sqrt", "args": [{"float_value": 81}]}
+    answer = grpcurl(
+        system, "jac_orc.v1.ModuleService/CallPython", head=("-H", "x-module: math", "-d", json.dumps(call))
+    )
+    assert json.loads(answer.stdout) == {"result": {"float_value": 9}}, answer.stderr
+    dependent = {"method": "sqrt", "args": [{"result_value": {}}]}
+    answer = grpcurl(
+        system, "jac_orc.v1.ModuleService/CallBatch",
+        head=("-H", "x-module: math", "-d", json.dumps({"calls": [call | {"silent": True}, dependent]})),
+    )  # fmt: skip
+    first, second = json.loads(answer.stdout)["results"]
+    assert (first, second["result"]) == ({}, {"float_value": 3})
 
 
 def test_grpc_web(system: System) -> None:

@@ -6,14 +6,14 @@ import asyncio
 import itertools
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
 import grpc
 import httpx
 import pytest
 
-from jac_orc.client.session import Session
+from jac_orc.client.connection import Connection
 from jac_orc.errors import OrcError
 from jac_orc.v1 import module_pb2, module_pb2_grpc
 from tests.e2e.system import System, reason, wait_until
@@ -78,10 +78,6 @@ class Limits:
         """Lets all calls that hold end."""
         self._gate.touch()
 
-    def close_gate(self) -> None:
-        """Has the next calls hold again."""
-        self._gate.unlink()
-
     def holding(self) -> set[str]:
         """The names of the calls that hold, told without a call."""
         return {path.name.removeprefix("gate-") for path in self._gate.parent.glob("gate-*")}
@@ -93,6 +89,46 @@ class Limits:
     def ended(self) -> dict[str, str]:
         """How the calls have ended that have."""
         return dict(self.system.call(MODULE, "ended"))
+
+
+class InThreads:
+    """The module's Python client; a call's result is a future's."""
+
+    def __init__(self, system: System) -> None:
+        self.connection = Connection(f"127.0.0.1:{system.port}", MODULE, timeout=60)
+        self._pool = ThreadPoolExecutor(CALLS)
+
+    def __enter__(self) -> InThreads:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def submit(self, method: str, *args: Any) -> Future[Any]:
+        """Begins a call."""
+        return self._pool.submit(self.connection.call, method, *args)
+
+    def ends(self, face: str, method: str, *args: Any, timeout: float | None = None) -> None:
+        """Makes a call, or a batch of two like it, or reads a stream to its end; raises OrcError."""
+        if face == "batch":
+            batch = self.connection.batch(timeout=timeout)
+            for _ in range(2):
+                batch.call(method, *args)
+            batch.run()
+        elif face == "stream":
+            for _ in self.connection.stream(method, args, timeout=timeout):
+                pass
+        else:
+            self.connection.invoke(method, args, timeout=timeout)
+
+    def begin(self, face: str, *call: Any) -> None:
+        """Begins the same; nobody hears how it ends."""
+        self._pool.submit(self.ends, face, *call)
+
+    def close(self) -> None:
+        """Leaves, whatever is still called."""
+        self.connection.close()
+        self._pool.shutdown()
 
 
 @pytest.fixture(scope="module")
@@ -122,9 +158,9 @@ def stub(system: System) -> Iterator[Stub]:
 
 
 @pytest.fixture
-def session(system: System) -> Iterator[Session]:
-    """A session with the module."""
-    with Session(f"127.0.0.1:{system.port}", MODULE) as one:
+def python(system: System) -> Iterator[InThreads]:
+    """The Python client, whose calls run in threads."""
+    with InThreads(system) as one:
         yield one
 
 
@@ -208,6 +244,21 @@ class Flood:
             self.cancels.append(future.cancel)
         await self._are_refused()
 
+    async def by_python(self, python: InThreads) -> None:
+        """The same with the Python client."""
+
+        def end(call: Future[str]) -> None:
+            failure = call.exception()
+            if isinstance(failure, OrcError) and failure.reason == "QUEUE_FULL":
+                self.refusals.append(told(failure))
+            elif failure is None:
+                self.results.append(call.result())
+
+        for _ in range(CALLS):
+            python.submit(*self._limits.hold()).add_done_callback(end)
+        self.cancels = [python.close]
+        await self._are_refused()
+
     def _ended(self, future: Any) -> None:
         if future.code() is grpc.StatusCode.OK:
             self.results.append(future.result().result.string_value)
@@ -229,32 +280,23 @@ class Flood:
         assert set(self.results) <= set(self._limits.begun())
 
 
-@pytest.mark.parametrize("face", ["rest", "grpc"])
-async def test_200_calls_at_once(limits: Limits, client: httpx.AsyncClient, stub: Stub, face: str) -> None:
+@pytest.mark.parametrize("face", ["rest", "grpc", "python"])
+async def test_200_calls_at_once(
+    limits: Limits, client: httpx.AsyncClient, stub: Stub, python: InThreads, face: str
+) -> None:
     flood = Flood(limits)
-    await (flood.by_rest(client) if face == "rest" else flood.by_grpc(stub))
+    await {"rest": lambda: flood.by_rest(client), "grpc": lambda: flood.by_grpc(stub)}.get(
+        face, lambda: flood.by_python(python)
+    )()
     await flood.check()
     assert sorted(limits.begun()) == sorted(flood.results)
     await asyncio.to_thread(limits.check_nothing_has_grown)
 
 
-def test_200_calls_at_once_in_a_session(limits: Limits, session: Session) -> None:
-    calls = [session.submit(*limits.hold()) for _ in range(CALLS)]
-    for call in calls[ROOM:]:  # its messages are taken in order
-        with pytest.raises(OrcError) as failure:
-            call.result()
-        assert told(failure.value) == FULL
-    wait_until(lambda: len(limits.holding()) == PLACES)
-    limits.check_refuses_at_once()
-    limits.open_gate()
-    assert sorted(call.result() for call in calls[:ROOM]) == sorted(limits.begun())
-    limits.check_nothing_has_grown()
-
-
 async def test_all_faces_share_the_room(
-    limits: Limits, client: httpx.AsyncClient, stub: Stub, session: Session
+    limits: Limits, client: httpx.AsyncClient, stub: Stub, python: InThreads
 ) -> None:
-    pending = [session.submit(*limits.hold()) for _ in range(2)]
+    pending = [python.submit(*limits.hold()) for _ in range(2)]
     await eventually(lambda: len(limits.holding()) == 2)
     flood = Flood(limits)
     await flood.by_grpc(stub)
@@ -263,20 +305,46 @@ async def test_all_faces_share_the_room(
         with pytest.raises(grpc.RpcError) as failure:
             stub.Call(message("begun"), timeout=10)
         assert told(failure_of(failure.value).error) == FULL
-        with pytest.raises(OrcError) as refused:
-            session.call("begun")
-        assert told(refused.value) == FULL
+        for refused in (lambda: python.connection.call("begun"), lambda: python.connection.batch().run()):
+            with pytest.raises(OrcError) as caught:
+                refused()
+            assert told(caught.value) == FULL
+        with pytest.raises(OrcError) as caught:
+            next(python.connection.stream("count", ["no name"]))
+        assert told(caught.value) == FULL
     limits.open_gate()
-    assert [call.result() for call in pending] == limits.begun()[:2]
+    assert sorted(call.result() for call in pending) == sorted(limits.begun()[:2])
     await eventually(lambda: len(flood.results) == ROOM - 2)
 
 
-@pytest.mark.parametrize("face", ["rest", "grpc"])
+async def test_a_batch_takes_one_place(limits: Limits, python: InThreads) -> None:
+    batch = python.connection.batch()
+    for _ in range(CALLS):
+        batch.call(*limits.hold())
+    running = asyncio.create_task(asyncio.to_thread(batch.run))
+    await eventually(lambda: len(limits.holding()) == 1)
+    calls = [python.submit(*limits.hold()) for _ in range(PLACES - 1)]
+    await eventually(lambda: len(limits.holding()) == PLACES)
+    limits.open_gate()
+    results = await running
+    assert len(results) == CALLS
+    assert {*results, *(call.result() for call in calls)} == set(limits.begun())
+
+
+@pytest.mark.parametrize("face", ["rest", "grpc", "python"])
 async def test_the_room_of_callers_that_go_away_is_free_again(
     limits: Limits, client: httpx.AsyncClient, stub: Stub, face: str
 ) -> None:
-    flood = Flood(limits)
-    await (flood.by_rest(client) if face == "rest" else flood.by_grpc(stub))
+    async def fill() -> Flood:
+        flood = Flood(limits)
+        await {
+            "rest": lambda: flood.by_rest(client),
+            "grpc": lambda: flood.by_grpc(stub),
+            "python": lambda: flood.by_python(InThreads(limits.system)),
+        }[face]()
+        return flood
+
+    flood = await fill()
     holding = limits.holding()
     for cancel in flood.cancels:
         cancel()
@@ -284,34 +352,42 @@ async def test_the_room_of_callers_that_go_away_is_free_again(
     await eventually(lambda: set(limits.ended()) == set(limits.begun()))
     assert holding <= set(limits.begun())
     assert set(limits.ended().values()) == {"Cancelled"}
-    again = Flood(limits)
-    await (again.by_rest(client) if face == "rest" else again.by_grpc(stub))
+    again = await fill()
     await again.check()
+    for cancel in again.cancels:
+        cancel()
     await asyncio.to_thread(limits.check_nothing_has_grown)
 
 
-def test_calls_that_are_cancelled_while_they_wait_never_begin(limits: Limits, session: Session) -> None:
-    calls = [session.submit(*limits.hold()) for _ in range(ROOM)]
-    for waiting in calls[PLACES::2]:
-        waiting.cancel()
-        with pytest.raises(OrcError) as failure:
-            waiting.result()
-        assert failure.value.reason == "CANCELLED"
-    more = [session.submit(*limits.hold()) for _ in range(QUEUE)]
-    for call in more[QUEUE // 2 :]:
-        with pytest.raises(OrcError) as failure:
-            call.result()
-        assert told(failure.value) == FULL
+def test_calls_that_are_cancelled_while_they_wait_never_begin(limits: Limits, stub: Stub) -> None:
+    def begin(*call: str, timeout: float = 60) -> Any:
+        return stub.Call.future(message(*call), timeout=timeout)
+
+    def is_room_for(count: int) -> bool:
+        calls = [begin("begun", timeout=0.3) for _ in range(count)]
+        codes = [call.code() for call in calls]  # of all, so that none of them takes room any more
+        return set(codes) == {grpc.StatusCode.DEADLINE_EXCEEDED}
+
+    calls = [limits.hold() for _ in range(CALLS)]
+    futures = {call[1]: begin(*call) for call in calls}
+    wait_until(lambda: sum(future.done() for future in futures.values()) == CALLS - ROOM)
+    wait_until(lambda: len(limits.holding()) == PLACES)
+    running = limits.holding()
+    waiting = [name for name, future in futures.items() if not future.done() and name not in running]
+    assert len(waiting) == QUEUE
+    for name in waiting[::2]:
+        futures[name].cancel()
+    wait_until(lambda: is_room_for(QUEUE // 2))
     limits.open_gate()
-    results = [call.result() for call in [*calls[:PLACES], *calls[PLACES + 1 :: 2], *more[: QUEUE // 2]]]
+    results = [futures[name].result().result.string_value for name in (*running, *waiting[1::2])]
     assert sorted(results) == sorted(limits.begun())
 
 
-@pytest.mark.parametrize("face", ["rest", "grpc", "session"])
+@pytest.mark.parametrize("face", ["rest", "grpc", "python", "batch"])
 async def test_a_deadline_holds_in_the_queue_too(
-    limits: Limits, client: httpx.AsyncClient, stub: Stub, session: Session, face: str
+    limits: Limits, client: httpx.AsyncClient, stub: Stub, python: InThreads, face: str
 ) -> None:
-    calls = [session.submit(*limits.hold()) for _ in range(PLACES)]
+    calls = [python.submit(*limits.hold()) for _ in range(PLACES)]
     await eventually(lambda: len(limits.holding()) == PLACES)
     name = limits.name()
     begin = time.monotonic()
@@ -324,7 +400,7 @@ async def test_a_deadline_holds_in_the_queue_too(
         assert failure.value.code() is grpc.StatusCode.DEADLINE_EXCEEDED
     else:
         with pytest.raises(OrcError) as late:
-            session.begin("spin", [name], timeout=0.3).result()
+            await asyncio.to_thread(python.ends, face, "spin", name, timeout=0.3)
         assert late.value.reason == "DEADLINE_EXCEEDED"
     assert time.monotonic() - begin > 0.25
     # A gRPC client tells it by itself, when the server may be about to.
@@ -338,13 +414,13 @@ async def test_a_deadline_holds_in_the_queue_too(
 ENDLESS = {"hold": "Cancelled", "spin": "Cancelled", "rest": "CancelledError"}
 
 
-@pytest.mark.parametrize("face", ["rest", "run_module", "grpc", "channel", "session call", "session"])
+@pytest.mark.parametrize("face", ["rest", "run_module", "grpc", "channel", "python", "batch"])
 async def test_a_function_ends_when_its_caller_goes_away(
-    limits: Limits, client: httpx.AsyncClient, stub: Stub, session: Session, face: str
+    limits: Limits, client: httpx.AsyncClient, stub: Stub, face: str
 ) -> None:
     leave: Callable[[], Any]
     leaves: dict[str, Callable[[], Any]] = {}
-    target, futures = f"127.0.0.1:{limits.system.port}", []
+    futures = []
     for method in ENDLESS:
         call = limits.hold() if method == "hold" else (method, limits.name())
         if face == "rest":
@@ -355,15 +431,13 @@ async def test_a_function_ends_when_its_caller_goes_away(
         elif face == "grpc":
             leave = stub.Call.future(message(*call)).cancel
         elif face == "channel":
-            channel = grpc.insecure_channel(target)
+            channel = grpc.insecure_channel(f"127.0.0.1:{limits.system.port}")
             futures.append(Stub(channel).Call.future(message(*call)))
             leave = channel.close
-        elif face == "session call":
-            leave = session.submit(*call).cancel
         else:
-            own = Session(target, MODULE)
-            own.submit(*call)
-            leave = own.close
+            python = InThreads(limits.system)
+            python.begin(face, *call)
+            leave = python.close
         leaves[call[1]] = leave
     await eventually(lambda: set(limits.begun()) == set(leaves))
     assert limits.ended() == {}
@@ -371,11 +445,12 @@ async def test_a_function_ends_when_its_caller_goes_away(
         leave()
     await eventually(lambda: set(limits.ended()) == set(leaves))
     assert limits.ended() == dict(zip(leaves, ENDLESS.values(), strict=True))
+    assert len(limits.begun()) == len(leaves)  # a batch has made none of its further calls
     await asyncio.to_thread(limits.check_nothing_has_grown)
 
 
-@pytest.mark.parametrize("face", ["rest", "grpc", "session"])
-def test_a_generator_ends_when_its_reader_goes_away(limits: Limits, stub: Stub, session: Session, face: str) -> None:
+@pytest.mark.parametrize("face", ["rest", "grpc", "closed", "forgotten"])
+def test_a_generator_ends_when_its_reader_goes_away(limits: Limits, stub: Stub, python: InThreads, face: str) -> None:
     names = {}
     for method in ("count", "count_slowly"):
         name = names[method] = limits.name()
@@ -388,9 +463,11 @@ def test_a_generator_ends_when_its_reader_goes_away(limits: Limits, stub: Stub, 
             assert next(stream).result.number_value == 0
             stream.cancel()
         else:
-            items = session.stream(method, name)
+            items = python.connection.stream(method, [name])
             assert next(items) == 0
-            items.close()
+            if face == "closed":
+                items.close()
+            del items
     wait_until(lambda: set(limits.ended()) == set(names.values()))
     assert set(limits.ended().values()) <= {"GeneratorExit", "Cancelled", "CancelledError"}
     limits.check_nothing_has_grown()
@@ -399,7 +476,7 @@ def test_a_generator_ends_when_its_reader_goes_away(limits: Limits, stub: Stub, 
 # --- calls that would never end ---
 
 
-def fails_in_time(limits: Limits, stub: Stub, session: Session, face: str, method: str, *args: Any) -> float:
+def fails_in_time(limits: Limits, stub: Stub, python: InThreads, face: str, method: str, *args: Any) -> float:
     """Makes a call with a deadline of one second, which must end it; answers how long that took."""
     post = limits.system.post
     begin = time.monotonic()
@@ -407,9 +484,9 @@ def fails_in_time(limits: Limits, stub: Stub, session: Session, face: str, metho
         with pytest.raises(grpc.RpcError) as failure:
             stub.Call(message(method, *args), timeout=1)
         assert failure.value.code() is grpc.StatusCode.DEADLINE_EXCEEDED
-    elif face == "session":
+    elif face in ("python", "batch", "stream"):
         with pytest.raises(OrcError) as late:
-            session.begin(method, args, timeout=1).result()
+            python.ends(face, method, *args, timeout=1)
         assert late.value.reason == "DEADLINE_EXCEEDED"
     else:
         response = {
@@ -430,16 +507,16 @@ def answers_within(limits: Limits, seconds: float) -> None:
     assert time.monotonic() - begin < seconds
 
 
-@pytest.mark.parametrize("faces", [("query", "header", "run_module", "grpc"), ("session", "grpc", "query", "session")])
+@pytest.mark.parametrize("faces", [("query", "header", "run_module", "grpc"), ("python", "stream", "query", "batch")])
 def test_endless_loops_end_at_their_deadlines(
-    limits: Limits, stub: Stub, session: Session, faces: tuple[str, ...]
+    limits: Limits, stub: Stub, python: InThreads, faces: tuple[str, ...]
 ) -> None:
     name = limits.name()
     calls = [("forever",), ("forever",), ("forever",), ("spin", name)]
     assert len(calls) == PLACES
     with ThreadPoolExecutor(PLACES) as pool:
         running = [
-            pool.submit(fails_in_time, limits, stub, session, face, *call)
+            pool.submit(fails_in_time, limits, stub, python, face, *call)
             for face, call in zip(faces, calls, strict=True)
         ]
         seconds = [one.result() for one in running]
@@ -451,12 +528,12 @@ def test_endless_loops_end_at_their_deadlines(
 
 @pytest.mark.parametrize(("method", "args"), [("nap", [3600]), ("refuse_to_end", [])])
 def test_what_nothing_can_interrupt_answers_in_time_and_is_replaced(
-    limits: Limits, stub: Stub, session: Session, method: str, args: list[float]
+    limits: Limits, stub: Stub, python: InThreads, method: str, args: list[float]
 ) -> None:
     system = limits.system
     before, guests = len(system.parts()), system.pids("guest", MODULE)
     server = system.pids("server", MODULE)
-    assert 0.95 < fails_in_time(limits, stub, session, "query", method, *args) < 2.5
+    assert 0.95 < fails_in_time(limits, stub, python, "query", method, *args) < 2.5
     answers_within(limits, 1.5)
     wait_until(lambda: len(new := system.pids("guest", MODULE)) == 1 and new != guests)
     answers_within(limits, 1.5)

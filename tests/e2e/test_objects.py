@@ -9,6 +9,7 @@ import itertools
 import os
 import re
 import signal
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -20,7 +21,8 @@ import httpx
 import pytest
 from google.protobuf import json_format
 
-from jac_orc.client.session import RemoteObject, Session
+from jac_orc.client.connection import Connection
+from jac_orc.client.messages import Remote
 from jac_orc.errors import OrcError, error
 from jac_orc.v1 import module_pb2, module_pb2_grpc
 from tests.e2e.system import System, reason, wait_until
@@ -28,7 +30,7 @@ from tests.feature.module_servers import failure_of, value
 from tests.support import children, running
 
 BOXES = "orc_guest_objects"
-FACES = ["call", "run_module", "grpc", "session"]
+FACES = ["call", "run_module", "grpc", "python", "batch"]
 LOST = (404, "OBJECT_LOST")
 NO_POD = "127.0.0.1:1"
 numbers = itertools.count(1000)
@@ -63,9 +65,14 @@ class Pods:
         self.module = module
         self._channel = grpc.insecure_channel(f"127.0.0.1:{system.port}")
         self.stub = module_pb2_grpc.ModuleServiceStub(self._channel)
+        self._connections: dict[str, Connection] = {}
+        self._results: list[Any] = []  # a Remote that is forgotten here is released
+        self._lock = threading.Lock()
 
     def close(self) -> None:
-        """Ends the connection of the stub."""
+        """Ends the connections."""
+        for connection in self._connections.values():
+            connection.close()
         self._channel.close()
 
     # --- pods ---
@@ -120,8 +127,8 @@ class Pods:
 
     def call(self, face: str, method: str, *args: Any, obj_id: str = "", pod: str = "") -> Any:
         """The result of a call over that face, which goes to that pod first; raises OrcError."""
-        if face == "session":
-            return self._call_in_session(method, args, obj_id, pod)
+        if face in ("python", "batch"):
+            return self._call_in_python(method, args, obj_id, pod, batched=face == "batch")
         if face == "grpc":
             request = module_pb2.CallRequest(method=method, args=[value(arg) for arg in args], obj_id=obj_id)
             try:
@@ -137,13 +144,26 @@ class Pods:
             body |= {"method": method} | (ref(obj_id) if obj_id else {})
         return answer(self.system.post(path, body, **({"x_pod": pod} if pod else {})))["result"]
 
-    def _call_in_session(self, method: str, args: Sequence[Any], obj_id: str, pod: str) -> Any:
-        # A RemoteObject that is forgotten is released, unless its session has ended: here that comes first.
-        with Session(f"127.0.0.1:{self.system.port}", metadata=self.metadata(pod)) as session:
-            target = named_in(session, ref(obj_id)) if obj_id else None
-            values = [named_in(session, arg) for arg in args]
-            result = session.begin(method, values, target=target).result()
-        return ref(result.obj_id) if isinstance(result, RemoteObject) else result
+    def _call_in_python(self, method: str, args: Sequence[Any], obj_id: str, pod: str, *, batched: bool) -> Any:
+        with self._lock:
+            if pod not in self._connections:
+                self._connections[pod] = self.connection(pod)
+        connection = self._connections[pod]
+        target, values = (named(obj_id) if obj_id else None), [with_objects(arg) for arg in args]
+        if batched:
+            batch = connection.batch()
+            batch.invoke(method, values, target=target)
+            (result,) = batch.run()
+            if isinstance(result, OrcError):
+                raise result
+        else:
+            result = connection.invoke(method, values, target=target)
+        self._results.append(result)
+        return ref(result.obj_id) if isinstance(result, Remote) else result
+
+    def connection(self, pod: str = "") -> Connection:
+        """A new connection, whose calls go to that pod first."""
+        return Connection(f"127.0.0.1:{self.system.port}", metadata=self.metadata(pod), timeout=30)
 
     def metadata(self, pod: str = "") -> tuple[tuple[str, str], ...]:
         """What a gRPC call is sent with."""
@@ -156,6 +176,14 @@ class Pods:
         except OrcError as failure:
             return failure.reason
         raise AssertionError(f"the call succeeded: {result}")
+
+    def is_lost(self, obj_id: str) -> bool:
+        """Whether a call says so."""
+        try:
+            self.call("call", "value", obj_id=obj_id)
+        except OrcError as failure:
+            return failure.reason == "OBJECT_LOST"
+        return False
 
     def assert_lost(self, obj_id: str, sent: Sequence[str] = ("",)) -> None:
         """Fails unless the object is lost for every face, as target and as argument, wherever the call goes first."""
@@ -173,13 +201,16 @@ class Pods:
             assert response.json()["details"][0]["metadata"]["obj_id"] == obj_id
 
 
-def named_in(session: Session, arg: Any) -> Any:
-    """The argument as a session takes it."""
+def named(obj_id: str) -> Remote:
+    """The object for a `Connection`; it is not released when this is forgotten."""
+    return Remote(obj_id, "", "", lambda obj_id: None, is_callable=False)
+
+
+def with_objects(arg: Any) -> Any:
+    """The argument as a `Connection` takes it."""
     if isinstance(arg, list):
-        return [named_in(session, item) for item in arg]
-    if isinstance(arg, dict) and "obj_id" in arg:
-        return RemoteObject(session, arg["obj_id"], "", "", is_callable=False)
-    return arg
+        return [with_objects(item) for item in arg]
+    return named(arg["obj_id"]) if isinstance(arg, dict) and "obj_id" in arg else arg
 
 
 def kill(pid: int) -> None:
@@ -304,7 +335,7 @@ def test_100_calls_run_once_each_in_the_process_that_made_the_object(boxes: Pods
 def test_many_calls_at_a_time(boxes: Pods) -> None:
     made = list(boxes.make_in_each().values())
     with ThreadPoolExecutor(16) as pool:
-        use = [(FACES[count % 4], made[count // 4 % 2][1]) for count in range(200)]
+        use = [(FACES[count % 5], made[count // 5 % 2][1]) for count in range(200)]
         results = list(pool.map(lambda call: boxes.call(call[0], "use", obj_id=call[1]), use))
     for number, _ in made:
         uses = [result for result in results if result[0] == number]
@@ -312,27 +343,47 @@ def test_many_calls_at_a_time(boxes: Pods) -> None:
         assert len({process for _, _, process in uses}) == 1
 
 
-def test_one_session_with_objects_of_both_pods(boxes: Pods) -> None:
+def test_one_connection_with_objects_of_both_pods(boxes: Pods) -> None:
     made = list(boxes.make_in_each().values())
-    with Session(f"127.0.0.1:{boxes.system.port}", BOXES) as session:
-        targets = [named_in(session, ref(obj_id)) for _, obj_id in made]
-        calls = [session.begin("use", target=target) for _ in range(50) for target in targets]
-        results = [call.result() for call in calls]
-        assert [number for number, _, _ in results] == [number for number, _ in made] * 50
+    with boxes.connection() as connection, ThreadPoolExecutor(16) as pool:
+        calls = [(number, named(obj_id)) for _ in range(50) for number, obj_id in made]
+        results = list(pool.map(lambda call: connection.invoke("use", target=call[1]), calls))
+        assert [number for number, _, _ in results] == [number for number, _ in calls]
         assert sorted(used for _, used, _ in results) == sorted([*range(1, 51)] * 2)
         assert len({process for _, _, process in results}) == 2
-        kept = session.begin("use_both", [targets[0], targets[0]], keep=True).result()
+        box = named(made[0][1])
+        kept = connection.invoke("use_both", [box, box], kept=True)
         assert place(kept.obj_id) == place(made[0][1])
 
 
-def test_an_object_that_a_session_keeps_is_there_for_every_face(boxes: Pods) -> None:
+def test_an_object_that_a_connection_holds_is_there_for_every_face(boxes: Pods) -> None:
     for address in boxes.addresses():
-        with Session(f"127.0.0.1:{boxes.system.port}", metadata=boxes.metadata(address)) as session:
-            held = session.hold("Box", next(numbers))
-            assert [held.call("use")[1] for _ in range(5)] == [1, 2, 3, 4, 5]
-            kept = session.begin("Box", [next(numbers)], keep=True).result()
+        with boxes.connection(address) as connection:
+            kept = connection.invoke("Box", [next(numbers)], kept=True)
             assert place(kept.obj_id) == address
-            assert [boxes.call(face, "use", obj_id=kept.obj_id)[1] for face in FACES] == [1, 2, 3, 4]
+            assert [boxes.call(face, "use", obj_id=kept.obj_id)[1] for face in FACES] == [1, 2, 3, 4, 5]
+
+
+def test_streams_and_large_values_of_objects_in_any_pod(boxes: Pods) -> None:
+    made = boxes.make_in_each()
+    for (address, (number, obj_id)), pod in itertools.product(made.items(), ("", NO_POD, *made)):
+        with boxes.connection(pod) as connection, boxes.connection(address) as holder:
+            assert next(connection.stream("use", target=named(obj_id))) == number
+            assert next(connection.stream("use", [named(obj_id)])) == number
+            stored = holder.put(bytes(3_000_000) + b"end")
+            assert place(stored.obj_id) == address
+            assert connection.get(stored) == bytes(3_000_000) + b"end"
+
+
+def test_a_batch_whose_later_calls_name_an_object_of_another_pod(boxes: Pods) -> None:
+    """The first call decides where a batch runs."""
+    (here, (number, mine)), (_, (_, other)) = boxes.make_in_each().items()
+    with boxes.connection(here) as connection:
+        batch = connection.batch(goes_on=True)
+        for obj_id in (mine, other, mine):
+            batch.invoke("use", target=named(obj_id))
+        first, apart, last = batch.run()
+        assert (first[:2], apart.reason, last[:2]) == ([number, 1], "OBJECTS_APART", [number, 2])
 
 
 @pytest.mark.parametrize("named", ["metadata", "authority", "field", "object"])
@@ -404,7 +455,7 @@ def test_the_frames_of_a_killed_pod_are_lost_for_good(frames: Pods) -> None:
 
 
 @pytest.mark.parametrize("when", ["at once", "later"])
-@pytest.mark.parametrize("face", ["call", "session"])
+@pytest.mark.parametrize("face", ["call", "python"])
 def test_the_first_call_after_the_end_of_a_pod_that_was_known(
     own_boxes: Callable[..., Pods], face: str, when: str
 ) -> None:
@@ -508,7 +559,7 @@ def test_another_modules_objects_are_out_of_reach(boxes: Pods) -> None:
 # --- release and lease ---
 
 
-@pytest.mark.parametrize("how", ["rest", "grpc", "another pod", "session"])
+@pytest.mark.parametrize("how", ["rest", "grpc", "another pod", "python"])
 def test_a_released_object_is_gone_and_its_neighbour_is_not(boxes: Pods, how: str) -> None:
     system = boxes.system
     for address, (number, obj_id) in boxes.make_in_each().items():
@@ -518,13 +569,14 @@ def test_a_released_object_is_gone_and_its_neighbour_is_not(boxes: Pods, how: st
         assert boxes.call("call", "exists", number, pod=address)
         if how == "rest":
             assert answer(system.http.delete(f"/v1/objects/{obj_id}")) == {}
-        elif how == "session":
-            with Session(f"127.0.0.1:{system.port}", metadata=boxes.metadata(aside)) as session:
-                box = named_in(session, ref(obj_id))
-                assert box.call("use")[1] == 1
-                box.release()
-                session.call("process")
-                wait_until(lambda: not boxes.call("call", "exists", number, pod=address))  # noqa: B023
+        elif how == "python":
+            with boxes.connection(aside) as connection:
+                other = connection.invoke("", target=named(obj_id))  # another name of it
+                assert connection.invoke("use", target=other)[1] == 1
+                other.release()
+                wait_until(lambda: boxes.is_lost(other.obj_id))  # noqa: B023
+            assert boxes.call("call", "use", obj_id=obj_id)[1] == 2
+            boxes.stub.ReleaseObject(module_pb2.ReleaseObjectRequest(obj_id=obj_id), metadata=boxes.metadata())
         else:
             metadata = boxes.metadata(aside if how == "another pod" else "")
             boxes.stub.ReleaseObject(module_pb2.ReleaseObjectRequest(obj_id=obj_id), metadata=metadata)
@@ -571,8 +623,8 @@ def test_an_object_whose_lease_has_ended_cannot_be_released(boxes: Pods) -> None
 def test_a_result_that_this_client_has_no_type_for(frames: Pods) -> None:
     obj_id = frames.make(5)
     try:
-        told = frames.call("session", "a.sum", obj_id=obj_id)
+        told = frames.call("python", "a.sum", obj_id=obj_id)
     except OrcError as failure:
         told = failure.reason
     assert told in (11, "VALUE_NOT_REPRESENTABLE")
-    assert frames.call("session", "a.tolist", obj_id=obj_id) == [5, 6]
+    assert frames.call("python", "a.tolist", obj_id=obj_id) == [5, 6]

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import grpc
 import pytest
 
-from jac_orc.client.session import Session
+from jac_orc.client.connection import Connection
 from jac_orc.v1 import module_pb2, module_pb2_grpc
 from jac_orc.v1 import pod_manager_pb2 as pb
 from jac_orc.v1.pod_manager_pb2_grpc import PodManagerServiceStub
@@ -58,8 +58,8 @@ def test_grpc_and_the_stubs_create_it(system: System, module: str) -> None:
             pb.CreateModuleRequest(spec=pb.ModuleSpec(module_name=module)), timeout=60
         )
         assert created.module.status.phase == pb.MODULE_PHASE_READY
-    with Session(f"127.0.0.1:{system.port}", module) as session:
-        assert session.call("pathname2url", "a b") == "a%20b"
+    with Connection(f"127.0.0.1:{system.port}", module) as connection:
+        assert connection.call("pathname2url", "a b") == "a%20b"
 
 
 def test_a_package_that_a_call_deploys_is_no_way_around(system: System) -> None:

@@ -13,7 +13,7 @@ import sys
 import time
 from typing import Any
 
-HEAD = struct.Struct("!BBIQI")
+HEAD = struct.Struct("!BBQI")
 CALL, LOADED, FAILED, ITEM, ANSWER, ERROR = 2, 11, 12, 13, 14, 15
 
 wire = socket.socket(fileno=int(sys.argv[-2]))
@@ -22,11 +22,11 @@ stream = wire.makefile("rb")
 
 def frame(kind: int, number: int = 0, body: Any = b"") -> bytes:
     data = body if isinstance(body, bytes) else json.dumps(body).encode()
-    return HEAD.pack(kind, 0, 0, number, len(data)) + data
+    return HEAD.pack(kind, 0, number, len(data)) + data
 
 
 def receive() -> tuple[int, int, bytes]:
-    kind, _, _, number, size = HEAD.unpack(stream.read(HEAD.size))
+    kind, _, number, size = HEAD.unpack(stream.read(HEAD.size))
     return kind, number, stream.read(size)
 
 
@@ -43,7 +43,7 @@ def nested(depth: int) -> Any:
 
 def endless(number: int) -> None:
     piece = b"x" * 1_000_000
-    wire.sendall(HEAD.pack(ANSWER, 0, 0, number, 2**32 - 1))
+    wire.sendall(HEAD.pack(ANSWER, 0, number, 2**32 - 1))
     while True:
         wire.sendall(piece)
 
@@ -56,8 +56,8 @@ def endless_items(number: int) -> None:
 ANSWERS: dict[str, Any] = {
     "garbage": lambda number: b"HTTP/1.1 200 OK\r\n\r\n" * 10,
     "zeros": lambda number: bytes(100),
-    "huge_length": lambda number: HEAD.pack(ANSWER, 0, 0, number, 2**32 - 1),
-    "huge_error": lambda number: HEAD.pack(ERROR, 0, 0, number, 2**30),
+    "huge_length": lambda number: HEAD.pack(ANSWER, 0, number, 2**32 - 1),
+    "huge_error": lambda number: HEAD.pack(ERROR, 0, number, 2**30),
     "unknown_kind": lambda number: frame(99, number),
     "kind_of_the_server": lambda number: frame(CALL, number),
     "loaded_again": lambda number: frame(LOADED, number, b"{}"),

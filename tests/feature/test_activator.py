@@ -17,7 +17,7 @@ from jac_orc.pod_manager.backends.fake import FakeBackend
 from jac_orc.pod_manager.held_calls import HeldLimits
 from jac_orc.pod_manager.model import Module, ModuleSpec, PodPhase
 from jac_orc.pod_manager.model import Pod as PodState
-from jac_orc.v1 import module_pb2
+from jac_orc.v1 import module_pb2, value_pb2
 from tests.feature.module_servers import http_body, value
 from tests.feature.pod_managers import MODULE_SERVICE, PodManager, failure, running_pod_manager
 
@@ -54,9 +54,9 @@ class Pod:
         if request.method == "fail":
             raise error("EXCEPTION_RAISED", "in the middle")
 
-    async def Session(self, requests: Any, context: Any) -> AsyncIterator[module_pb2.SessionResponse]:
-        async for request in requests:
-            yield module_pb2.SessionResponse(result=module_pb2.SessionResult(call_id=request.call.call_id))
+    async def PutValue(self, requests: Any, context: Any) -> module_pb2.PutValueResponse:
+        sizes = [len(request.data) async for request in requests]
+        return module_pb2.PutValueResponse(result=value_pb2.PythonValue(int_value=sum(sizes)))
 
     def __getattr__(self, name: str) -> Any:
         async def unused(request: Any, context: Any) -> None:
@@ -190,24 +190,11 @@ async def test_streams_pass(address: str) -> None:
         stream = manager.module.Stream(module_pb2.StreamRequest(module_name="math", method="fail"))
         assert [(await stream.read()).result.number_value for _ in range(3)] == [0, 1, 2]
         assert (await failure(stream.read())).error.message == "in the middle"
-        session = manager.module.Session(metadata=(("x-module", "math"),))
-        for number in (1, 2):
-            await session.write(module_pb2.SessionRequest(call=module_pb2.SessionCall(call_id=number)))
-            assert (await session.read()).result.call_id == number
-        await session.done_writing()
-        assert not isinstance(await session.read(), module_pb2.SessionResponse), "it has ended"
-
-
-async def test_a_session_is_answered_before_its_first_message(address: str) -> None:
-    """Envoy ends a request without an answer after half an hour, and a session may be idle for longer."""
-    async with running_pod_manager(FakeBackend(address)) as manager:
-        session = manager.module.Session(metadata=(("x-module", "math"),), timeout=10)
-        async with asyncio.timeout(5):
-            await session.initial_metadata()
-        await session.write(module_pb2.SessionRequest(call=module_pb2.SessionCall(call_id=1)))
-        assert (await session.read()).result.call_id == 1
-        await session.done_writing()
-        assert await session.code() is Code.OK
+        upload = manager.module.PutValue(metadata=(("x-module", "math"),))
+        for _ in range(2):
+            await upload.write(module_pb2.PutValueRequest(data=b"abc"))
+        await upload.done_writing()
+        assert (await upload).result.int_value == 6
 
 
 async def test_a_request_that_cannot_be_parsed_is_refused(address: str) -> None:
@@ -369,13 +356,13 @@ async def test_a_call_that_may_have_run_is_not_sent_again(no_task_left: None) ->
 
 async def test_calls_on_a_connection_that_is_closed_fail_with_a_reason(address: str, pod: Pod) -> None:
     async with running_pod_manager(FakeBackend(address)) as manager:
-        session = manager.module.Session(metadata=(("x-module", "math"),), timeout=10)
-        await session.write(module_pb2.SessionRequest(call=module_pb2.SessionCall(call_id=1)))
-        assert (await session.read()).result.call_id == 1
+        upload = manager.module.PutValue(metadata=(("x-module", "math"),), timeout=10)
+        await upload.write(module_pb2.PutValueRequest(data=b"abc"))
+        await until(lambda: manager.activator.connections == {"math": [address]})
         under_way = manager.module.Call(call("wait", module="math"), timeout=10)
         await until(lambda: pod.calls == 1)
         await manager.activator.stop()
-        for told in (await failure(under_way), await failure(session.read())):
+        for told in (await failure(under_way), await failure(upload)):
             assert (told.code, told.error.reason) == (Code.UNAVAILABLE, "MODULE_UNAVAILABLE")
 
 

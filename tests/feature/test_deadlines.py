@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import grpc
 import pytest
 
+from jac_orc.client.connection import Connection
+from jac_orc.errors import OrcError
+from jac_orc.v1 import module_pb2
 from tests.feature.conftest import Start
 from tests.feature.module_servers import failure, failure_of, wait_until
 from tests.support import running
@@ -44,6 +49,19 @@ def test_the_settings_timeout_holds_for_callers_without_one(start_server: Start,
     assert told.error.metadata == {"timeout": "0.4s"}
 
 
+def test_a_value_that_stops_half_way_ends_as_a_call_does(start_server: Start) -> None:
+    server = start_server("orc_feature_waits", timeout=0.5).serving()
+    leaves = threading.Event()
+
+    def parts() -> Iterator[module_pb2.PutValueRequest]:
+        yield module_pb2.PutValueRequest(size=100, data=b"x")
+        leaves.wait(10)
+
+    told = failure(server.stub.PutValue, parts(), timeout=10)
+    leaves.set()
+    assert (told.error.reason, told.error.metadata) == ("DEADLINE_EXCEEDED", {"timeout": "0.5s"})
+
+
 def test_a_cancelled_coroutine_is_told(start_server: Start, tmp_path: Path) -> None:
     server = start_server("orc_feature_plain").serving()
     marker = tmp_path / "marker"
@@ -51,6 +69,49 @@ def test_a_cancelled_coroutine_is_told(start_server: Start, tmp_path: Path) -> N
         server.call("patient_coroutine", str(marker), timeout=0.5)
     assert wait_until(lambda: marker.exists() and marker.read_text()) == "cancelled"
     assert server.call("async_add", 1, 2) == 3
+
+
+def test_the_first_coroutine_may_be_cancelled_while_asyncio_is_imported(start_server: Start, tmp_path: Path) -> None:
+    """An import that is interrupted leaves the package unusable."""
+    (tmp_path / "first.py").write_text(f"""if True:
+        import os, sys, time
+
+        class Finder:
+            def find_spec(name, path=None, target=None):
+                if name == "asyncio.events":
+                    open({str(tmp_path / "begun")!r}, "w").close()
+                    while not os.path.exists({str(tmp_path / "gate")!r}):
+                        time.sleep(0.005)
+
+        sys.meta_path.insert(0, Finder)
+
+        def ready():
+            return True
+
+        async def answer():
+            return 42
+    """)
+    server = start_server("first", source_folders=tmp_path, cancel_grace=10).serving()
+    call = server.begin("answer")
+    wait_until((tmp_path / "begun").exists)
+    call.cancel()
+    assert server.call("ready")  # the guest takes what it is sent in order
+    (tmp_path / "gate").touch()
+    assert server.call("answer") == 42
+
+
+def test_a_call_of_a_batch_can_be_cancelled_whatever_ran_before(start_server: Start, tmp_path: Path) -> None:
+    server = start_server("orc_feature_waits", cancel_grace=10).serving()
+    guest = server.call("pid")
+    with Connection(f"127.0.0.1:{server.port}") as connection:
+        batch = connection.batch(goes_on=True, timeout=0.5)
+        batch.call("fail_later")
+        batch.call("loop", str(tmp_path / "marker"))
+        with pytest.raises(OrcError) as caught:
+            batch.run()
+    assert caught.value.reason == "DEADLINE_EXCEEDED"
+    wait_until((tmp_path / "marker").exists)
+    assert server.call("pid") == guest, "the guest was not killed"
 
 
 def test_a_call_that_cannot_be_interrupted_has_its_guest_replaced(start_server: Start, tmp_path: Path) -> None:

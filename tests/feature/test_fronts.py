@@ -7,13 +7,13 @@ import os
 import subprocess
 import sys
 import threading
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from typing import Any
 
 import grpc
 import pytest
 
-from jac_orc.core.server import MAX_MESSAGE_BYTES, Reply, Server
+from jac_orc.core.server import MAX_MESSAGE_BYTES, Reply, Server, translated_stream
 from jac_orc.errors import error
 from jac_orc.v1 import module_pb2
 from tests.feature.module_servers import failure_of
@@ -65,7 +65,7 @@ class Servicer:
         for byte in request:
             yield bytes([byte])
 
-    async def Session(self, requests: AsyncIterator[bytes], context: Any) -> AsyncIterator[bytes]:
+    async def Both(self, requests: AsyncIterator[bytes], context: Any) -> AsyncGenerator[bytes]:
         mode = dict(context.invocation_metadata()).get("mode")
         if mode == "fail":
             raise error("OBJECT_LOST", "it is gone", {"obj_id": "x"})
@@ -81,7 +81,8 @@ class Servicer:
         yield request
 
     RunModule = CallNamed = Describe = ReleaseObject = RenewObject = GetOpenApi = GetProto = other
-    StreamJson = others
+    CallPython = CallBatch = PutValue = other
+    StreamJson = StreamPython = GetValue = others
 
 
 class Running:
@@ -93,7 +94,7 @@ class Running:
         self.unary: Any = channel.unary_unary(PATH + "Call")
         self.coroutine: Any = channel.unary_unary(PATH + "CallJson")
         self.stream: Any = channel.unary_stream(PATH + "Stream")
-        self.both: Any = channel.stream_stream(PATH + "Session")
+        self.both: Any = channel.stream_stream(PATH + "Both")
         self.as_stream: Any = channel.stream_unary(PATH + "Call")
 
 
@@ -104,6 +105,7 @@ async def running(
     monkeypatch.setenv("GRPC_SERVER", request.param)
     server, servicer = Server(), Servicer()
     server.register(SERVICE, servicer, raw=True)
+    server.add_methods(SERVICE, {"Both": translated_stream(servicer.Both, "Both")})  # no service here has such a method
     port = await server.start("127.0.0.1:0")
     assert ("grpc" in [thread.name for thread in threading.enumerate()]) is (request.param == "queue")
     options = [("grpc.max_receive_message_length", -1), ("grpc.max_send_message_length", -1)]

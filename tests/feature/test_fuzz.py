@@ -9,7 +9,7 @@ from typing import Any
 
 import grpc
 import pytest
-from google.protobuf import duration_pb2, struct_pb2
+from google.protobuf import struct_pb2
 from google.rpc import status_pb2
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -21,7 +21,9 @@ from tests.feature.footprints import Watched
 from tests.feature.module_servers import SERVICE, ModuleServer, failure_of, http_body
 
 METHODS = [method.name for method in module_pb2.DESCRIPTOR.services_by_name["ModuleService"].methods]
+PYTHON = ["CallPython", "StreamPython", "CallBatch", "PutValue", "GetValue"]
 DEADLINE = 5.0
+MOST_ANSWERS = 100
 # Those that end at once whatever they are given, and names that nobody may have.
 FUNCTIONS = st.sampled_from(
     """
@@ -81,12 +83,16 @@ def check(status: status_pb2.Status) -> None:
 
 
 def send(server: ModuleServer, method: str, *messages: bytes) -> list[bytes]:
-    """The answers to the messages, which may end in a failure."""
+    """The answers to the messages, which may end in a failure; the first of them where they may have no end."""
     answers = []
-    call: Any = server.channel.stream_stream(f"/{SERVICE}/{method}")
+    begin: Any = server.channel.stream_stream(f"/{SERVICE}/{method}")
+    call = begin(iter(messages), timeout=DEADLINE)
     try:
-        for answer in call(iter(messages), timeout=DEADLINE):
+        for answer in call:
             answers.append(answer)
+            if len(answers) == MOST_ANSWERS:
+                call.cancel()
+                break
     except grpc.RpcError as error:
         told = failure_of(error)
         assert told.error.reason != "DEADLINE_EXCEEDED", f"it hangs: {method} {messages}"
@@ -206,7 +212,7 @@ WIRE = st.recursive(
 
 @bounded(350)
 @given(
-    st.sampled_from([*METHODS, *["Session"] * 5]),
+    st.sampled_from([*METHODS, *PYTHON * 2]),
     st.lists(st.one_of(WIRE, WIRE, st.binary(max_size=40), st.just(b"\x0a" * 1000)), max_size=3),
 )
 def test_bytes(server: ModuleServer, method: str, messages: list[bytes]) -> None:
@@ -254,9 +260,8 @@ def test_values_nested_deeply(server: ModuleServer) -> None:
         send(server, "Call", sized(key(2), b"same") + sized(key(3), data))
 
 
-# --- sessions ---
+# --- Python values ---
 
-IDS = st.integers(0, 9) | st.sampled_from([2**63, 2**64 - 1])
 TYPES = ["decimal.Decimal", "datetime.datetime", "os.system", "builtins.type", "x", "", "builtins.range", "array.array"]
 LABELS = [
     *TYPES,
@@ -277,10 +282,11 @@ LEAVES = st.one_of(
     st.builds(
         value_pb2.TensorValue, dtype=st.sampled_from(["<f8", "|O", "<U1", "", "[]", '[["a","<i4"]]', "B", "d", "9s"]),
         shape=st.lists(st.sampled_from([0, 1, 2, 2**40, 2**64 - 1]), max_size=3), data=st.binary(max_size=16),
-        chunk_id=st.integers(0, 3),
         type=st.sampled_from(["", "array.array", "builtins.memoryview", "numpy.generic", "x"]),
     ).map(lambda tensor: PythonValue(tensor_value=tensor)),
-    IDS.map(lambda number: PythonValue(result_value=value_pb2.ResultReference(call_id=number))),
+    (st.integers(0, 5) | st.just(2**32 - 1)).map(
+        lambda number: PythonValue(result_value=value_pb2.ResultReference(index=number))
+    ),
     NAMES.map(lambda name: name.encode(errors="replace").decode()).map(
         lambda name: PythonValue(object_value=value_pb2.ObjectReference(obj_id=name))
     ),
@@ -312,95 +318,100 @@ def _containers(inner: st.SearchStrategy[PythonValue]) -> st.SearchStrategy[Pyth
 
 
 PYTHON_VALUES = st.recursive(LEAVES, _containers, max_leaves=6)
-SHORT = st.sampled_from([None, duration_pb2.Duration(nanos=50_000_000), duration_pb2.Duration(seconds=-1)])
-LONG = st.sampled_from([duration_pb2.Duration(seconds=2**62), duration_pb2.Duration(seconds=-(2**63), nanos=-1)])
-Request = module_pb2.SessionRequest
-
-
-@st.composite
-def session_calls(draw: st.DrawFn) -> Request:
-    credit = draw(st.sampled_from([0, 0, 0, 1, 100, 2**31, 2**32 - 1]))
-    call = module_pb2.SessionCall(
-        call_id=draw(IDS), method=draw(UTF8), args=draw(st.lists(PYTHON_VALUES, max_size=3)),
-        kwargs=draw(st.dictionaries(st.sampled_from(["value", "x", ""]), PYTHON_VALUES, max_size=2)),
-        keep=draw(st.booleans()), hold=draw(st.booleans()), credit=credit,
-        # A stream whose client gives no more credit ends by its timeout only.
-        timeout=duration_pb2.Duration(nanos=50_000_000) if credit else draw(SHORT | LONG),
-    )  # fmt: skip
-    if draw(st.integers(0, 3)) == 0:
-        call.target.CopyFrom(draw(PYTHON_VALUES))
-    return Request(call=call)
-
-
-CHUNKS = st.builds(
-    module_pb2.SessionChunk, chunk_id=st.integers(0, 3), data=st.binary(max_size=9), last=st.booleans(),
-    total=st.sampled_from([0, 8, 8, 16, 2**40, 2**64 - 1]),
-)  # fmt: skip
-CREDITS = st.builds(module_pb2.SessionCredit, call_id=IDS, items=st.sampled_from([0, 1, 2**32 - 1]))
-RELEASES = st.builds(
-    module_pb2.SessionRelease, call_ids=st.lists(IDS, max_size=3),
-    obj_ids=st.lists(NAMES.map(lambda name: name.encode(errors="replace").decode()), max_size=2),
-)  # fmt: skip
-PLAIN_REQUESTS = st.one_of(
-    session_calls(), session_calls(), st.just(Request()),
-    IDS.map(lambda number: Request(cancel=module_pb2.SessionCancel(call_id=number))),
-    CHUNKS.map(lambda chunk: Request(chunk=chunk)), CREDITS.map(lambda credit: Request(credit=credit)),
-    RELEASES.map(lambda release: Request(release=release)),
-)  # fmt: skip
-REQUESTS = st.recursive(
-    PLAIN_REQUESTS,
-    lambda inner: st.lists(inner, max_size=4).map(
-        lambda requests: Request(batch=module_pb2.SessionRequestBatch(requests=requests))
-    ),
-    max_leaves=5,
+FIELDS_OF_CALLS: Any = {
+    "method": UTF8 | st.sampled_from(["same", "total", "generator"]),
+    "args": st.lists(PYTHON_VALUES, max_size=3),
+    "kwargs": st.dictionaries(st.sampled_from(["value", "x", ""]), PYTHON_VALUES, max_size=2),
+    "target": st.none() | st.none() | PYTHON_VALUES,
+}
+CALLS = st.one_of(
+    st.builds(module_pb2.CallPythonRequest, **FIELDS_OF_CALLS, keep=st.booleans()),
+    st.builds(module_pb2.StreamPythonRequest, **FIELDS_OF_CALLS),
 )
-
-
-def flat(responses: Iterable[module_pb2.SessionResponse]) -> Iterator[module_pb2.SessionResponse]:
-    for response in responses:
-        if response.HasField("batch"):
-            yield from flat(response.batch.responses)
-        else:
-            yield response
 
 
 @bounded(150)
-@given(st.lists(st.tuples(REQUESTS, CHANGES), max_size=7))
-def test_sessions(server: ModuleServer, requests: list[tuple[Request, Any]]) -> None:
-    messages = [harmed(request.SerializeToString(), changes) for request, changes in requests]
-    answers = send(server, "Session", *messages)
-    for answer in flat(map(module_pb2.SessionResponse.FromString, answers)):
-        if answer.HasField("error") and answer.error.status.code != grpc.StatusCode.CANCELLED.value[0]:
-            check(answer.error.status)
+@given(CALLS, CHANGES)
+def test_python_values(server: ModuleServer, request: Any, changes: Any) -> None:
+    method = type(request).__name__.removesuffix("Request")
+    for answer in send(server, method, harmed(request.SerializeToString(), changes)):
+        assert getattr(module_pb2, f"{method}Response").FromString(answer).HasField("result")
 
 
-@bounded(80)
-@given(st.lists(session_calls(), max_size=6))
-def test_each_call_of_a_session_is_answered_once(server: ModuleServer, calls: list[Request]) -> None:
-    for number, request in enumerate(calls, 1):
-        request.call.call_id = number
-    answers = send(server, "Session", *(request.SerializeToString() for request in calls))
-    ends = [
-        (answer.result if answer.HasField("result") else answer.error).call_id
-        for answer in flat(map(module_pb2.SessionResponse.FromString, answers))
-        if answer.HasField("result") or answer.HasField("error")
-    ]
-    assert sorted(ends) == list(range(1, len(calls) + 1))
+BATCHES = st.builds(
+    module_pb2.CallBatchRequest,
+    calls=st.lists(
+        st.builds(module_pb2.BatchCall, **FIELDS_OF_CALLS, keep=st.booleans(), silent=st.booleans()), max_size=6
+    ),
+    goes_on=st.booleans(),
+)
 
 
-def test_credit_without_an_end(server: ModuleServer) -> None:
-    numbers = PythonValue(int_value=100)
-    call = module_pb2.SessionCall(call_id=1, method="generator", args=[numbers], credit=2**32 - 1)
-    more = Request(credit=module_pb2.SessionCredit(call_id=1, items=2**32 - 1)).SerializeToString()
-    answers = send(server, "Session", Request(call=call).SerializeToString(), *[more] * 10)
-    assert [module_pb2.SessionResponse.FromString(answer).WhichOneof("kind") for answer in answers] == [
-        *["item"] * 100,
-        "result",
-    ]
+@bounded(150)
+@given(BATCHES)
+def test_each_call_of_a_batch_is_answered_once(server: ModuleServer, request: module_pb2.CallBatchRequest) -> None:
+    for answer in send(server, "CallBatch", request.SerializeToString()):
+        results = sorted(module_pb2.CallBatchResponse.FromString(answer).results, key=lambda result: result.index)
+        assert [result.index for result in results] == list(range(len(results)))
+        failed = [result for result in results if result.WhichOneof("kind") == "status"]
+        for result in failed:
+            check(result.status)
+        if request.goes_on or not failed:
+            assert len(results) == len(request.calls)
+        else:
+            assert failed == results[-1:]
+        for result in results:
+            is_silent = request.calls[result.index].silent and result not in failed
+            assert (result.WhichOneof("kind") is None) == is_silent
+
+
+@bounded(60)
+@given(BATCHES, CHANGES)
+def test_batches(server: ModuleServer, request: module_pb2.CallBatchRequest, changes: Any) -> None:
+    for answer in send(server, "CallBatch", harmed(request.SerializeToString(), changes)):
+        for result in module_pb2.CallBatchResponse.FromString(answer).results:
+            if result.HasField("status"):
+                check(result.status)
+
+
+PARTS = st.builds(
+    module_pb2.PutValueRequest, data=st.binary(max_size=9), size=st.sampled_from([0, 8, 16, 2**20, 2**40, 2**64 - 1])
+)
+
+
+@bounded(100)
+@given(st.lists(st.tuples(PARTS, CHANGES), max_size=5))
+def test_parts_of_values(server: ModuleServer, parts: Any) -> None:
+    messages = [harmed(part.SerializeToString(), changes) for part, changes in parts]
+    for answer in send(server, "PutValue", *messages):
+        assert module_pb2.PutValueResponse.FromString(answer).result.HasField("object_value")
+
+
+@bounded(100)
+@given(PYTHON_VALUES, st.integers(1, 40), st.sampled_from([0, 0, 0, 1, -1]))
+def test_values_that_come_in_parts_go_in_parts(server: ModuleServer, stored: Any, size: int, lie: int) -> None:
+    data = stored.SerializeToString()
+    parts = [module_pb2.PutValueRequest(data=data[start : start + size]) for start in range(0, len(data), size)]
+    parts = parts or [module_pb2.PutValueRequest()]
+    parts[0].size = max(len(data) + lie, 0)
+    for answer in send(server, "PutValue", *(part.SerializeToString() for part in parts)):
+        assert not lie or not data
+        reference = module_pb2.PutValueResponse.FromString(answer).result.object_value
+        request = module_pb2.GetValueRequest(obj_id=reference.obj_id)
+        got = [
+            module_pb2.GetValueResponse.FromString(part)
+            for part in send(server, "GetValue", request.SerializeToString())
+        ]
+        if got:
+            value = b"".join(part.data for part in got)
+            assert got[0].size == len(value)
+            PythonValue.FromString(value)
 
 
 @pytest.mark.parametrize(
-    "field", [key(7, 0) + varint(2**64 - 1), key(7, 0) + varint(10**9), sized(key(8), b"x"), key(1, 1) + b"x" * 8]
+    "field", [key(6, 0) + varint(2**64 - 1), key(3, 0) + varint(1), sized(key(6), b"x"), key(1, 1) + b"x" * 8]
 )
-def test_fields_of_another_kind_in_a_call(server: ModuleServer, field: bytes) -> None:
-    send(server, "Session", sized(key(1), key(1, 0) + b"\x01" + sized(key(2), b"alive") + field))
+@pytest.mark.parametrize("method", ["CallPython", "StreamPython"])
+def test_fields_of_another_kind_in_a_call(server: ModuleServer, method: str, field: bytes) -> None:
+    send(server, method, sized(key(2), b"alive") + field)
+    send(server, "CallBatch", sized(key(2), sized(key(1), b"alive") + field) + field)

@@ -9,8 +9,7 @@ from typing import Any
 
 import pytest
 
-from jac_orc.client.session import Session
-from jac_orc.errors import OrcError
+from jac_orc.client.connection import Connection
 from tests.feature.module_servers import ModuleServer, failure
 
 SECRET = "{0.__init__.__globals__}"
@@ -112,13 +111,13 @@ def test_a_string_object_reads_no_frame(serving: Callable[[str], ModuleServer]) 
     assert "private" in refused(server, "format", {"obj_id": generator}, obj_id=text)
 
 
-def test_a_session_that_holds_results_reads_no_private_name(serving: Callable[[str], ModuleServer]) -> None:
-    """What is held is not encoded, and so never looked at again."""
-    with Session(f"127.0.0.1:{serving('string').port}", "string") as session:
-        formatter = session.hold("Formatter")
-        with pytest.raises(OrcError) as caught:
-            session.call("Formatter.get_field", formatter, "0.get_field.__globals__", (formatter,), {})
-        assert caught.value.reason == "NAME_NOT_EXPOSED"
+def test_a_batch_reads_no_private_name(serving: Callable[[str], ModuleServer]) -> None:
+    """The result of an earlier call is not encoded, and so never looked at again."""
+    with Connection(f"127.0.0.1:{serving('string').port}", "string") as connection:
+        batch = connection.batch()
+        formatter = batch.invoke("Formatter", silent=True)
+        batch.call("Formatter.get_field", formatter, "0.get_field.__globals__", (formatter,), {})
+        assert batch.run()[1].reason == "NAME_NOT_EXPOSED"
 
 
 @pytest.mark.parametrize("method", ["request.urlopen", "request.pathname2url", "robotparser.RobotFileParser"])

@@ -13,21 +13,25 @@ from typing import Any
 import grpc
 import pytest
 
-from jac_orc.client.session import Session
+from jac_orc.client.connection import Connection
+from jac_orc.client.messages import Remote
 from jac_orc.errors import OrcError
-from jac_orc.v1 import module_pb2, module_pb2_grpc, value_pb2
+from jac_orc.v1 import module_pb2, module_pb2_grpc
+from jac_orc.v1.value_pb2 import PythonValue
+from tests.feature.conftest import Start
 from tests.feature.footprints import Watched
-from tests.feature.module_servers import SERVICE, ModuleServer, failure_of, http_body, value, wait_until
+from tests.feature.module_servers import ModuleServer, failure_of, http_body, value, wait_until
 from tests.support import SERVICES
 
-Request = module_pb2.SessionRequest
+MODULE = "orc_feature_objects"
+MANY = 10_000
 FEW_MB = 6 * 1024
 
 
 @pytest.fixture(scope="module")
 def server(guest_python: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ModuleServer]:
     running = ModuleServer(
-        "orc_feature_objects", guest_python, tmp_path_factory.mktemp("leaks"),
+        MODULE, guest_python, tmp_path_factory.mktemp("leaks"),
         max_concurrency=8, queue=20, cancel_grace=3,  # on a busy machine, too, a guest that obeys is kept
     ).serving()  # fmt: skip
     warm_up(running)
@@ -42,9 +46,9 @@ def warm_up(server: ModuleServer) -> None:
     """Has everything there that stays: threads for slow calls, caches, imported modules."""
     calls = [server.begin("slow", 0.1) for _ in range(8)]
     assert all(call.result() for call in calls)
-    with Session(f"127.0.0.1:{server.port}") as session:
-        assert list(session.stream("generator", 100)) == list(range(100))
-        assert session.hold("Counter", 1).call("add", 1) == 2
+    with Connection(f"127.0.0.1:{server.port}") as connection:
+        assert list(connection.stream("generator", [100])) == list(range(100))
+        assert connection.invoke("add", [1], target=connection.call("Counter", 1)) == 2
     for _ in range(300):
         server.call("same", 1)
 
@@ -156,69 +160,137 @@ def test_objects_that_are_made_and_released(watched: Watched, server: ModuleServ
     assert server.call("alive") == 0
 
 
-def test_sessions_that_end(watched: Watched, server: ModuleServer) -> None:
+def test_python_calls(watched: Watched, server: ModuleServer) -> None:
     def repeat() -> None:
-        with Session(server.channel) as session:
-            counter = session.call("Counter", 1)
-            held = session.hold("Counter", counter.call("add", 1))
-            assert held.call("add", 1) == 3
+        with Connection(server.channel) as connection:
+            counter = connection.call("Counter", 1)
+            batch = connection.batch(goes_on=True)
+            held = batch.call("Counter", batch.invoke("add", [1], target=counter, silent=True))
+            batch.call("fails", "x")
+            batch.invoke("add", [1], target=held)
+            first, made, failure, last = batch.run()
+            assert (first, isinstance(made, Remote), isinstance(failure, OrcError), last) == (None, True, True, 3)
             with pytest.raises(OrcError):
-                session.call("fails", "x")
+                connection.call("fails", "x")
+            assert list(connection.stream("numbers", target=counter)) == [0, 1]
             counter.release()
-            session.call("same", 1)  # with which the release goes out
+            made.release()
 
-    steady(watched, repeat, 300)
+    steady(watched, repeat, 200)
     wait_until(lambda: server.call("alive") == 0)
 
 
-def test_sessions_that_are_cut(watched: Watched, server: ModuleServer) -> None:
-    """In the middle of everything: slow calls, held results, streams without credit, chunks that never end."""
-    numbers = [value_pb2.PythonValue(int_value=10**6)]
-    short = [value_pb2.PythonValue(float_value=0.1)]
-    first = value_pb2.PythonValue(result_value=value_pb2.ResultReference(call_id=1))
-    messages = [
-        Request(call=module_pb2.SessionCall(call_id=1, method="slow", args=short, hold=True)),
-        Request(call=module_pb2.SessionCall(call_id=2, method="same", args=[first])),
-        Request(call=module_pb2.SessionCall(call_id=3, method="generator", args=numbers, credit=5)),
-        Request(call=module_pb2.SessionCall(call_id=4, method="Counter", hold=True)),
-        Request(call=module_pb2.SessionCall(call_id=5, method="async_generator", args=numbers, credit=5)),
-        Request(chunk=module_pb2.SessionChunk(chunk_id=1, data=b"x" * 1000, total=100_000)),
-    ]
+def test_values_in_parts(watched: Watched, server: ModuleServer) -> None:
+    value = bytes(3_000_000)
+
+    def repeat() -> None:
+        with Connection(server.channel) as connection:
+            assert connection.get(connection.put(value)) == value
+
+    steady(watched, repeat, 40, memory=4 * FEW_MB)
+
+
+def test_values_that_stop_half_way(watched: Watched, server: ModuleServer) -> None:
+    """By themselves, with their client, or as they are longer than they say, or than is allowed."""
+    part = module_pb2.PutValueRequest(size=1_000_000, data=bytes(100_000))
+    more = module_pb2.PutValueRequest(data=bytes(100_000))
+
+    def reason(*parts: module_pb2.PutValueRequest) -> str:
+        with pytest.raises(grpc.RpcError) as caught:
+            server.stub.PutValue(iter(parts), timeout=10)
+        return failure_of(caught.value).error.reason
+
+    def repeat() -> None:
+        leaves = threading.Event()
+
+        def parts() -> Iterator[module_pb2.PutValueRequest]:
+            yield part
+            yield more
+            leaves.wait(10)
+
+        call = server.stub.PutValue.future(parts(), timeout=10)
+        assert reason(part, more) == "MALFORMED_REQUEST"
+        assert reason(part, *[more] * 10) == "MALFORMED_REQUEST"
+        assert reason(module_pb2.PutValueRequest(size=2**40, data=bytes(100))) == "MALFORMED_REQUEST"
+        call.cancel()
+        leaves.set()
+
+    steady(watched, repeat, 40, memory=4 * FEW_MB)
+    with Connection(server.channel) as connection:  # nothing is left of what may come at a time
+        assert len(connection.get(connection.put(bytes(20_000_000)))) == 20_000_000
+
+
+def test_connections_that_are_cut(watched: Watched, server: ModuleServer) -> None:
+    """In the middle of everything: slow calls and batches, streams and values that are not read, or not all sent."""
+    number, short = [PythonValue(int_value=10**6)], [PythonValue(float_value=0.1)]
+    slow = module_pb2.BatchCall(method="slow", args=short)
+    with Connection(server.channel) as connection:
+        large = connection.put(bytes(2_000_000))
+
+        def repeat() -> None:
+            leaves = threading.Event()
+
+            def parts() -> Iterator[module_pb2.PutValueRequest]:
+                yield module_pb2.PutValueRequest(size=100_000, data=bytes(1000))
+                leaves.wait(10)
+
+            with grpc.insecure_channel(f"127.0.0.1:{server.port}", [("grpc.use_local_subchannel_pool", 1)]) as channel:
+                stub: Any = module_pb2_grpc.ModuleServiceStub(channel)
+                stub.CallPython.future(module_pb2.CallPythonRequest(method="slow", args=short))
+                stub.CallBatch.future(module_pb2.CallBatchRequest(calls=[slow, module_pb2.BatchCall(method="spins")]))
+                stub.PutValue.future(parts())
+                streams = [
+                    stub.GetValue(module_pb2.GetValueRequest(obj_id=large.obj_id)),
+                    stub.StreamPython(module_pb2.StreamPythonRequest(method="async_generator", args=number)),
+                    stub.StreamPython(module_pb2.StreamPythonRequest(method="generator", args=number)),
+                ]
+                next(streams[-1])
+            leaves.set()
+
+        steady(watched, repeat, 40, memory=4 * FEW_MB)
+
+
+def test_streams_that_nobody_reads(watched: Watched, server: ModuleServer) -> None:
+    """So many run as there are places, so many wait as the queue takes, the others are refused, and it goes on."""
+    request = module_pb2.StreamPythonRequest(method="generator", args=[PythonValue(int_value=10**9)])
 
     def repeat() -> None:
         with grpc.insecure_channel(f"127.0.0.1:{server.port}", [("grpc.use_local_subchannel_pool", 1)]) as channel:
-            never = threading.Event()
+            stub: Any = module_pb2_grpc.ModuleServiceStub(channel)
+            streams = [stub.StreamPython(request, timeout=100) for _ in range(MANY)]
+            wait_until(lambda: sum(stream.done() for stream in streams) == MANY - 8 - 20, 60)
+            assert server.health() == "SERVING"
 
-            def requests() -> Iterator[bytes]:
-                yield from (message.SerializeToString() for message in messages)
-                never.wait(10)
-
-            call: Any = channel.stream_stream(f"/{SERVICE}/Session")
-            next(call(requests()))
-        never.set()
-
-    steady(watched, repeat, 40)
-    wait_until(lambda: server.call("alive") == 0)
+    repeat()
+    second = Watched(server)
+    repeat()
+    second.check(memory=3 * FEW_MB, threads=10)  # 1.8 KiB for each
 
 
-def test_clients_that_are_killed(watched: Watched, server: ModuleServer) -> None:
+def test_clients_that_are_killed(start_server: Start) -> None:
+    server = start_server(MODULE, max_concurrency=3, cancel_grace=3, object_lease=1).serving()
     client = f"""if True:
-        import sys
+        import sys, threading
         sys.path.insert(0, {str(SERVICES)!r})
-        from jac_orc.client.session import Session
-        session = Session("127.0.0.1:{server.port}")
-        held = [session.hold("Counter", 1) for _ in range(10)]
-        items = session.stream("generator", 10**6)
-        spinning = [session.submit("spins") for _ in range(2)]
+        from jac_orc.client.connection import Connection
+        connection = Connection("127.0.0.1:{server.port}")
+        held = [connection.call("Counter", 1) for _ in range(10)]
+        items = connection.stream("generator", [10**6])
+        spinning = [threading.Thread(target=connection.call, args=["spins"]) for _ in range(2)]
+        for thread in spinning:
+            thread.start()
         print(next(items), flush=True)
-        spinning[0].result()
     """
+    assert all(call.result() for call in [server.begin("meet", 3) for _ in range(3)])
+    watched = Watched(server)
     for _ in range(4):
         process = subprocess.Popen([sys.executable, "-c", client], stdout=subprocess.PIPE)
         with process:
             assert process.stdout is not None and process.stdout.readline() == b"0\n"
             process.kill()
+    assert all(call.result() for call in [server.begin("meet", 3) for _ in range(3)])
     wait_until(lambda: server.call("alive") == 0)
+    watched.check()
 
 
 def test_connections_that_end(watched: Watched, server: ModuleServer) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from jac_orc.client.session import Session
+from jac_orc.client.connection import Connection
 from jac_orc.errors import OrcError
 from jac_orc.v1 import module_pb2
 from tests.feature.conftest import Start
@@ -122,12 +122,12 @@ def test_every_way_to_call_has_an_id(server: ModuleServer) -> None:
     server.call_json({"method": "says", "args": ["W json"]})
     server.call_named("says_as_coroutine", {"text": "W named"})
     server.run("says", {"args": ["W run"]})
-    with Session(f"127.0.0.1:{server.port}") as session:
-        session.call("says", "W session")
+    with Connection(f"127.0.0.1:{server.port}") as connection:
+        connection.call("says", "W python")
         with pytest.raises(OrcError) as caught:
-            session.call("says_and_fails", "W fails")
+            connection.call("says_and_fails", "W fails")
     assert ids(lines(server, "W fails", 1)) == {caught.value.metadata["call_id"]}
-    counts = {"json": 1, "named": 5, "run": 1, "session": 1}
+    counts = {"json": 1, "named": 5, "run": 1, "python": 1}
     found = [lines(server, f"W {kind}", count) for kind, count in counts.items()]
     assert len(set.union(*map(ids, found)) - {""}) == 4
 

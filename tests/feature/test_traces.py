@@ -17,7 +17,7 @@ import grpc
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from jac_orc.client.session import Session
+from jac_orc.client.connection import Connection
 from jac_orc.core.traces import Trace
 from jac_orc.errors import OrcError, UnavailableError
 from jac_orc.guest.protowire import key, sized
@@ -98,27 +98,24 @@ def test_one_line_for_a_failed_call(server: ModuleServer, face: str) -> None:
     assert SECRET not in json.dumps(line)
 
 
-def test_a_failed_call_of_a_session(server: ModuleServer) -> None:
-    with Session(f"127.0.0.1:{server.port}") as session:
+def test_failed_calls_of_a_connection(server: ModuleServer) -> None:
+    with Connection(f"127.0.0.1:{server.port}") as connection:
         caught = []
-        for call in (lambda: session.call("dependent", "S1"), lambda: session.call("nothing", SECRET)):
+        for call in (lambda: connection.call("dependent", "S1"), lambda: connection.call("nothing", SECRET)):
             with pytest.raises(OrcError) as failed:
                 call()
             caught.append(failed.value)
         with pytest.raises(OrcError) as failed:
-            list(session.stream("items", 2))
+            list(connection.stream("items", [2]))
         caught.append(failed.value)
-        account = session.call("Account")
+        account = connection.call("Account")
         with pytest.raises(OrcError) as failed:
-            account.call("withdraw", 1)
+            connection.invoke("withdraw", [1], target=account)
         caught.append(failed.value)
     lines = [trace(server, error.metadata["call_id"]) for error in caught]
     assert [line["function"] for line in lines] == ["dependent", "nothing", "items", "withdraw"]
-    assert {line["method"] for line in lines} == {"Session"}
+    assert {line["method"] for line in lines} == {"CallPython", "StreamPython"}
     assert [line["reason"] for line in lines] == [error.reason for error in caught]
-    time.sleep(0.1)
-    session_id = lines[0]["call_id"].partition(".")[0]
-    assert not traces(server, session_id), "a session that its client closes has not failed"
 
 
 def test_a_stream_that_fails_after_its_first_item(server: ModuleServer) -> None:
@@ -275,18 +272,6 @@ def test_a_call_that_the_servers_stop_cuts_off(start_server: Start, tmp_path: Pa
     assert (line["code"], line["reason"]) == ("UNAVAILABLE", "MODULE_UNAVAILABLE")
 
 
-def test_a_call_of_a_session_whose_client_leaves(start_server: Start, tmp_path: Path) -> None:
-    server = start_server("orc_feature_waits").serving()
-    request = module_pb2.SessionRequest()
-    request.call.call_id, request.call.method = 7, "loop"
-    request.call.args.add().string_value = str(tmp_path / "m")
-    stream = server.stub.Session(iter([request]), metadata=(("x-request-id", "s"),))
-    wait_until((tmp_path / "m.started").exists)
-    stream.cancel()
-    assert trace(server, "s.7")["code"] == "CANCELLED"
-    assert trace(server, "s")["code"] == "CANCELLED"
-
-
 # --- a guest's end ---
 
 
@@ -364,7 +349,7 @@ def test_a_forwarded_call_keeps_its_id(no_task_left: None, own: ModuleServer) ->
 def test_idle_clients_do_not_delay_a_stop(own: ModuleServer) -> None:
     watch = health_pb2_grpc.HealthStub(own.channel).Watch(health_pb2.HealthCheckRequest())
     assert next(watch).status == health_pb2.HealthCheckResponse.SERVING
-    with socket.create_connection(("127.0.0.1", own.port)), Session(f"127.0.0.1:{own.port}") as session:
-        assert session.call("echo", 1) == 1
+    with socket.create_connection(("127.0.0.1", own.port)), Connection(f"127.0.0.1:{own.port}") as connection:
+        assert connection.call("echo", 1) == 1
         own.process.send_signal(signal.SIGTERM)
         assert own.process.wait(5) == 0

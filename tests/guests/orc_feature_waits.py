@@ -65,6 +65,10 @@ def loop(file: str) -> None:
             marker.write("interrupted")
 
 
+async def fail_later() -> None:
+    raise ValueError("later")
+
+
 def hold_the_interpreter(file: str) -> None:
     """For many years, in C code, so that no other thread of the process runs; the file shows that it has begun."""
     with open(file, "w"):

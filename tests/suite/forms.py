@@ -1,7 +1,7 @@
 """What a Python value must look like to a caller, by the contract's rules and none of the product's code.
 
-`as_json` gives a value as REST shows it, `as_value` as `google.protobuf.Value` does, and `same` tells whether a session
-has brought the very value.
+`as_json` gives a value as REST shows it, `as_value` as `google.protobuf.Value` does, and `same` tells whether a
+connection has brought the very value.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ import time
 import uuid
 from typing import Any
 
-from jac_orc.client.session import RemoteObject
+from jac_orc.client.messages import Remote
 from jac_orc.guest.python_value_records import Record
 
 _TEXTS = (
@@ -190,7 +190,7 @@ def equal(expected: Any, got: Any, *, ordered: bool) -> bool:
     return bool(repr(expected) == repr(got))
 
 
-# --- sessions ---------------------------------------------------------------------------------------------------------
+# --- Python's own values ----------------------------------------------------------------------------------------------
 
 _VALUES: tuple[type, ...] = (
     type(None), bool, int, float, complex, str, bytes, bytearray, memoryview, list, tuple, set, frozenset, dict, range,
@@ -201,11 +201,11 @@ _VALUES: tuple[type, ...] = (
 
 
 def same(expected: Any, got: Any) -> bool:
-    """Whether a session has brought that very value, to the type and the bit.
+    """Whether a connection has brought that very value, to the type and the bit.
 
-    What sessions don't carry must come as an object, told as REST tells it.
+    What they don't carry must come as an object, told as REST tells it.
     """
-    if isinstance(got, RemoteObject):
+    if isinstance(got, Remote):
         told = reference(expected)
         shown = without_addresses(repr(got)) == f"<remote {told.type}: {told.repr}>"
         return not _is_carried(expected) and shown and got.is_callable == told.is_callable
@@ -251,7 +251,7 @@ def _raw(numbers: Any) -> tuple[str, Any, Any]:
 
 
 def _is_carried(value: Any) -> bool:
-    """Whether sessions must carry the value itself."""
+    """Whether connections must carry the value itself."""
     if _is_number(value):
         return value.dtype.kind not in "OV"
     if isinstance(value, array.array):

@@ -8,14 +8,14 @@ several, and lines that are indented belong to the one before:
     gcd(factorial(4), 18)            results as arguments
     list(accumulate([1, 2]))         what an iterator gives
     [seed(1), random()]              calls one after the other
-    mean(py.range(4))                `py.` makes a value on this side, in the session's form or in JSON's
+    mean(py.range(4))                `py.` makes a value on this side, in Python's form or in JSON's
     points = [[1, 2], [3, 4]]        a name for what several entries use; `TMP` is a directory for files
 
 Words, each with a colon, say what is special about an entry:
 
     ValueError: sqrt(-1)             it raises that
-    session: sqrt(1 + 2j)            an argument has no JSON form; such an entry does not count for completeness
-    rest: session: pos(2**70)        it goes these ways only
+    python: sqrt(1 + 2j)            an argument has no JSON form; such an entry does not count for completeness
+    rest: python: pos(2**70)        it goes these ways only
     random: token_hex(8)             results differ, and only their kinds and sizes are compared
     3.12: batched([1, 2, 3], 2)      that Python is the first to have it, and with `<3.12` the first not to
 
@@ -37,7 +37,7 @@ LATEST_PYTHON = (3, 13)
 """The last whose functions are all known here; a later one may have more."""
 _HEAD = re.compile(r"== (\S+) ==$")
 _MARK = re.compile(r"(<?3\.\d+|\w+): ")
-_WORDS = ("random", "rest", "session")
+_WORDS = ("random", "rest", "python")
 _VERSION = re.compile(r"(<?)3\.(\d+)$")
 
 
@@ -55,7 +55,7 @@ class Entry:
 
     def goes(self, way: str) -> bool:
         """Whether it goes that way."""
-        only = {"session", "rest"} & set(self.marks)
+        only = {"python", "rest"} & set(self.marks)
         return not only or way in only or (way == "run_module" and "rest" in only)
 
     @property

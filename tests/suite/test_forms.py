@@ -93,14 +93,14 @@ def test_tables_are_read(tmp_path: Any) -> None:
     file = tmp_path / "some.txt"
     file.write_text(
         "# Some.\n== math ==\nevery .\ndata = [1, 2]\nsqrt(2); prod(data)\nValueError: sqrt(\n  -1)\n"
-        "session: isnan(py.nan)\n3.99: random: later(1)\nwithout pow exp: a reason\n\n== cmath ==\nexp(1)\n"
+        "python: isnan(py.nan)\n3.99: random: later(1)\nwithout pow exp: a reason\n\n== cmath ==\nexp(1)\n"
     )
     first, second = read(file)
     texts = [
         Entry("sqrt(2)"),
         Entry("prod(data)"),
         Entry("sqrt( -1)", ("ValueError",)),
-        Entry("isnan(py.nan)", ("session",)),
+        Entry("isnan(py.nan)", ("python",)),
     ]
     assert first == Table(
         "math",

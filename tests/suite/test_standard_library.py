@@ -12,7 +12,7 @@ from tests.suite.conftest import Report
 MODULES = modules("data.txt", "functional.txt", "numbers.txt", "text.txt", "time.txt", "values.txt")
 
 
-@pytest.mark.parametrize("way", ["local", "rest", "run_module", "call", "session"])
+@pytest.mark.parametrize("way", ["local", "rest", "run_module", "call", "python"])
 @pytest.mark.parametrize(("file", "module"), MODULES)
 def test_answers(report: Callable[[str, str], Report], file: str, module: str, way: str) -> None:
     check_answers(report(file, module), module, way)

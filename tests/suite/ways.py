@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import http.client
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 from urllib.parse import quote
 
@@ -13,7 +13,8 @@ import grpc
 from google.protobuf import struct_pb2
 from google.rpc import status_pb2
 
-from jac_orc.client.session import Session
+from jac_orc.client.connection import Connection
+from jac_orc.client.messages import Remote
 from jac_orc.errors import OrcError
 from jac_orc.v1 import errors_pb2, module_pb2, module_pb2_grpc
 from tests.suite import forms
@@ -243,13 +244,13 @@ def _grpc_failure(failure: Any) -> Exception:
     return Failed(f"{failure.code().name}: {failure.details()}")
 
 
-class InSession:
-    """A `Session`, whose values are Python's. What is for another call is held in the pod."""
+class InPython:
+    """A `Connection`, whose values are Python's. What is for another call is kept in the pod."""
 
-    name = "session"
+    name = "python"
 
     def __init__(self, port: int, module: str) -> None:
-        self._session = Session(f"127.0.0.1:{port}", module)
+        self._connection = Connection(f"127.0.0.1:{port}", module, timeout=_TIMEOUT)
 
     def argument(self, value: Any) -> Any:
         return value
@@ -258,14 +259,13 @@ class InSession:
         return items
 
     def call(self, target: Any, path: str, args: Sequence[Any], kwargs: Mapping[str, Any], *, inner: bool) -> Any:
-        pending = self._session.begin(path, args, kwargs, target=target, hold=inner, timeout=_TIMEOUT)
-        return pending if inner else self._awaited(pending)
+        return _raising(lambda: self._connection.invoke(path, args, kwargs, target=target, kept=inner))
 
     def item(self, result: Any, index: Any) -> Any:
         return self.call(result, "__getitem__", [index], {}, inner=True)
 
     def items(self, result: Any) -> list[Any]:
-        iterator = self._session.begin("__iter__", target=result, keep=True).result()
+        iterator = self._connection.invoke("__iter__", target=result, kept=True)
         found = []
         while True:
             try:
@@ -283,22 +283,23 @@ class InSession:
             return type(result)(map(self.told, result))
         if isinstance(result, dict) and type(result) is dict:
             return {name: self.told(item) for name, item in result.items()}
-        return self._awaited(result) if hasattr(result, "is_held") else result
+        return _raising(lambda: self._connection.get(result)) if isinstance(result, Remote) else result
 
     def agree(self, expected: Any, told: Any) -> bool:
         return forms.same(expected, told)
 
     def close(self) -> None:
-        self._session.close()
-
-    def _awaited(self, pending: Any) -> Any:
-        try:
-            return pending.result()
-        except OrcError as failure:
-            for detail in failure.details:
-                if isinstance(detail, errors_pb2.ExceptionInfo):
-                    raise Raised(detail.type, detail.message) from None
-            raise Failed(f"{failure.reason}: {failure.message}") from None
+        self._connection.close()
 
 
-WAYS: tuple[type[Rest | RunModule | Call | InSession], ...] = (Rest, RunModule, Call, InSession)
+def _raising(call: Callable[[], Any]) -> Any:
+    try:
+        return call()
+    except OrcError as failure:
+        for detail in failure.details:
+            if isinstance(detail, errors_pb2.ExceptionInfo):
+                raise Raised(detail.type, detail.message) from None
+        raise Failed(f"{failure.reason}: {failure.message}") from None
+
+
+WAYS: tuple[type[Rest | RunModule | Call | InPython], ...] = (Rest, RunModule, Call, InPython)

@@ -22,7 +22,7 @@ from jac_orc.guest.objects import Objects
 from jac_orc.guest.requests import Requests
 from jac_orc.guest.wire import Wire
 
-LIMITS = {"max_answer": 1_000_000, "max_array": 1_000_000}
+LIMITS = {"max_answer": 1_000_000, "max_value": 1_000_000}
 
 scalars = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text()
 documents = st.recursive(
@@ -64,16 +64,12 @@ class Parts:
         self._calls = Calls(Wire(sock), output, self.requests, Loop())
         self._last_call = 0
 
-    def call(self, method: str, message: Message | bytes, session: int = 0) -> bytes:
+    def call(self, method: str, message: Message | bytes) -> bytes:
         """The answer to one method of the service; raises what the call raises."""
         self._last_call += 1
         call = Call(self._calls, self._last_call)
         body = message if isinstance(message, bytes) else message.SerializeToString()
-        try:
-            return self.requests.perform(call, wire.STYLES.index(method), session, body)
-        finally:
-            if call.promise is not None:
-                call.promise.waiting = None
+        return self.requests.perform(call, wire.STYLES.index(method), body)
 
 
 @contextmanager

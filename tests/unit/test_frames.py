@@ -13,7 +13,22 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from jac_orc.guest import wire
-from jac_orc.guest.wire import ANSWER, CALL, COUNT, CREDIT, ERROR, FAILED, HEAD, HEARD, ITEM, LOADED, TOTAL, Wire, frame
+from jac_orc.guest.wire import (
+    ANSWER,
+    CALL,
+    CALL_ERROR,
+    COUNT,
+    CREDIT,
+    ERROR,
+    FAILED,
+    HEAD,
+    HEARD,
+    ITEM,
+    LOADED,
+    TOTAL,
+    Wire,
+    frame,
+)
 from jac_orc.module_server.frames import MAX_DOCUMENT_BYTES, Frame, FrameError, FrameParser
 
 KINDS = (LOADED, FAILED, ITEM, ANSWER, ERROR)
@@ -45,7 +60,7 @@ def test_a_half_frame_gives_nothing_yet() -> None:
 
 
 def head(kind: int, size: int) -> bytes:
-    return HEAD.pack(kind, 0, 0, 1, size)
+    return HEAD.pack(kind, 0, 1, size)
 
 
 @pytest.mark.parametrize(
@@ -54,7 +69,7 @@ def head(kind: int, size: int) -> bytes:
         b"HTTP/1.1 200 OK\r\n\r\n", b"Traceback (most recent call last):", b"\xff" * HEAD.size, b"\0" * HEAD.size,
         head(ANSWER, LIMIT + 1), head(ITEM, LIMIT + 1), head(ANSWER, 2**32 - 1), head(LOADED, MAX_DOCUMENT_BYTES + 1),
         head(FAILED, 2**32 - 1), head(ERROR, MAX_DOCUMENT_BYTES + 1), head(CALL, 0), head(CREDIT, 4), head(10, 0),
-        head(HEARD, 1), head(HEARD + 1, 0), head(255, 0),
+        head(CALL_ERROR, MAX_DOCUMENT_BYTES + 1), head(HEARD, 1), head(CALL_ERROR + 1, 0), head(255, 0),
     ],
     ids=lambda data: repr(data[:24]),
 )  # fmt: skip
@@ -108,7 +123,7 @@ def drained(sock: socket.socket, size: int) -> bytes:
 def test_the_guest_reads_what_is_written_in_any_chunks(bodies: list[bytes], step: int) -> None:
     ours, theirs = socket.socketpair()
     with ours, theirs:
-        stream = b"".join(frame(CALL, 3, 2**32 - 1, 2**64 - 1 - index, body) for index, body in enumerate(bodies))
+        stream = b"".join(frame(CALL, 3, 2**64 - 1 - index, body) for index, body in enumerate(bodies))
 
         def write() -> None:
             for start in range(0, min(len(stream), 20_000), step):
@@ -119,9 +134,9 @@ def test_the_guest_reads_what_is_written_in_any_chunks(bodies: list[bytes], step
         writer.start()
         link = Wire(theirs)
         for index, body in enumerate(bodies):
-            kind, style, session, number, read = link.receive()
-            assert (kind, style, session, number) == (CALL, 3, 2**32 - 1, 2**64 - 1 - index)
-            assert read.readonly and bytes(read) == body
+            kind, style, number, read = link.receive()
+            assert (kind, style, number) == (CALL, 3, 2**64 - 1 - index)
+            assert bytes(read) == body
         writer.join()
         ours.close()
         with pytest.raises(EOFError):
@@ -133,13 +148,13 @@ def test_parts_of_large_values_are_read_to_where_they_belong(parts: list[bytes])
     ours, theirs = socket.socketpair()
     with ours, theirs:
         total = sum(map(len, parts))
-        stream = b"".join(frame(wire.CHUNK, 1, 2, 3, TOTAL.pack(total) + part) + frame(CALL) for part in parts)
+        stream = b"".join(frame(wire.PART, 1, 3, TOTAL.pack(total) + part) + frame(CALL) for part in parts)
         writer = threading.Thread(target=ours.sendall, args=(stream,))
         writer.start()
         link, value, filled = Wire(theirs), bytearray(total), 0
         for part in parts:
             *head, incoming = link.receive()
-            assert (head, incoming.total, incoming.size) == ([wire.CHUNK, 1, 2, 3], total, len(part))
+            assert (head, incoming.total, incoming.size) == ([wire.PART, 1, 3], total, len(part))
             incoming.read_into(memoryview(value)[filled : filled + incoming.size])
             filled += incoming.size
             assert link.receive()[0] == CALL
@@ -147,9 +162,7 @@ def test_parts_of_large_values_are_read_to_where_they_belong(parts: list[bytes])
         assert value == b"".join(parts)
 
 
-@pytest.mark.parametrize(
-    "sent", [b"\x02", frame(CALL, body=b"abc")[:-1], HEAD.pack(CALL, 0, 0, 1, 2**20) + b"a" * 1000]
-)
+@pytest.mark.parametrize("sent", [b"\x02", frame(CALL, body=b"abc")[:-1], HEAD.pack(CALL, 0, 1, 2**20) + b"a" * 1000])
 def test_a_wire_that_ends_within_a_frame_has_ended(ends: tuple[socket.socket, Wire], sent: bytes) -> None:
     ours, link = ends
     ours.sendall(sent)
@@ -162,13 +175,13 @@ def test_replies_go_out_together_with_what_follows(ends: tuple[socket.socket, Wi
     """While more frames wait to be read the answers are held back; none is when this waits for the next one."""
     ours, link = ends
     ours.sendall(frame(CALL, number=1) + frame(CALL, number=2))
-    assert link.receive()[3] == 1
+    assert link.receive()[2] == 1
     link.reply(frame(ANSWER, number=1))
     ours.setblocking(False)
     with pytest.raises(BlockingIOError):
         ours.recv(100)
     ours.settimeout(10)
-    assert link.receive()[3] == 2
+    assert link.receive()[2] == 2
     link.reply(frame(ANSWER, number=2))
     assert parse([drained(ours, 2 * HEAD.size)]) == [(ANSWER, 1, b""), (ANSWER, 2, b"")]
 
@@ -195,7 +208,7 @@ def test_any_number_of_replies_may_be_held_back(ends: tuple[socket.socket, Wire]
     reader = threading.Thread(target=lambda: received.append(drained(ours, count * (HEAD.size + len(body)))))
     reader.start()
     for number in range(count):
-        assert link.receive()[3] == number
+        assert link.receive()[2] == number
         link.reply(frame(ANSWER, number=number, body=body))
     reader.join()
     assert parse(received) == [(ANSWER, number, body) for number in range(count)]
@@ -210,12 +223,12 @@ def test_a_frame_in_parts_arrives_whole(ends: tuple[socket.socket, Wire], sizes:
     received: list[bytes] = []
     reader = threading.Thread(target=lambda: received.append(drained(ours, HEAD.size + len(body))))
     reader.start()
-    link.send(HEAD.pack(ITEM, 0, 0, 9, len(body)), *parts)
+    link.send(HEAD.pack(ITEM, 0, 9, len(body)), *parts)
     reader.join()
     assert parse(received, FrameParser(2_000_000)) == [(ITEM, 9, body)]
 
 
 def test_the_layout_is_as_it_is_written() -> None:
-    assert frame(CALL, 3, 4, 5, b"ab") == struct.pack("!BBIQI", CALL, 3, 4, 5, 2) + b"ab"
+    assert frame(CALL, 3, 5, b"ab") == struct.pack("!BBQI", CALL, 3, 5, 2) + b"ab"
     assert COUNT.unpack(b"\0\0\1\0") == (256,)
-    assert len({*KINDS, wire.LOAD, CALL, wire.CANCEL, CREDIT, wire.CHUNK, wire.RELEASE, wire.END, wire.HEARD}) == 13
+    assert len({*KINDS, wire.LOAD, CALL, wire.CANCEL, CREDIT, wire.PART, wire.DROP, wire.HEARD}) == 12

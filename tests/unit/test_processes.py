@@ -36,9 +36,15 @@ async def test_what_a_process_leaves_in_its_group_ends_with_it() -> None:
 
 
 async def test_its_output_comes_while_it_runs_and_whole() -> None:
-    code = "import sys; print('x' * 10**6); sys.stdout.flush(); sys.stdin.read(); import time; time.sleep(100)"
+    code = """
+import sys, time
+print("x" * 10**6, flush=True)
+print("told", file=sys.stderr, flush=True)
+time.sleep(100)
+"""
     process = ManagedProcess.start_piped([sys.executable, "-c", code], os.environ)
     assert len(await process.stdout.readexactly(10**6)) == 10**6
+    assert await process.stderr.readline() == b"told\n"  # so that the rest of the output has been written
     process.signal(signal.SIGKILL)
     await process.ended.wait()
     assert (process.returncode, await process.stdout.read(), await process.stderr.read()) == (-9, b"\n", b"")

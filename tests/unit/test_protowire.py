@@ -111,8 +111,8 @@ def test_any_buffer_is_read(kind: Any) -> None:
     "message",
     [
         descriptor_pb2.FileDescriptorProto.FromString(value_pb2.DESCRIPTOR.serialized_pb),
-        value_pb2.TensorValue(dtype="<f8", shape=[1, 2**63, 3], fortran_order=True, data=b"\0" * 200, chunk_id=7),
-        module_pb2.SessionCall(call_id=300, method="é", args=[value_pb2.PythonValue(int_value=-(2**63))], credit=5),
+        value_pb2.TensorValue(dtype="<f8", shape=[1, 2**63, 3], fortran_order=True, data=b"\0" * 200, type="x"),
+        module_pb2.CallPythonRequest(method="é", args=[value_pb2.PythonValue(int_value=-(2**63))], keep=True),
         wrappers_pb2.FloatValue(value=1.5),
     ],
     ids=lambda message: type(message).__name__,

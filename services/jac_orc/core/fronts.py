@@ -58,10 +58,11 @@ async def _trial_fault() -> str:
     try:
         from jac_orc.core.queue_server import QueueServer  # noqa: PLC0415
 
-        async def echo(requests: AsyncIterator[bytes], context: Context) -> bytes:
-            return b"".join([request async for request in requests])
+        async def echo(requests: AsyncIterator[bytes], context: Context) -> AsyncIterator[bytes]:
+            async for request in requests:
+                yield request
 
-        server = QueueServer((), {}, lambda path: Method(response_streaming=False, stream_unary=echo))
+        server = QueueServer((), {}, lambda path: Method(echo))
         port = server.add_insecure_port("127.0.0.1:0")
         await server.start()
         try:
@@ -87,10 +88,10 @@ class _AioMethods(grpc.GenericRpcHandler):
 
 
 def _with_coroutine(method: Method) -> Method:
-    return method if method.begin is None else replace(method, stream_unary=partial(_awaited, method.begin))
+    return method if method.begin is None else replace(method, stream_stream=partial(_awaited, method.begin))
 
 
-async def _awaited(begin: Any, requests: AsyncIterator[bytes], context: Any) -> bytes:
+async def _awaited(begin: Any, requests: AsyncIterator[bytes], context: Any) -> AsyncIterator[bytes]:
     """Answers a call of a method that has no coroutine."""
     ending = _Ending()
     give_up = begin(await context.read(), context, ending)
@@ -101,7 +102,7 @@ async def _awaited(begin: Any, requests: AsyncIterator[bytes], context: Any) -> 
         raise
     if code:
         await context.abort(_STATUS_BY_NUMBER[code], details, trailing)
-    return bytes(message)
+    yield message
 
 
 class _Ending:

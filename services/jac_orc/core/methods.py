@@ -48,22 +48,22 @@ class Ending(Protocol):
 class Method:
     """A method that gets the bytes of messages, and what answers its calls: a `grpc.RpcMethodHandler` for `grpc.aio`.
 
-    `stream_unary` or `stream_stream` is called with the messages, an asynchronous iterator, and the context. A method
-    that takes one message is registered as if it took a stream: on the wire they are alike, and `grpc.aio` never
+    `stream_stream` is called with the messages, an asynchronous iterator, and the context, and iterated. A method that
+    takes or gives one message is registered as if it had streams: on the wire they are alike, and `grpc.aio` never
     answers a unary call that comes without its message.
     """
 
-    response_streaming: bool
-    stream_unary: Callable[[AsyncIterator[bytes], Any], Any] | None = None
-    stream_stream: Callable[[AsyncIterator[bytes], Any], Any] | None = None
+    stream_stream: Callable[[AsyncIterator[bytes], Any], AsyncIterator[Any]] | None = None
     response_serializer: Callable[[Any], bytes] | None = None
     takes_one: bool = True
     """Whether a client sends one message, so that the call can't begin before that is there."""
     begin: Callable[[Any, Context, Ending], Callable[[], None]] | None = None
-    """Instead of `stream_unary`, without a coroutine: starts to answer the message, or `grpc.aio.EOF`, and returns what
-    is to be called if the caller gives up."""
+    """Instead of `stream_stream`, without a coroutine: starts to answer the message, or `grpc.aio.EOF`, and returns
+    what is to be called if the caller gives up."""
 
     request_streaming: ClassVar = True
+    response_streaming: ClassVar = True
     request_deserializer: ClassVar = None
     unary_unary: ClassVar = None
     unary_stream: ClassVar = None
+    stream_unary: ClassVar = None

@@ -11,7 +11,6 @@ It rests on `grpc._cython.cygrpc`, which is private to grpcio. grpcio's synchron
 from __future__ import annotations
 
 import asyncio
-import inspect
 import logging
 import threading
 import time
@@ -206,17 +205,9 @@ class Rpc:
 
     async def _run(self, method: Method) -> None:
         try:
-            if method.stream_unary is not None:
-                answer = await method.stream_unary(self, self)
-                serialize = method.response_serializer
-                self.finish(message=answer if serialize is None else serialize(answer))
-                return
             assert method.stream_stream is not None
-            if inspect.isasyncgenfunction(method.stream_stream):
-                async for answer in method.stream_stream(self, self):
-                    await self.write(answer)
-            else:
-                await method.stream_stream(self, self)
+            async for answer in method.stream_stream(self, self):
+                await self.write(answer)
             self.finish()
         except grpc.aio.AbortError:
             pass

@@ -190,16 +190,24 @@ def _method(
     read = partial(_all if method.client_streaming else _one, parse)
     traced = _Traced(method.name, method.input_type, calls, quiet=calls is None)
     if raw and not method.server_streaming and not inspect.iscoroutinefunction(behaviour):
-        return Method(response_streaming=False, begin=partial(_begin, behaviour, traced))
-    translated = _translated_stream if inspect.isasyncgenfunction(behaviour) else _translated
-    call = translated(behaviour, read, traced)
-    return Method(
-        response_streaming=method.server_streaming,
-        stream_unary=None if method.server_streaming else call,
-        stream_stream=call if method.server_streaming else None,
-        response_serializer=None if raw else _serialize,
-        takes_one=not method.client_streaming,
-    )
+        return Method(begin=partial(_begin, behaviour, traced))
+    call = _translated(_streaming(behaviour, method), read, traced)
+    return Method(call, None if raw else _serialize, takes_one=not method.client_streaming)
+
+
+def _streaming(
+    behaviour: Callable[..., Any], method: MethodDescriptor
+) -> Callable[[Any, Context], AsyncGenerator[Any]]:
+    """The behaviour as one that yields its messages."""
+    if inspect.isasyncgenfunction(behaviour):
+        return behaviour
+
+    async def answers(request: Any, context: Context) -> AsyncGenerator[Any]:
+        answer = await behaviour(request, context)
+        if not method.server_streaming:  # else it has written them
+            yield answer
+
+    return answers
 
 
 class _Traced:
@@ -277,24 +285,6 @@ def _serialize(message: Message) -> bytes:
 
 
 def _translated(
-    behaviour: Callable[[Any, Context], Awaitable[Any]],
-    read: Callable[[Any, Context], Awaitable[Any]],
-    method: _Traced,
-) -> Callable[[Any, Context], Awaitable[Any]]:
-    async def call(request: Any, context: Context) -> Any:
-        trace = method.begin(context)
-        traces.current.set(trace)
-        try:
-            trace.request = message = await read(request, context)
-            return await behaviour(message, context)
-        except BaseException as fault:
-            await method.fail(trace, context, fault)
-            raise
-
-    return call
-
-
-def _translated_stream(
     behaviour: Callable[[Any, Context], AsyncGenerator[Any]],
     read: Callable[[Any, Context], Awaitable[Any]],
     method: _Traced,
@@ -321,8 +311,8 @@ def translated_stream(
 
     `kind` is the type of its requests, whose bytes the behaviour may give to its trace.
     """
-    call = _translated_stream(behaviour, _the_iterator, _Traced(method, kind))
-    return Method(response_streaming=True, stream_stream=call, takes_one=False)
+    call = _translated(behaviour, _the_iterator, _Traced(method, kind))
+    return Method(call, takes_one=False)
 
 
 class Reply:

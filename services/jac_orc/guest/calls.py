@@ -27,27 +27,7 @@ if TYPE_CHECKING:
 
 _QUICK = 0.002
 _IDLE_LOOKS = 25
-_CANCELLED = "cancelled"
-OF_CLIENT = 1
-"""The style of a CREDIT that the client of a session gives for items; others are the server's, for frames."""
-
-
-class Unfinished(Exception):
-    """A call that needs the result of one that has not ended yet."""
-
-    def __init__(self, promise: Promise) -> None:
-        super().__init__()
-        self.promise = promise
-
-
-class Promise:
-    """A result that will be there; `waiting` are the frames of the calls that need it, None once it is."""
-
-    def __init__(self) -> None:
-        self.waiting: list[Frame] | None = []
-        self.value: Any = None
-        self.size = 0  # what it is taken to weigh while it is kept
-        self.failure: BaseException | None = None
+_SHIELDED, _CANCELLED, _INTERRUPTED = "shielded", "cancelled", "interrupted"
 
 
 class Credit:
@@ -74,30 +54,35 @@ class Credit:
 class Call:
     """A call that runs."""
 
-    __slots__ = ("_calls", "_credit", "_window", "number", "promise", "running")
+    __slots__ = ("_calls", "_window", "number", "running")
 
     def __init__(self, calls: Calls, number: int) -> None:
         self._calls = calls
         self.number = number
-        # Its thread's id, or its coroutine while it awaits one, or _CANCELLED.
+        # Its thread's id, or its coroutine while it awaits one, or _SHIELDED while its thread must not be interrupted.
+        # Once it is cancelled: _INTERRUPTED where a Cancelled is on its way to the thread, or _CANCELLED.
         self.running: Any = threading.get_ident()
-        self.promise: Promise | None = None
         self._window: Credit | None = None
-        self._credit: Credit | None = None
 
     def send(self, *parts: Any) -> None:
-        """Sends an ITEM of these parts when the server has given credit for one."""
-        self._calls.credit(self, "_window", wire.CREDIT_AT_FIRST).acquire()
-        self._calls.send_item(self.number, parts)
+        """Sends an ITEM of these parts when the server has given credit for one; raises Cancelled."""
+        self._calls.send_frame(wire.ITEM, self, parts, self._credit())
 
-    def take_credit(self) -> None:
-        """Waits until the client wants one more item."""
-        self._calls.credit(self, "_credit", 0).acquire()
+    def send_error(self, index: int, body: bytes) -> None:
+        """Sends the failure of a call of this batch; raises Cancelled."""
+        self._calls.send_frame(wire.CALL_ERROR, self, (wire.COUNT.pack(index), body))
 
-    def add_credit(self, items: int, *, of_client: bool) -> None:
+    def add_credit(self, items: int) -> None:
         """Lets it send so many more."""
-        name, at_first = ("_credit", 0) if of_client else ("_window", wire.CREDIT_AT_FIRST)
-        self._calls.credit(self, name, at_first).release(items)
+        self._credit().release(items)
+
+    def _credit(self) -> Credit:
+        return self._window or self._calls.open_window(self)
+
+    def open_window(self) -> Credit:
+        """Makes what it may send, once."""
+        self._window = self._window or Credit(wire.CREDIT_AT_FIRST)
+        return self._window
 
     def wait_for(self, awaitable: Any) -> Any:
         """The result of a coroutine, which a cancelled call has cancelled."""
@@ -105,9 +90,8 @@ class Call:
 
     def wake(self) -> None:
         """Wakes it where it waits for credit."""
-        for credit in (self._window, self._credit):
-            if credit is not None:
-                credit.release(1)
+        if self._window is not None:
+            self._window.release(1)
 
 
 class Calls:
@@ -121,7 +105,6 @@ class Calls:
         self._unlock()
         os.register_at_fork(after_in_child=self._unlock)
         self._running: dict[int, Call] = {}
-        self._waiting: dict[int, Promise | None] = {}  # calls that wait for another's result, with their own one's
         self._leader: object = None
         self._started = 0  # how many calls leaders have started, by which the monitor tells one from the next
         self._is_calling = False  # whether the leader is in a call
@@ -160,13 +143,13 @@ class Calls:
     def _take(self, me: Follower) -> None:
         """Reads one frame and does what it says."""
         incoming = self._wire.receive()
-        kind, style, _, number, body = incoming
+        kind, _, number, body = incoming
         if kind == wire.CALL:
             self._started += 1
             self._is_calling = True
             if not self._watched.is_set():
                 self._watched.set()
-            self._run(incoming, me)
+            self._answer(incoming, me)
             with self._lock:
                 if self._leader is me:
                     self._is_calling = False
@@ -176,7 +159,7 @@ class Calls:
         elif kind == wire.CREDIT:
             call = self._running.get(number)
             if call is not None:
-                call.add_credit(wire.COUNT.unpack(body)[0], of_client=style == OF_CLIENT)
+                call.add_credit(wire.COUNT.unpack(body)[0])
         else:
             self._requests.control(incoming)
 
@@ -210,123 +193,92 @@ class Calls:
 
     # --- a call's life ---
 
-    def _run(self, incoming: Frame, me: object = None, resumed: bool = False) -> None:
-        """Answer a call, then those that waited for its result; `resumed`: the call waited itself."""
-        ready = self._answer(incoming, me, resumed)
-        while ready:
-            incoming, *others = ready
-            for other in others:
-                threading.Thread(target=self._run, args=(other, None, True), daemon=True, name="calls").start()
-            self._started += 1
-            ready = self._answer(incoming, me, resumed=True)
-
-    def _answer(self, incoming: Frame, me: object, resumed: bool) -> list[Frame]:
-        """Run a call and send its answer; return the calls that can run now."""
-        _, style, session, number, body = incoming
+    def _answer(self, incoming: Frame, me: object) -> None:
+        """Run a call and send its answer."""
+        _, style, number, body = incoming
         call = Call(self, number)
         token = current.set(number)
-        answer, missing = b"", None
         try:
             try:
                 with self._lock:
-                    if resumed and number not in self._waiting:
-                        return []  # cancelled, and answered, while it waited
-                    self._waiting.pop(number, None)
                     self._running[number] = call
-                answer = self._requests.perform(call, style, session, body)
-            except Unfinished as failure:
-                missing = failure.promise
+                answer = self._requests.perform(call, style, body)
             finally:
-                # In one step, so that a CANCEL always finds the call either running or waiting.
                 with self._lock:
                     self._running.pop(number, None)
-                    interrupted = call.running is _CANCELLED
-                    if missing is not None and not interrupted:
-                        self._waiting[number] = call.promise
-                if interrupted:
+                if call.running is _INTERRUPTED:
                     _meet_interrupt()
-            if missing is not None:
-                if interrupted:
-                    raise Cancelled
-                return self._wait(incoming, missing)
-            data = HEAD.pack(wire.ANSWER, 0, 0, number, len(answer)) + answer
+            data = HEAD.pack(wire.ANSWER, 0, number, len(answer)) + answer
         except BaseException as failure:
             data = frame(wire.ERROR, number=number, body=error_body(failure))
-            if call.promise is not None:
-                call.promise.failure = failure
         finally:
             self._output.finish(number)
             current.reset(token)
-        if me is not None and self._leader is me:
+        if self._leader is me:
             self._wire.reply(data)
         else:
             self._wire.send(data)
-        try:
-            return self._settle(call.promise) if call.promise is not None else []
-        finally:
-            call.promise = None  # whose failure's traceback leads back here: a circle, that keeps what is in it alive
-
-    def _wait(self, incoming: Frame, promise: Promise) -> list[Frame]:
-        """Queue a waiting call behind the result that it needs; return it if the result has just come."""
-        with self._lock:
-            if promise.waiting is None:
-                return [incoming]
-            promise.waiting.append(incoming)
-        return []
-
-    def _settle(self, promise: Promise) -> list[Frame]:
-        """The calls that have waited for this result, apart from those that have been cancelled."""
-        with self._lock:
-            waiting, promise.waiting = promise.waiting or [], None
-            return [incoming for incoming in waiting if incoming[3] in self._waiting]
 
     def _cancel(self, number: int) -> None:
         """Interrupts the call: a coroutine is cancelled, a thread has Cancelled raised in it at its next step."""
         with self._lock:
             call = self._running.get(number)
-            was_waiting = number in self._waiting
-            promise = self._waiting.pop(number, None)
-            if call is not None and call.running is not _CANCELLED:
-                if isinstance(call.running, int):
-                    thread, call.running = call.running, _CANCELLED
-                    ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread), ctypes.py_object(Cancelled))
-                    call.wake()
-                else:
-                    call.running.cancel()
-        if was_waiting:
-            self._wire.send(frame(wire.ERROR, number=number, body=error_body(Cancelled())))
-        if promise is not None:
-            promise.failure = Cancelled()
-            for incoming in self._settle(promise):
-                self._run(incoming, resumed=True)
+            if call is None or call.running in (_CANCELLED, _INTERRUPTED):
+                return
+            if isinstance(call.running, int):
+                thread, call.running = call.running, _INTERRUPTED
+                ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread), ctypes.py_object(Cancelled))
+            elif call.running is _SHIELDED:
+                call.running = _CANCELLED
+                call.wake()
+            else:
+                call.running.cancel()
+
+    def _shield(self, call: Call) -> None:
+        """Has a cancellation not interrupt the call's thread, which it could anywhere; raises Cancelled.
+
+        A thread that is interrupted within an import, or while it has a lock of `threading`, leaves these unusable.
+        """
+        with self._lock:
+            if not isinstance(call.running, int):
+                raise Cancelled
+            call.running = _SHIELDED
 
     def wait_for(self, call: Call, awaitable: Any) -> Any:
-        running: Coroutine = self._loop.coroutine(awaitable)
-        with self._lock:
-            if call.running is not _CANCELLED:
+        try:
+            self._shield(call)
+            running: Coroutine = self._loop.coroutine(awaitable)
+            with self._lock:
+                if call.running is _CANCELLED:
+                    raise Cancelled
                 call.running = running
-        if call.running is not running:
+        except Cancelled:
             awaitable.close()
+            raise
+        try:
+            value = running.start().result()  # from here on it's the coroutine that is cancelled, and never this thread
+        finally:
+            with self._lock:
+                if not running.is_cancelled:
+                    call.running = threading.get_ident()
+        if running.is_cancelled:
             raise Cancelled
-        value = running.start().result()  # from here on it's the coroutine that is cancelled, and never this thread
-        with self._lock:
-            if running.is_cancelled:
-                raise Cancelled
-            if call.running is running:
-                call.running = threading.get_ident()
         return value
 
-    def credit(self, call: Call, name: str, at_first: int) -> Credit:
+    def open_window(self, call: Call) -> Credit:
         with self._lock:
-            credit: Credit | None = getattr(call, name)
-            if credit is None:
-                credit = Credit(at_first)
-                setattr(call, name, credit)
-            return credit
+            return call.open_window()
 
-    def send_item(self, number: int, parts: Any) -> None:
-        size = sum(map(len, parts))
-        self._wire.send(HEAD.pack(wire.ITEM, 0, 0, number, size), *parts)
+    def send_frame(self, kind: int, call: Call, parts: Any, credit: Credit | None = None) -> None:
+        self._shield(call)
+        if credit is not None:
+            credit.acquire()
+        if call.running is _SHIELDED:
+            self._wire.send(HEAD.pack(kind, 0, call.number, sum(map(len, parts))), *parts)
+        with self._lock:
+            if call.running is _CANCELLED:
+                raise Cancelled
+            call.running = threading.get_ident()
 
 
 class Follower:

@@ -110,8 +110,11 @@ class Objects:
         """The object, its lease prolonged; raises Refusal where it isn't here, or no longer."""
         return self._use(obj_id).value
 
-    def release(self, obj_id: str) -> None:
-        """Forgets the object; raises Refusal where it isn't here."""
+    def release(self, obj_id: str, *further: str) -> None:
+        """Forgets the object; raises Refusal where it isn't here. Of further ones, those that are here."""
+        for other in further:
+            with contextlib.suppress(Refusal):
+                self.release(other)
         with self._lock:
             kept = self._kept.pop(obj_id, None)
         if kept is None:
@@ -204,7 +207,7 @@ class _ShortRepr(reprlib.Repr):
         return repr(x) if x.typecode == "u" else super().repr_array(x, level)
 
     def repr_instance(self, x: Any, level: int) -> str:
-        return repr(x)
+        return repr(x[:MAX_REPR_CHARS] if type(x) in (bytes, bytearray) else x)
 
 
 _short = _ShortRepr()

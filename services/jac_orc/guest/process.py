@@ -45,10 +45,10 @@ def load(link: Wire, output: Output) -> Calls:
     """Imports the module that the first frame names; ends the process where that fails.
 
     The frame's document has `module`, `folders` (where the user's own code is), `allowed` and `refused` (modules, by
-    the operator's policy), `place` (what the ids of objects here begin with) and the limits `max_answer`, `max_array`,
+    the operator's policy), `place` (what the ids of objects here begin with) and the limits `max_answer`, `max_value`,
     `max_objects`, `max_object_bytes` (bytes, or how many) and `object_lease` (seconds).
     """
-    document: Any = json.loads(bytes(link.receive()[4]))
+    document: Any = json.loads(bytes(link.receive()[3]))
     _add_folders(document["folders"])
     try:
         module = importlib.import_module(document["module"])

@@ -120,7 +120,8 @@ def array_of(kind: str, shown: str, shape: list[int], fortran: bool, data: Any) 
         if not dtype.itemsize or not len(data):
             made = numpy.empty(shape, dtype)
         else:
-            made = numpy.frombuffer(data, dtype).reshape(shape, order="F" if fortran else "C")
+            flat = numpy.frombuffer(data, dtype)
+            made = (flat if flat.flags.aligned else flat.copy()).reshape(shape, order="F" if fortran else "C")
         return made[()] if kind == "numpy.generic" else made
     except Malformed:
         raise

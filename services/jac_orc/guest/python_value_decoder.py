@@ -1,6 +1,6 @@
 """Reads PythonValue messages (`python_values`).
 
-They come from the other end of a session and may be anything: whatever isn't a value raises Malformed, before it takes
+They come from the other end and may be anything: whatever isn't a value raises Malformed, before it takes
 much memory or time. The kinds that are met most often are read at once, the others by their reader.
 """
 
@@ -122,7 +122,7 @@ class Decoder:
 
     def _tensor(self, data: memoryview, depth: int) -> Any:
         shape: list[int] = []
-        shown, kind, fortran, content, chunk_id = "", "", False, memoryview(b""), 0
+        shown, kind, fortran, content = "", "", False, memoryview(b"")
         for number, value in fields(data):
             if number == 1:
                 shown = text(value)
@@ -133,14 +133,19 @@ class Decoder:
             elif number == 4:
                 content = value
             elif number == 5:
-                chunk_id = value
-            elif number == 6:
                 kind = text(value)
-        own = self._context.take_apart(chunk_id) if chunk_id else bytearray(content)
-        return array_of(kind, shown, shape, fortran, own)
+        return array_of(kind, shown, shape, fortran, _own(content))
 
     def _result(self, data: memoryview, depth: int) -> Any:
         return self._context.result(dict(fields(data)).get(1, 0))
+
+
+def _own(content: memoryview) -> Any:
+    """Bytes for an array of its own: those of the message, if that may be written to and is hardly larger."""
+    buffer = content.obj
+    if content.readonly or not isinstance(buffer, bytearray) or 2 * len(content) < len(buffer):
+        return bytearray(content)
+    return content
 
 
 def _whole(data: Any, size: int) -> bytes:

@@ -45,14 +45,12 @@ if TYPE_CHECKING:
 
     from .python_values import Context
 
-CHUNK_FROM = 128 * 1024
-"""Arrays of as many bytes travel apart from their message, in chunks."""
-
 _NONE, _FALSE, _TRUE = key(NONE, VARINT) + b"\x01", key(BOOL, VARINT) + b"\x00", key(BOOL, VARINT) + b"\x01"
 _INT, _FLOAT, _STRING = key(INT, VARINT), key(FLOAT, FIXED64), key(STRING)
 _KEYS = {kind: key(kind) for kind in range(1, 21)}
 _FIRST, _SECOND, _THIRD, _FOURTH = key(1), key(2), key(3), key(4)
 _LEAST, _MOST = -(2**63), 2**63 - 1
+_LARGE = 64 * 1024
 
 
 class Encoder:
@@ -72,7 +70,7 @@ class Encoder:
         return b"".join(self.parts(value)) if writer is None else writer(value)
 
     def parts(self, value: Any) -> list[Any]:
-        """The message's bytes in several parts, arrays as they lie in memory."""
+        """The message's bytes in several parts, arrays and large bytes as they lie in memory."""
         self._parts = []
         self._write(value)
         parts, self._parts = self._parts[::-1], []
@@ -83,6 +81,8 @@ class Encoder:
         kind = type(value)
         writer = _SCALARS.get(kind)
         if writer is not None:
+            if kind is bytes and len(value) >= _LARGE:  # which is not copied
+                return self._head(_KEYS[BYTES], self._put(value))
             return self._put(writer(value))
         if kind in _CONTAINERS:
             return self._nested(value, self._container)
@@ -144,9 +144,8 @@ class Encoder:
         return self._head(_KEYS[RECORD], size + self._put(string(1, name)))
 
     def _tensor(self, kind: str, dtype: str, shape: Any, fortran: bool, data: memoryview) -> int:
-        chunk_id = self._context.send_apart(data) if len(data) >= CHUNK_FROM else 0
-        size = self._put((key(5, VARINT) + varint(chunk_id) if chunk_id else b"") + string(6, kind))
-        if len(data) and not chunk_id:
+        size = self._put(string(5, kind))
+        if len(data):
             size += self._head(_FOURTH, self._put(data))
         sizes = b"".join(map(varint, shape))
         size += self._put(string(1, dtype) + (sized(_SECOND, sizes) if shape else b"") + flag(3, fortran))

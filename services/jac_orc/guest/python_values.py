@@ -1,6 +1,6 @@
 """Python values with nothing lost, as `jac_orc.v1.PythonValue` (its comments tell the forms): what all parts share.
 
-Used by both ends of a session: the guest and the Python client. What has no exact form goes by reference, which the
+Used by both ends: the guest and the Python client. What has no exact form goes by reference, which the
 two `Context`s make and resolve. Nothing that arrives decides what code runs: a class is looked up among those that are
 loaded already, and only dataclasses, named tuples, enums and pydantic models are made, without their `__init__`.
 
@@ -31,7 +31,7 @@ class NoForm(Exception):
 
 
 class Context:
-    """What a codec can't do alone: references, and arrays that travel apart. Each end has its own."""
+    """What a codec can't do alone: references. Each end has its own."""
 
     def refer(self, value: Any) -> bytes:
         """The PythonValue's bytes that stand for a value without an exact form; raises where there are none."""
@@ -41,17 +41,9 @@ class Context:
         """What an ObjectReference's bytes stand for."""
         raise Malformed("an object, which has no meaning here")
 
-    def result(self, call_id: int) -> Any:
-        """The result of an earlier call."""
+    def result(self, index: int) -> Any:
+        """The result of an earlier call of the batch."""
         raise Malformed("the result of another call, which has no meaning here")
-
-    def send_apart(self, data: memoryview) -> int:
-        """Takes an array's bytes to be sent in chunks; answers their chunk id, 0 for "not apart"."""
-        return 0
-
-    def take_apart(self, chunk_id: int) -> Any:
-        """The writable buffer of bytes that have come in chunks."""
-        raise Malformed("chunks that have not come")
 
     def find_class(self, name: str) -> Any:
         """The loaded class of a qualified name that records may be made of; None where there is none."""

@@ -6,7 +6,6 @@ the response. The numbers are those of the fields in `module.proto`.
 
 from __future__ import annotations
 
-import contextlib
 from typing import TYPE_CHECKING, Any
 
 from . import describe, proto_values, wire
@@ -14,8 +13,9 @@ from .binding import Parameters, binds_as_one_list, positional_only
 from .failures import Refusal, quote
 from .invoking import NOTHING, Invoker
 from .json_values import decode, encode_result, json_kind, parse_body
+from .large_values import stored
 from .protowire import Malformed, fields, key, sized, text, varint
-from .sessions import Sessions
+from .python_calls import Asked, PythonCalls
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -62,23 +62,24 @@ class Requests:
         self._max_answer = limits["max_answer"]
         self._parameters = Parameters()
         self._invoker = Invoker(names, loop)
-        self._sessions = Sessions(self._invoker, names, objects, limits)
+        self._python = PythonCalls(self._invoker, names, objects, limits)
         self._by_style = [getattr(self, "_" + name) for name in wire.STYLES]
 
-    def perform(self, call: Call, style: int, session: int, body: Any) -> bytes:
+    def perform(self, call: Call, style: int, body: Any) -> bytes:
         """Does what the call asks for and answers the response's bytes."""
         try:
-            if style == _SESSION:
-                return self._sessions.perform(call, session, body)
             answer: bytes = self._by_style[style](call, body)
         except Malformed as failure:
             raise Refusal("MALFORMED_REQUEST", "the request is malformed: %s" % failure) from None
         return answer
 
     def control(self, incoming: Frame) -> None:
-        """Takes what is sent for a session beside its calls; what is malformed is as if it had not come."""
-        with contextlib.suppress(Malformed, TypeError):
-            self._sessions.control(incoming)
+        """Takes what is sent for no call: a part of a value, or that no more of it comes."""
+        kind, _, number, body = incoming
+        if kind == wire.PART:
+            self._python.uploads.take(number, body)
+        else:
+            self._python.uploads.drop(number)
 
     # --- methods of the service ---
 
@@ -120,9 +121,9 @@ class Requests:
         return describe.describe(self._names)
 
     def _ReleaseObject(self, call: Call, message: Any) -> bytes:
-        request = Request(message)
+        request = Request(message, repeated=(4,))
         self._check_module(request.text(3))
-        self._objects.release(request.text(1))
+        self._objects.release(request.text(1), *map(text, request.lists[4]))
         return b""
 
     def _RenewObject(self, call: Call, message: Any) -> bytes:
@@ -134,8 +135,29 @@ class Requests:
         nanos = round((seconds - whole) * 1e9)
         return sized(_FIRST, key(1, 0) + varint(whole) + (key(2, 0) + varint(nanos) if nanos else b""))
 
-    def _Session(self, call: Call, message: Any) -> bytes:
-        raise AssertionError("calls of sessions are performed by Sessions")
+    def _CallPython(self, call: Call, message: Any) -> bytes:
+        asked = Asked(message)
+        self._check_module(asked.module)
+        return self._python.call(call, asked)
+
+    def _StreamPython(self, call: Call, message: Any) -> bytes:
+        asked = Asked(message)
+        self._check_module(asked.module)
+        return self._python.stream(call, asked)
+
+    def _CallBatch(self, call: Call, message: Any) -> bytes:
+        request = Request(message, repeated=(2,))
+        self._check_module(request.text(1))
+        return self._python.batch(call, request.lists[2], goes_on=bool(request.fields.get(3)))
+
+    def _PutValue(self, call: Call, message: Any) -> bytes:
+        """The server's own message: an upload's number."""
+        return stored(self._python.put(Request(message).fields.get(1, 0)))
+
+    def _GetValue(self, call: Call, message: Any) -> bytes:
+        request = Request(message)
+        self._check_module(request.text(1))
+        return self._python.get(call, request.text(2))
 
     # --- what they have in common ---
 
@@ -205,9 +227,6 @@ class Requests:
             args = [args]
         args, kwargs = self._parameters.fitted(target, args, kwargs)
         return self._invoker.run(call, target, method, args, kwargs)
-
-
-_SESSION = wire.STYLES.index("Session")
 
 
 def _http_data(message: Any) -> Any:

@@ -2,7 +2,7 @@
 
 A frame is a head of fixed size and a body; all numbers are big-endian:
 
-    u8 kind | u8 style | u32 session | u64 id | u32 size of the body | body
+    u8 kind | u8 style | u64 id | u32 size of the body | body
 
 | to the guest | id | body |
 |---|---|---|
@@ -10,15 +10,15 @@ A frame is a head of fixed size and a body; all numbers are big-endian:
 | CALL | the call's | the request's message, which one says `style` |
 | CANCEL | the call's | - |
 | CREDIT | the call's | u32: how many more ITEMs may come |
-| CHUNK | the chunk's | u64: the size of a large value of the session, and a part of it; `style` 1: the last one |
-| RELEASE | - | a SessionRelease of the session |
-| END | - | - (the session has ended) |
+| PART | the upload's | u64: the size of a value that comes in parts, and the next part of it |
+| DROP | the upload's | - (the upload has ended, or nobody goes on with it) |
 
 | from the guest | id | body |
 |---|---|---|
 | LOADED | - | JSON |
 | FAILED | - | JSON, an error |
-| ITEM | the call's | a message of a stream, or of a session before its call's last one |
+| ITEM | the call's | a message of a stream |
+| CALL_ERROR | the batch's | u32: the place of a call in it that has failed, and an error as in ERROR |
 | ANSWER | the call's | the response's message; empty at the end of a stream |
 | ERROR | the call's | JSON, an error |
 | HEARD | the call's | - (its CANCEL has been read) |
@@ -40,19 +40,19 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from typing import Any
 
-    Frame = tuple[int, int, int, int, Any]
+    Frame = tuple[int, int, int, Any]
 
-HEAD = struct.Struct("!BBIQI")
+HEAD = struct.Struct("!BBQI")
 COUNT = struct.Struct("!I")
 TOTAL = struct.Struct("!Q")
 
-LOAD, CALL, CANCEL, CREDIT, CHUNK, RELEASE, END = range(1, 8)
-LOADED, FAILED, ITEM, ANSWER, ERROR, HEARD = range(11, 17)
+LOAD, CALL, CANCEL, CREDIT, PART, DROP = range(1, 7)
+LOADED, FAILED, ITEM, ANSWER, ERROR, HEARD, CALL_ERROR = range(11, 18)
 
 # What a CALL's body is, and its answer's: the messages of that method of jac_orc.v1.ModuleService.
 STYLES = (
     "Call", "RunModule", "CallJson", "CallNamed", "Stream", "StreamJson", "Describe", "ReleaseObject", "RenewObject",
-    "Session",
+    "CallPython", "StreamPython", "CallBatch", "PutValue", "GetValue",
 )  # fmt: skip
 CREDIT_AT_FIRST = 32
 
@@ -61,13 +61,13 @@ _JOINED = 64 * 1024
 _MOST_PARTS = 1000  # the kernel takes 1024 at a time
 
 
-def frame(kind: int, style: int = 0, session: int = 0, number: int = 0, body: bytes | memoryview = b"") -> bytes:
+def frame(kind: int, style: int = 0, number: int = 0, body: bytes | memoryview = b"") -> bytes:
     """One frame."""
-    return HEAD.pack(kind, style, session, number, len(body)) + body
+    return HEAD.pack(kind, style, number, len(body)) + body
 
 
 class Part:
-    """The body of a CHUNK: `size` of `total` bytes, which are to be read, once, to where they belong."""
+    """The body of a PART: `size` of `total` bytes, which are to be read, once, to where they belong."""
 
     def __init__(self, wire: Wire, total: int, size: int) -> None:
         self._wire = wire
@@ -95,20 +95,20 @@ class Wire:
         self._held: list[bytes] = []
 
     def receive(self) -> Frame:
-        """The next frame as kind, style, session, id and body, a memoryview or a Part; raises EOFError at the end."""
+        """The next frame as kind, style, id and body, a memoryview or a Part; raises EOFError at the end."""
         if len(self._data) < HEAD.size:
             self._fill(HEAD.size)
-        kind, style, session, number, size = HEAD.unpack_from(self._data)
-        if kind == CHUNK:
+        kind, style, number, size = HEAD.unpack_from(self._data)
+        if kind == PART:
             self._data = self._data[HEAD.size :]
             total = bytearray(TOTAL.size)
             self.read_into(memoryview(total))
-            return kind, style, session, number, Part(self, TOTAL.unpack(total)[0], size - TOTAL.size)
+            return kind, style, number, Part(self, TOTAL.unpack(total)[0], size - TOTAL.size)
         end = HEAD.size + size
         if len(self._data) < end:
-            return kind, style, session, number, self._large(size)
+            return kind, style, number, self._large(size)
         body, self._data = self._data[HEAD.size : end], self._data[end:]
-        return kind, style, session, number, body
+        return kind, style, number, body
 
     def send(self, *parts: bytes | memoryview) -> None:
         """Sends frames, or one in parts, now."""
@@ -168,7 +168,7 @@ class Wire:
         self._data = self._data[HEAD.size :]
         body = memoryview(bytearray(size))
         self.read_into(body)
-        return body.toreadonly()
+        return body
 
     def read_into(self, place: memoryview) -> None:
         """Reads as many bytes as the place has; what was held back goes out before this waits."""

@@ -82,7 +82,7 @@ async def serve(settings: Settings, idle: IdleGuest | None = None) -> int:
 
     calls = Calls(settings, on_serving, gone.set, on_restart)
     peers = Peers(settings.module_name, settings.pod_manager_url)
-    servicer = ModuleServicer(calls, peers, settings.timeout)
+    servicer = ModuleServicer(calls, peers, settings)
     server.register(SERVICE, servicer, raw=True)
     port = await server.start(addresses.join(settings.host, settings.port))
     logger.info("listening on %s:%d, importing %s", settings.host, port, settings.module_name)
@@ -107,7 +107,7 @@ async def serve(settings: Settings, idle: IdleGuest | None = None) -> int:
         broken.cancel()
         if stop.done():
             logger.info("stopping: %s", stop.result())
-            await drain(server, servicer, settings)
+            await drain(server, settings)
         else:
             logger.error("the module's environment is gone: ending, so that it is made again")
             exit_code = 1
@@ -129,11 +129,10 @@ async def report_restarts(settings: Settings, count: int) -> None:
         await asyncio.sleep(_REPORT_AGAIN)
 
 
-async def drain(server: Server, servicer: ModuleServicer, settings: Settings) -> None:
+async def drain(server: Server, settings: Settings) -> None:
     """Lame duck, then no new calls, then the end of those in flight, or of the grace."""
     await server.health.enter_graceful_shutdown()
     await asyncio.sleep(settings.lame_duck)
-    servicer.end_idle_sessions()
     await server.drain(settings.drain_grace)
 
 

@@ -19,7 +19,7 @@ from functools import partial
 from jac_orc.core import traces
 from jac_orc.core.tasks import Tasks
 from jac_orc.errors import OrcError, error
-from jac_orc.guest.wire import CREDIT_AT_FIRST, END
+from jac_orc.guest.wire import CREDIT_AT_FIRST
 from jac_orc.module_server.frames import FrameError
 from jac_orc.module_server.guest_errors import ObjectElsewhere
 from jac_orc.module_server.guest_process import Guest, IdleGuest, Receiver
@@ -105,7 +105,7 @@ class Calls:
             call.abandon()
 
     def begin(
-        self, receiver: Receiver, style: int, body: bytes, timeout: float | None, session: int = 0,
+        self, receiver: Receiver, style: int, body: bytes, timeout: float | None,
         guest: Guest | None = None,
     ) -> Call:  # fmt: skip
         """Starts a call, or has it wait for its turn; raises OrcError where it can't even wait.
@@ -113,7 +113,7 @@ class Calls:
         The receiver gets everything that comes of it, a failure after `timeout` seconds included. `guest` is the one
         that it must run in, if it lives.
         """
-        call = Call(self, receiver, style, body, session, guest)
+        call = Call(self, receiver, style, body, guest)
         if self._free > 0 and not self._queue and (chosen := self._choose(guest)) is not None:
             self._free -= 1
             call.launch(chosen)
@@ -163,14 +163,18 @@ class Calls:
 
     # --- guests ---
 
-    def guest_for_session(self) -> Guest | None:
-        """The guest that a new session's calls shall run in."""
-        return self._choose()
-
-    def end_session(self, number: int) -> None:
-        """Has every guest forget what it has of a session; a call may have gone to another one than the session's."""
-        for guest in self._guests:
-            guest.send(END, number)
+    def guest_beside(self, obj_id: str) -> Guest:
+        """The guest that has the object, or any; raises OrcError, which is ObjectElsewhere for one of another pod."""
+        if obj_id and not self.is_of_this_pod(obj_id):
+            raise ObjectElsewhere(obj_id[:200], "the object is not here")
+        guest = self.holder(obj_id) if obj_id else self._choose()
+        if guest is None and obj_id:
+            text = f"the process that had the object {obj_id[:200]!r} is gone"
+            raise error("OBJECT_LOST", text, {"obj_id": obj_id[:200]})
+        if guest is None:
+            self._check_hope()
+            raise error("MODULE_UNAVAILABLE", "the module is being started again")
+        return guest
 
     def is_of_this_pod(self, obj_id: str) -> bool:
         """Whether the id is, or looks like, one of an object that a guest of this pod has made."""
@@ -249,19 +253,16 @@ class Call:
     """A call that waits or runs; the guest's answer goes through it to its receiver."""
 
     __slots__ = (
-        "_body", "_calls", "_id", "_receiver", "_session", "_style", "_timer", "call_id", "guest", "has_moved",
+        "_body", "_calls", "_id", "_receiver", "_style", "_timer", "call_id", "guest", "has_moved",
         "seconds",
     )  # fmt: skip
 
-    def __init__(
-        self, calls: Calls, receiver: Receiver, style: int, body: bytes, session: int, guest: Guest | None
-    ) -> None:
+    def __init__(self, calls: Calls, receiver: Receiver, style: int, body: bytes, guest: Guest | None) -> None:
         self._calls = calls
         self._receiver: Receiver | None = receiver
         self.call_id = receiver.call_id
         self._style = style
         self._body = body
-        self._session = session
         self.guest = guest
         self._id = 0
         self._timer: asyncio.TimerHandle | None = None
@@ -271,7 +272,7 @@ class Call:
     def launch(self, guest: Guest) -> None:
         """Sends it to a guest."""
         self.guest = guest
-        self._id = guest.begin(self, self._style, self._session, self._body)
+        self._id = guest.begin(self, self._style, self._body)
 
     def limit(self, seconds: float) -> None:
         """Has it fail after so many seconds from now."""
@@ -280,10 +281,10 @@ class Call:
         self.seconds = seconds
         self._timer = asyncio.get_running_loop().call_later(seconds, self._expire)
 
-    def add_credit(self, items: int, style: int = 0) -> None:
+    def add_credit(self, items: int) -> None:
         """Lets it send so many more messages before its last one."""
         if self._id and self.guest is not None and self._receiver is not None:
-            self.guest.add_credit(self._id, items, style)
+            self.guest.add_credit(self._id, items)
 
     def abandon(self) -> None:
         """Cancels it; nothing more comes of it. Its place is free when the guest has ended it."""
@@ -300,6 +301,10 @@ class Call:
     def add(self, body: bytes) -> None:
         assert self._receiver is not None
         self._receiver.add(body)
+
+    def add_failure(self, index: int, failure: OrcError) -> None:
+        assert self._receiver is not None
+        self._receiver.add_failure(index, failure)
 
     def set_result(self, body: bytes) -> None:
         receiver, self._receiver = self._receiver, None
@@ -360,6 +365,9 @@ class Messages:
             raise FrameError("more items than it has credit for")
         self._messages.append(body)
         self._come.set()
+
+    def add_failure(self, index: int, failure: OrcError) -> None:
+        raise FrameError("a failure in no batch")
 
     def set_result(self, body: bytes) -> None:
         self._has_ended = True

@@ -5,7 +5,7 @@ What a guest sends is not trusted: the first byte that can't be of a frame is an
 
 from __future__ import annotations
 
-from jac_orc.guest.wire import ANSWER, ERROR, FAILED, HEAD, HEARD, ITEM, LOADED
+from jac_orc.guest.wire import ANSWER, CALL_ERROR, ERROR, FAILED, HEAD, HEARD, ITEM, LOADED
 
 MAX_DOCUMENT_BYTES = 1024 * 1024
 
@@ -21,7 +21,7 @@ class FrameParser:
     """Cuts a stream of bytes into frames; raises FrameError at the first byte that can't be of one."""
 
     def __init__(self, max_bytes: int) -> None:
-        documents = dict.fromkeys((LOADED, FAILED, ERROR), MAX_DOCUMENT_BYTES)
+        documents = dict.fromkeys((LOADED, FAILED, ERROR, CALL_ERROR), MAX_DOCUMENT_BYTES)
         self._limits = {**documents, **dict.fromkeys((ITEM, ANSWER), max_bytes), HEARD: 0}
         self._rest = b""  # of a head
         self._open = (0, 0)  # the kind and id of the frame whose body is still coming
@@ -45,7 +45,7 @@ class FrameParser:
             data, self._rest = self._rest + data, b""
         end = len(data)
         while end - position >= HEAD.size:
-            kind, _, _, number, size = HEAD.unpack_from(data, position)
+            kind, _, number, size = HEAD.unpack_from(data, position)
             limit = self._limits.get(kind)
             if limit is None or size > limit:
                 raise FrameError(f"a frame of the kind {kind} and {size} bytes")

@@ -22,7 +22,8 @@ from jac_orc.core.processes import ManagedProcess
 from jac_orc.errors import OrcError, error
 from jac_orc.guest import start as guest_start
 from jac_orc.guest import wire
-from jac_orc.guest.wire import ANSWER, COUNT, ERROR, FAILED, HEAD, HEARD, ITEM, LOADED, TOTAL, frame
+from jac_orc.guest.large_values import PART_BYTES
+from jac_orc.guest.wire import ANSWER, CALL_ERROR, COUNT, ERROR, FAILED, HEAD, HEARD, ITEM, LOADED, TOTAL, frame
 from jac_orc.module_server import guest_errors
 from jac_orc.module_server.frames import Frame, FrameError, FrameParser
 from jac_orc.module_server.guest_log import GuestLog
@@ -45,6 +46,10 @@ class Receiver(Protocol):
 
     def add(self, body: bytes) -> None:
         """Takes a message that comes before the last one; raises FrameError where none may come, or none so soon."""
+        ...
+
+    def add_failure(self, index: int, failure: OrcError) -> None:
+        """Takes the failure of a call of a batch; raises FrameError where none may come."""
         ...
 
     def set_result(self, body: bytes) -> None:
@@ -96,7 +101,7 @@ class Guest(asyncio.Protocol):
         self.number = number
         self._process = process
         self._settings = settings
-        self._parser = FrameParser(settings.max_answer_bytes + 1024)
+        self._parser = FrameParser(max(settings.max_answer_bytes, PART_BYTES) + 1024)
         self._transport: asyncio.Transport | None = None
         self._loaded: asyncio.Future[Frame] = asyncio.get_running_loop().create_future()
         self._calls: dict[int, Receiver] = {}
@@ -140,7 +145,7 @@ class Guest(asyncio.Protocol):
         document = {
             "module": name, "folders": list(filter(None, settings.source_folders.split(os.pathsep))),
             "allowed": settings.allowed_modules, "refused": settings.refused_modules, "place": place,
-            "max_answer": settings.max_answer_bytes, "max_array": settings.max_array_bytes,
+            "max_answer": settings.max_answer_bytes, "max_value": settings.max_value_bytes,
             "max_objects": settings.max_objects, "max_object_bytes": settings.max_object_bytes,
             "object_lease": settings.object_lease,
         }  # fmt: skip
@@ -171,28 +176,27 @@ class Guest(asyncio.Protocol):
 
     # --- calls ---
 
-    def begin(self, receiver: Receiver, style: int, session: int, body: bytes) -> int:
+    def begin(self, receiver: Receiver, style: int, body: bytes) -> int:
         """Sends a call whose answer the receiver gets; answers its id. Raises OrcError where the guest is gone."""
         self._last_id += 1
-        self._write(frame(wire.CALL, style, session, self._last_id, body))
+        self._write(frame(wire.CALL, style, self._last_id, body))
         self._calls[self._last_id] = receiver
         self._log.begin_call(self._last_id, receiver.call_id)
         return self._last_id
 
-    def add_credit(self, call_id: int, items: int, style: int = 0) -> None:
+    def add_credit(self, call_id: int, items: int) -> None:
         """Lets the call send so many more messages before its last one."""
         if call_id in self._calls:
-            self._send(frame(wire.CREDIT, style, 0, call_id, COUNT.pack(items)))
+            self._send(frame(wire.CREDIT, number=call_id, body=COUNT.pack(items)))
 
-    def send(self, kind: int, session: int, body: bytes = b"") -> None:
-        """Sends what belongs to a session and to no call, if the guest lives."""
-        self._send(frame(kind, 0, session, 0, body))
+    def send_part(self, number: int, size: int, data: memoryview) -> None:
+        """Sends a part of a large value, which is not copied; raises OrcError where the guest is gone."""
+        self._write(HEAD.pack(wire.PART, 0, number, TOTAL.size + len(data)) + TOTAL.pack(size))
+        self._write(data)
 
-    def send_chunk(self, session: int, chunk_id: int, total: int, data: memoryview, *, last: bool) -> None:
-        """Sends a part of a large value, which is not copied, if the guest lives."""
-        head = HEAD.pack(wire.CHUNK, last, session, chunk_id, TOTAL.size + len(data))
-        self._send(head + TOTAL.pack(total))
-        self._send(data)
+    def drop(self, number: int) -> None:
+        """Has the guest forget what has come of a large value, if it lives."""
+        self._send(frame(wire.DROP, number=number))
 
     async def writable(self) -> None:
         """Returns when not too much waits to be read by the guest."""
@@ -273,6 +277,10 @@ class Guest(asyncio.Protocol):
             receiver.set_result(body)
         elif kind == ITEM:
             receiver.add(body)
+        elif kind == CALL_ERROR:
+            failure, trace = guest_errors.read(body[COUNT.size :])
+            self._log.traceback(trace, number)
+            receiver.add_failure(COUNT.unpack_from(body)[0], failure)
         elif kind == ERROR:
             failure, trace = guest_errors.read(body)
             self._log.traceback(trace, number)
@@ -292,7 +300,7 @@ class Guest(asyncio.Protocol):
             self._unheard.discard(number)
         elif number not in self._abandoned:
             raise FrameError(f"an answer to no call: {number}")
-        elif kind != ITEM:
+        elif kind not in (ITEM, CALL_ERROR):
             if kind == ERROR:
                 self._log.traceback(guest_errors.read(body)[1], number)
             self._abandoned.pop(number).cancel()

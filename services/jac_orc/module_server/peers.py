@@ -53,12 +53,14 @@ class Peers:
         """The addresses of the pods that it is connected to."""
         return list(self._channels)
 
-    async def call(self, method: str, request: bytes, obj_id: str, timeout: float | None) -> bytes:
-        """The answer to a unary call by the pod that holds the object; raises OrcError."""
-        address = await self._find(obj_id)
-        multi_callable: Any = self._channel(address).unary_unary(method)
+    async def call(
+        self, method: str, request: bytes | AsyncIterator[bytes], obj_id: str, timeout: float | None
+    ) -> bytes:
+        """The one answer of the pod that holds the object; raises OrcError."""
+        channel = self._channel(await self._find(obj_id))
+        make: Any = channel.unary_unary if isinstance(request, bytes) else channel.stream_unary
         try:
-            answer: bytes = await multi_callable(request, timeout=timeout, metadata=_metadata())
+            answer: bytes = await make(method)(request, timeout=timeout, metadata=_metadata())
         except grpc.aio.AioRpcError as failure:
             raise await self._told(failure, obj_id) from failure
         except asyncio.CancelledError:

@@ -8,8 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-import weakref
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
 
 from google.api import httpbody_pb2
 from google.protobuf import json_format
@@ -17,7 +16,7 @@ from google.protobuf import json_format
 from jac_orc.core import traces
 from jac_orc.core.deadlines import stream_timeout
 from jac_orc.core.methods import Context
-from jac_orc.core.server import Reply
+from jac_orc.core.server import MAX_MESSAGE_BYTES, Reply
 from jac_orc.core.tasks import Tasks
 from jac_orc.errors import OrcError, error, to_status
 from jac_orc.guest.wire import STYLES
@@ -25,56 +24,58 @@ from jac_orc.module_server.calls import Calls, deadline_exceeded, objects_apart
 from jac_orc.module_server.frames import FrameError
 from jac_orc.module_server.guest_errors import ObjectElsewhere
 from jac_orc.module_server.peers import SENT_ON, Peers
-from jac_orc.module_server.session import Session
+from jac_orc.module_server.settings import Settings
+from jac_orc.module_server.uploads import Upload, Uploads, in_time
 from jac_orc.v1 import module_pb2
 
 SERVICE = module_pb2.DESCRIPTOR.services_by_name["ModuleService"]
 
 
+def _unary(method: str) -> Callable[[ModuleServicer, bytes, Reply], None]:
+    def begin(self: ModuleServicer, request: bytes, reply: Reply) -> None:
+        self._begin(method, request, reply)
+
+    return begin
+
+
+def _stream(method: str) -> Callable[[ModuleServicer, bytes, Context], AsyncGenerator[bytes]]:
+    async def messages(self: ModuleServicer, request: bytes, context: Context) -> AsyncGenerator[bytes]:
+        async with contextlib.aclosing(self._messages(method, request, context)) as messages:
+            async for message in messages:
+                yield message
+
+    return messages
+
+
 class ModuleServicer:
     """Answers the calls of one module; every method takes and gives bytes."""
 
-    def __init__(self, calls: Calls, peers: Peers, timeout: float) -> None:
+    Call, RunModule, CallJson, CallNamed = map(_unary, ("Call", "RunModule", "CallJson", "CallNamed"))
+    Describe, ReleaseObject, RenewObject = map(_unary, ("Describe", "ReleaseObject", "RenewObject"))
+    CallPython, CallBatch = map(_unary, ("CallPython", "CallBatch"))
+    Stream, StreamPython, GetValue = map(_stream, ("Stream", "StreamPython", "GetValue"))
+
+    def __init__(self, calls: Calls, peers: Peers, settings: Settings) -> None:
         self._calls = calls
         self._peers = peers
-        self._timeout = timeout
+        self._timeout = settings.timeout
+        self._uploads = Uploads(calls, settings)
         self._tasks = Tasks()
-        self._sessions: weakref.WeakSet[Session] = weakref.WeakSet()
 
     async def stop(self) -> None:
         """Ends what it does in the background."""
         await self._tasks.cancel()
 
-    def end_idle_sessions(self) -> None:
-        """Ends each session as soon as none of its calls is in flight."""
-        for session in list(self._sessions):
-            session.end_when_idle()
-
-    def Call(self, request: bytes, reply: Reply) -> None:
-        self._begin("Call", request, reply)
-
-    def RunModule(self, request: bytes, reply: Reply) -> None:
-        self._begin("RunModule", request, reply)
-
-    def CallJson(self, request: bytes, reply: Reply) -> None:
-        self._begin("CallJson", request, reply)
-
-    def CallNamed(self, request: bytes, reply: Reply) -> None:
-        self._begin("CallNamed", request, reply)
-
-    def Describe(self, request: bytes, reply: Reply) -> None:
-        self._begin("Describe", request, reply)
-
-    def ReleaseObject(self, request: bytes, reply: Reply) -> None:
-        self._begin("ReleaseObject", request, reply)
-
-    def RenewObject(self, request: bytes, reply: Reply) -> None:
-        self._begin("RenewObject", request, reply)
-
-    async def Stream(self, request: bytes, context: Context) -> AsyncGenerator[bytes]:
-        async with contextlib.aclosing(self._messages("Stream", request, context)) as messages:
-            async for message in messages:
-                yield message
+    async def PutValue(self, requests: AsyncIterator[bytes], context: Context) -> bytes:
+        async with contextlib.aclosing(Upload(self._uploads)) as upload:
+            async for request in in_time(requests, self._timeout):
+                try:
+                    await upload.add(request)
+                except ObjectElsewhere as elsewhere:  # of the first one
+                    self._check_not_sent_on(context)
+                    whole = _before(request, requests)
+                    return await self._peers.call(_path("PutValue"), whole, elsewhere.obj_id, context.time_remaining())
+            return await upload.finish(self._seconds_for(context))
 
     async def StreamJson(self, request: bytes, context: Context) -> AsyncGenerator[bytes]:
         timeout = stream_timeout(context.invocation_metadata() or ())
@@ -84,30 +85,20 @@ class ModuleServicer:
             async for line in lines:
                 yield line
 
-    async def Session(self, requests: AsyncIterator[bytes], context: Context) -> AsyncGenerator[bytes]:
-        def relay(obj_id: str, messages: AsyncIterator[bytes]) -> AsyncGenerator[bytes]:
-            self._check_not_sent_on(context)
-            return self._peers.stream(_path("Session"), messages, obj_id, None)
-
-        await context.send_initial_metadata(())  # proxies bound the wait for it, and a first call may take hours
-        session = Session(self._calls, self._timeout, relay, traces.call_id())
-        self._sessions.add(session)
-        async with contextlib.aclosing(session.responses(requests)) as responses:
-            async for response in responses:
-                yield response
-
     async def GetOpenApi(self, request: bytes, context: Context) -> bytes:
-        raise _not_implemented("GetOpenApi")
+        raise error("NOT_IMPLEMENTED", "GetOpenApi is not implemented yet")
 
     async def GetProto(self, request: bytes, context: Context) -> bytes:
-        raise _not_implemented("GetProto")
+        raise error("NOT_IMPLEMENTED", "GetProto is not implemented yet")
 
     def _begin(self, method: str, request: bytes, reply: Reply) -> None:
         """Starts a call that has one answer."""
-        remaining = reply.time_remaining()
-        timeout = self._timeout if remaining is None else remaining
-        call = self._calls.begin(_Answer(self, method, request, reply), _STYLES[method], request, timeout)
-        reply.give_up = call.abandon
+        answer = _Answer(self, method, request, reply)
+        reply.give_up = self._calls.begin(answer, _STYLES[method], request, self._seconds_for(reply)).abandon
+
+    def _seconds_for(self, call: Context | Reply) -> float:
+        remaining = call.time_remaining()
+        return self._timeout if remaining is None else remaining
 
     def send_on(self, method: str, request: bytes, reply: Reply, obj_id: str) -> None:
         """Has another pod, which has the object, answer the call; raises OrcError where it came from one."""
@@ -169,20 +160,33 @@ class ModuleServicer:
 class _Answer:
     """Passes the guest's answer to the caller; where another pod has the object, that pod's."""
 
-    __slots__ = ("_method", "_reply", "_request", "_servicer", "call_id")
+    __slots__ = ("_failures", "_method", "_reply", "_request", "_room", "_servicer", "call_id")
 
     def __init__(self, servicer: ModuleServicer, method: str, request: bytes, reply: Reply) -> None:
         self._servicer = servicer
         self._method = method
         self._request = request
         self._reply = reply
+        self._failures: list[bytes] = []
+        self._room = MAX_MESSAGE_BYTES
         self.call_id = reply.trace.call_id
 
     def add(self, body: bytes) -> None:
         raise FrameError("an item of no stream")
 
+    def add_failure(self, index: int, failure: OrcError) -> None:
+        if self._method != "CallBatch":
+            raise FrameError("a failure in no batch")
+        told = objects_apart() if isinstance(failure, ObjectElsewhere) else failure
+        result = module_pb2.BatchResult(index=index, status=to_status(told, self.call_id))
+        data = module_pb2.CallBatchResponse(results=[result]).SerializeToString()
+        self._room -= len(data)
+        if self._room < 0:
+            raise FrameError("more failures than a message has room for")
+        self._failures.append(data)
+
     def set_result(self, body: bytes) -> None:
-        self._reply.set_result(body)
+        self._reply.set_result(b"".join((body, *self._failures)) if self._failures else body)
 
     def set_exception(self, failure: OrcError) -> None:
         try:
@@ -204,12 +208,14 @@ async def _only(request: bytes) -> AsyncIterator[bytes]:
     yield request
 
 
+async def _before(first: bytes, requests: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    yield first
+    async for request in requests:
+        yield request
+
+
 def _last_line(failure: OrcError, call_id: str) -> bytes:
     status = json_format.MessageToDict(to_status(failure, call_id), preserving_proto_field_name=True)
     line = json.dumps({"error": status}, ensure_ascii=False, separators=(",", ":")).encode() + b"\n"
     body = httpbody_pb2.HttpBody(content_type="application/json", data=line)
     return module_pb2.StreamJsonResponse(body=body).SerializeToString()
-
-
-def _not_implemented(method: str) -> OrcError:
-    return error("NOT_IMPLEMENTED", f"{method} is not implemented yet")

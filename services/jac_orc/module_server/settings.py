@@ -47,8 +47,8 @@ class Settings:
     """Seconds between telling NOT_SERVING and refusing new calls, in which clients and proxies turn elsewhere."""
     max_answer_bytes: int = 64 * 1024 * 1024
     """How large a message's value may be: what Envoy and gRPC are set up to carry in one piece."""
-    max_array_bytes: int = 512 * 1024 * 1024
-    """How large the arrays of one call of a session may be together, and those that are on their way to a guest."""
+    max_value_bytes: int = 512 * 1024 * 1024
+    """How large a value may be that comes or goes in parts, and those together that are on their way to a guest."""
     max_objects: int = 10_000
     """How many objects a guest keeps; a call that would make one more is refused."""
     max_object_bytes: int = 1024 * 1024 * 1024

@@ -108,15 +108,13 @@ class Activator:
                 await link.channel.close(None)
 
     async def _forward(self, method: str, requests: AsyncIterator[bytes], context: Context) -> AsyncGenerator[bytes]:
-        begun = self._service.methods_by_name[method.rpartition("/")[2]].client_streaming
-        if begun:  # proxies bound the wait for it, and a session may be idle for hours
-            await context.send_initial_metadata(())
         messages = aiter(requests)
         first = await anext(messages, None)
         if first is None:
             raise error("MALFORMED_REQUEST", "the call came without a message")
         link, metadata = await self._ready_pod(method, first, context)
         call: Any = None
+        begun = False
         try:
             multi_callable: Any = link.channel.stream_stream(method)
             call = multi_callable(_chained(first, messages), metadata=metadata, timeout=context.time_remaining())

@@ -99,50 +99,8 @@ class StreamResponse(_message.Message):
     result: _struct_pb2.Value
     def __init__(self, result: _Optional[_Union[_struct_pb2.Value, _Mapping]] = ...) -> None: ...
 
-class SessionRequest(_message.Message):
-    __slots__ = ("call", "cancel", "chunk", "credit", "release", "batch")
-    CALL_FIELD_NUMBER: _ClassVar[int]
-    CANCEL_FIELD_NUMBER: _ClassVar[int]
-    CHUNK_FIELD_NUMBER: _ClassVar[int]
-    CREDIT_FIELD_NUMBER: _ClassVar[int]
-    RELEASE_FIELD_NUMBER: _ClassVar[int]
-    BATCH_FIELD_NUMBER: _ClassVar[int]
-    call: SessionCall
-    cancel: SessionCancel
-    chunk: SessionChunk
-    credit: SessionCredit
-    release: SessionRelease
-    batch: SessionRequestBatch
-    def __init__(self, call: _Optional[_Union[SessionCall, _Mapping]] = ..., cancel: _Optional[_Union[SessionCancel, _Mapping]] = ..., chunk: _Optional[_Union[SessionChunk, _Mapping]] = ..., credit: _Optional[_Union[SessionCredit, _Mapping]] = ..., release: _Optional[_Union[SessionRelease, _Mapping]] = ..., batch: _Optional[_Union[SessionRequestBatch, _Mapping]] = ...) -> None: ...
-
-class SessionRequestBatch(_message.Message):
-    __slots__ = ("requests",)
-    REQUESTS_FIELD_NUMBER: _ClassVar[int]
-    requests: _containers.RepeatedCompositeFieldContainer[SessionRequest]
-    def __init__(self, requests: _Optional[_Iterable[_Union[SessionRequest, _Mapping]]] = ...) -> None: ...
-
-class SessionResponse(_message.Message):
-    __slots__ = ("result", "item", "error", "chunk", "batch")
-    RESULT_FIELD_NUMBER: _ClassVar[int]
-    ITEM_FIELD_NUMBER: _ClassVar[int]
-    ERROR_FIELD_NUMBER: _ClassVar[int]
-    CHUNK_FIELD_NUMBER: _ClassVar[int]
-    BATCH_FIELD_NUMBER: _ClassVar[int]
-    result: SessionResult
-    item: SessionItem
-    error: SessionError
-    chunk: SessionChunk
-    batch: SessionResponseBatch
-    def __init__(self, result: _Optional[_Union[SessionResult, _Mapping]] = ..., item: _Optional[_Union[SessionItem, _Mapping]] = ..., error: _Optional[_Union[SessionError, _Mapping]] = ..., chunk: _Optional[_Union[SessionChunk, _Mapping]] = ..., batch: _Optional[_Union[SessionResponseBatch, _Mapping]] = ...) -> None: ...
-
-class SessionResponseBatch(_message.Message):
-    __slots__ = ("responses",)
-    RESPONSES_FIELD_NUMBER: _ClassVar[int]
-    responses: _containers.RepeatedCompositeFieldContainer[SessionResponse]
-    def __init__(self, responses: _Optional[_Iterable[_Union[SessionResponse, _Mapping]]] = ...) -> None: ...
-
-class SessionCall(_message.Message):
-    __slots__ = ("call_id", "method", "args", "kwargs", "target", "keep", "timeout", "credit", "hold")
+class CallPythonRequest(_message.Message):
+    __slots__ = ("module_name", "method", "args", "kwargs", "target", "keep")
     class KwargsEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -150,83 +108,139 @@ class SessionCall(_message.Message):
         key: str
         value: _value_pb2.PythonValue
         def __init__(self, key: _Optional[str] = ..., value: _Optional[_Union[_value_pb2.PythonValue, _Mapping]] = ...) -> None: ...
-    CALL_ID_FIELD_NUMBER: _ClassVar[int]
+    MODULE_NAME_FIELD_NUMBER: _ClassVar[int]
     METHOD_FIELD_NUMBER: _ClassVar[int]
     ARGS_FIELD_NUMBER: _ClassVar[int]
     KWARGS_FIELD_NUMBER: _ClassVar[int]
     TARGET_FIELD_NUMBER: _ClassVar[int]
     KEEP_FIELD_NUMBER: _ClassVar[int]
-    TIMEOUT_FIELD_NUMBER: _ClassVar[int]
-    CREDIT_FIELD_NUMBER: _ClassVar[int]
-    HOLD_FIELD_NUMBER: _ClassVar[int]
-    call_id: int
+    module_name: str
     method: str
     args: _containers.RepeatedCompositeFieldContainer[_value_pb2.PythonValue]
     kwargs: _containers.MessageMap[str, _value_pb2.PythonValue]
     target: _value_pb2.PythonValue
     keep: bool
-    timeout: _duration_pb2.Duration
-    credit: int
-    hold: bool
-    def __init__(self, call_id: _Optional[int] = ..., method: _Optional[str] = ..., args: _Optional[_Iterable[_Union[_value_pb2.PythonValue, _Mapping]]] = ..., kwargs: _Optional[_Mapping[str, _value_pb2.PythonValue]] = ..., target: _Optional[_Union[_value_pb2.PythonValue, _Mapping]] = ..., keep: _Optional[bool] = ..., timeout: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., credit: _Optional[int] = ..., hold: _Optional[bool] = ...) -> None: ...
+    def __init__(self, module_name: _Optional[str] = ..., method: _Optional[str] = ..., args: _Optional[_Iterable[_Union[_value_pb2.PythonValue, _Mapping]]] = ..., kwargs: _Optional[_Mapping[str, _value_pb2.PythonValue]] = ..., target: _Optional[_Union[_value_pb2.PythonValue, _Mapping]] = ..., keep: _Optional[bool] = ...) -> None: ...
 
-class SessionCancel(_message.Message):
-    __slots__ = ("call_id",)
-    CALL_ID_FIELD_NUMBER: _ClassVar[int]
-    call_id: int
-    def __init__(self, call_id: _Optional[int] = ...) -> None: ...
+class CallPythonResponse(_message.Message):
+    __slots__ = ("result", "is_large")
+    RESULT_FIELD_NUMBER: _ClassVar[int]
+    IS_LARGE_FIELD_NUMBER: _ClassVar[int]
+    result: _value_pb2.PythonValue
+    is_large: bool
+    def __init__(self, result: _Optional[_Union[_value_pb2.PythonValue, _Mapping]] = ..., is_large: _Optional[bool] = ...) -> None: ...
 
-class SessionChunk(_message.Message):
-    __slots__ = ("chunk_id", "data", "last", "total")
-    CHUNK_ID_FIELD_NUMBER: _ClassVar[int]
-    DATA_FIELD_NUMBER: _ClassVar[int]
-    LAST_FIELD_NUMBER: _ClassVar[int]
-    TOTAL_FIELD_NUMBER: _ClassVar[int]
-    chunk_id: int
-    data: bytes
-    last: bool
-    total: int
-    def __init__(self, chunk_id: _Optional[int] = ..., data: _Optional[bytes] = ..., last: _Optional[bool] = ..., total: _Optional[int] = ...) -> None: ...
+class StreamPythonRequest(_message.Message):
+    __slots__ = ("module_name", "method", "args", "kwargs", "target")
+    class KwargsEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: _value_pb2.PythonValue
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[_Union[_value_pb2.PythonValue, _Mapping]] = ...) -> None: ...
+    MODULE_NAME_FIELD_NUMBER: _ClassVar[int]
+    METHOD_FIELD_NUMBER: _ClassVar[int]
+    ARGS_FIELD_NUMBER: _ClassVar[int]
+    KWARGS_FIELD_NUMBER: _ClassVar[int]
+    TARGET_FIELD_NUMBER: _ClassVar[int]
+    module_name: str
+    method: str
+    args: _containers.RepeatedCompositeFieldContainer[_value_pb2.PythonValue]
+    kwargs: _containers.MessageMap[str, _value_pb2.PythonValue]
+    target: _value_pb2.PythonValue
+    def __init__(self, module_name: _Optional[str] = ..., method: _Optional[str] = ..., args: _Optional[_Iterable[_Union[_value_pb2.PythonValue, _Mapping]]] = ..., kwargs: _Optional[_Mapping[str, _value_pb2.PythonValue]] = ..., target: _Optional[_Union[_value_pb2.PythonValue, _Mapping]] = ...) -> None: ...
 
-class SessionCredit(_message.Message):
-    __slots__ = ("call_id", "items")
-    CALL_ID_FIELD_NUMBER: _ClassVar[int]
-    ITEMS_FIELD_NUMBER: _ClassVar[int]
-    call_id: int
-    items: int
-    def __init__(self, call_id: _Optional[int] = ..., items: _Optional[int] = ...) -> None: ...
+class StreamPythonResponse(_message.Message):
+    __slots__ = ("result", "is_large")
+    RESULT_FIELD_NUMBER: _ClassVar[int]
+    IS_LARGE_FIELD_NUMBER: _ClassVar[int]
+    result: _value_pb2.PythonValue
+    is_large: bool
+    def __init__(self, result: _Optional[_Union[_value_pb2.PythonValue, _Mapping]] = ..., is_large: _Optional[bool] = ...) -> None: ...
 
-class SessionRelease(_message.Message):
-    __slots__ = ("obj_ids", "call_ids")
-    OBJ_IDS_FIELD_NUMBER: _ClassVar[int]
-    CALL_IDS_FIELD_NUMBER: _ClassVar[int]
-    obj_ids: _containers.RepeatedScalarFieldContainer[str]
-    call_ids: _containers.RepeatedScalarFieldContainer[int]
-    def __init__(self, obj_ids: _Optional[_Iterable[str]] = ..., call_ids: _Optional[_Iterable[int]] = ...) -> None: ...
+class CallBatchRequest(_message.Message):
+    __slots__ = ("module_name", "calls", "goes_on")
+    MODULE_NAME_FIELD_NUMBER: _ClassVar[int]
+    CALLS_FIELD_NUMBER: _ClassVar[int]
+    GOES_ON_FIELD_NUMBER: _ClassVar[int]
+    module_name: str
+    calls: _containers.RepeatedCompositeFieldContainer[BatchCall]
+    goes_on: bool
+    def __init__(self, module_name: _Optional[str] = ..., calls: _Optional[_Iterable[_Union[BatchCall, _Mapping]]] = ..., goes_on: _Optional[bool] = ...) -> None: ...
 
-class SessionResult(_message.Message):
-    __slots__ = ("call_id", "value")
-    CALL_ID_FIELD_NUMBER: _ClassVar[int]
-    VALUE_FIELD_NUMBER: _ClassVar[int]
-    call_id: int
-    value: _value_pb2.PythonValue
-    def __init__(self, call_id: _Optional[int] = ..., value: _Optional[_Union[_value_pb2.PythonValue, _Mapping]] = ...) -> None: ...
+class BatchCall(_message.Message):
+    __slots__ = ("method", "args", "kwargs", "target", "keep", "silent")
+    class KwargsEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: _value_pb2.PythonValue
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[_Union[_value_pb2.PythonValue, _Mapping]] = ...) -> None: ...
+    METHOD_FIELD_NUMBER: _ClassVar[int]
+    ARGS_FIELD_NUMBER: _ClassVar[int]
+    KWARGS_FIELD_NUMBER: _ClassVar[int]
+    TARGET_FIELD_NUMBER: _ClassVar[int]
+    KEEP_FIELD_NUMBER: _ClassVar[int]
+    SILENT_FIELD_NUMBER: _ClassVar[int]
+    method: str
+    args: _containers.RepeatedCompositeFieldContainer[_value_pb2.PythonValue]
+    kwargs: _containers.MessageMap[str, _value_pb2.PythonValue]
+    target: _value_pb2.PythonValue
+    keep: bool
+    silent: bool
+    def __init__(self, method: _Optional[str] = ..., args: _Optional[_Iterable[_Union[_value_pb2.PythonValue, _Mapping]]] = ..., kwargs: _Optional[_Mapping[str, _value_pb2.PythonValue]] = ..., target: _Optional[_Union[_value_pb2.PythonValue, _Mapping]] = ..., keep: _Optional[bool] = ..., silent: _Optional[bool] = ...) -> None: ...
 
-class SessionItem(_message.Message):
-    __slots__ = ("call_id", "value")
-    CALL_ID_FIELD_NUMBER: _ClassVar[int]
-    VALUE_FIELD_NUMBER: _ClassVar[int]
-    call_id: int
-    value: _value_pb2.PythonValue
-    def __init__(self, call_id: _Optional[int] = ..., value: _Optional[_Union[_value_pb2.PythonValue, _Mapping]] = ...) -> None: ...
+class CallBatchResponse(_message.Message):
+    __slots__ = ("results",)
+    RESULTS_FIELD_NUMBER: _ClassVar[int]
+    results: _containers.RepeatedCompositeFieldContainer[BatchResult]
+    def __init__(self, results: _Optional[_Iterable[_Union[BatchResult, _Mapping]]] = ...) -> None: ...
 
-class SessionError(_message.Message):
-    __slots__ = ("call_id", "status")
-    CALL_ID_FIELD_NUMBER: _ClassVar[int]
+class BatchResult(_message.Message):
+    __slots__ = ("index", "result", "status")
+    INDEX_FIELD_NUMBER: _ClassVar[int]
+    RESULT_FIELD_NUMBER: _ClassVar[int]
     STATUS_FIELD_NUMBER: _ClassVar[int]
-    call_id: int
+    index: int
+    result: _value_pb2.PythonValue
     status: _status_pb2.Status
-    def __init__(self, call_id: _Optional[int] = ..., status: _Optional[_Union[_status_pb2.Status, _Mapping]] = ...) -> None: ...
+    def __init__(self, index: _Optional[int] = ..., result: _Optional[_Union[_value_pb2.PythonValue, _Mapping]] = ..., status: _Optional[_Union[_status_pb2.Status, _Mapping]] = ...) -> None: ...
+
+class PutValueRequest(_message.Message):
+    __slots__ = ("size", "data", "module_name", "obj_id")
+    SIZE_FIELD_NUMBER: _ClassVar[int]
+    DATA_FIELD_NUMBER: _ClassVar[int]
+    MODULE_NAME_FIELD_NUMBER: _ClassVar[int]
+    OBJ_ID_FIELD_NUMBER: _ClassVar[int]
+    size: int
+    data: bytes
+    module_name: str
+    obj_id: str
+    def __init__(self, size: _Optional[int] = ..., data: _Optional[bytes] = ..., module_name: _Optional[str] = ..., obj_id: _Optional[str] = ...) -> None: ...
+
+class PutValueResponse(_message.Message):
+    __slots__ = ("result",)
+    RESULT_FIELD_NUMBER: _ClassVar[int]
+    result: _value_pb2.PythonValue
+    def __init__(self, result: _Optional[_Union[_value_pb2.PythonValue, _Mapping]] = ...) -> None: ...
+
+class GetValueRequest(_message.Message):
+    __slots__ = ("module_name", "obj_id")
+    MODULE_NAME_FIELD_NUMBER: _ClassVar[int]
+    OBJ_ID_FIELD_NUMBER: _ClassVar[int]
+    module_name: str
+    obj_id: str
+    def __init__(self, module_name: _Optional[str] = ..., obj_id: _Optional[str] = ...) -> None: ...
+
+class GetValueResponse(_message.Message):
+    __slots__ = ("size", "data")
+    SIZE_FIELD_NUMBER: _ClassVar[int]
+    DATA_FIELD_NUMBER: _ClassVar[int]
+    size: int
+    data: bytes
+    def __init__(self, size: _Optional[int] = ..., data: _Optional[bytes] = ...) -> None: ...
 
 class DescribeRequest(_message.Message):
     __slots__ = ("module_name", "timeout")
@@ -279,14 +293,16 @@ class Parameter(_message.Message):
     def __init__(self, name: _Optional[str] = ..., kind: _Optional[_Union[ParameterKind, str]] = ..., type: _Optional[str] = ..., optional: _Optional[bool] = ..., default_value: _Optional[str] = ...) -> None: ...
 
 class ReleaseObjectRequest(_message.Message):
-    __slots__ = ("obj_id", "timeout", "module_name")
+    __slots__ = ("obj_id", "timeout", "module_name", "obj_ids")
     OBJ_ID_FIELD_NUMBER: _ClassVar[int]
     TIMEOUT_FIELD_NUMBER: _ClassVar[int]
     MODULE_NAME_FIELD_NUMBER: _ClassVar[int]
+    OBJ_IDS_FIELD_NUMBER: _ClassVar[int]
     obj_id: str
     timeout: str
     module_name: str
-    def __init__(self, obj_id: _Optional[str] = ..., timeout: _Optional[str] = ..., module_name: _Optional[str] = ...) -> None: ...
+    obj_ids: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, obj_id: _Optional[str] = ..., timeout: _Optional[str] = ..., module_name: _Optional[str] = ..., obj_ids: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class ReleaseObjectResponse(_message.Message):
     __slots__ = ()

@@ -49,10 +49,30 @@ class ModuleServiceStub:
                 request_serializer=jac__orc_dot_v1_dot_module__pb2.StreamRequest.SerializeToString,
                 response_deserializer=jac__orc_dot_v1_dot_module__pb2.StreamResponse.FromString,
                 _registered_method=True)
-        self.Session = channel.stream_stream(
-                '/jac_orc.v1.ModuleService/Session',
-                request_serializer=jac__orc_dot_v1_dot_module__pb2.SessionRequest.SerializeToString,
-                response_deserializer=jac__orc_dot_v1_dot_module__pb2.SessionResponse.FromString,
+        self.CallPython = channel.unary_unary(
+                '/jac_orc.v1.ModuleService/CallPython',
+                request_serializer=jac__orc_dot_v1_dot_module__pb2.CallPythonRequest.SerializeToString,
+                response_deserializer=jac__orc_dot_v1_dot_module__pb2.CallPythonResponse.FromString,
+                _registered_method=True)
+        self.StreamPython = channel.unary_stream(
+                '/jac_orc.v1.ModuleService/StreamPython',
+                request_serializer=jac__orc_dot_v1_dot_module__pb2.StreamPythonRequest.SerializeToString,
+                response_deserializer=jac__orc_dot_v1_dot_module__pb2.StreamPythonResponse.FromString,
+                _registered_method=True)
+        self.CallBatch = channel.unary_unary(
+                '/jac_orc.v1.ModuleService/CallBatch',
+                request_serializer=jac__orc_dot_v1_dot_module__pb2.CallBatchRequest.SerializeToString,
+                response_deserializer=jac__orc_dot_v1_dot_module__pb2.CallBatchResponse.FromString,
+                _registered_method=True)
+        self.PutValue = channel.stream_unary(
+                '/jac_orc.v1.ModuleService/PutValue',
+                request_serializer=jac__orc_dot_v1_dot_module__pb2.PutValueRequest.SerializeToString,
+                response_deserializer=jac__orc_dot_v1_dot_module__pb2.PutValueResponse.FromString,
+                _registered_method=True)
+        self.GetValue = channel.unary_stream(
+                '/jac_orc.v1.ModuleService/GetValue',
+                request_serializer=jac__orc_dot_v1_dot_module__pb2.GetValueRequest.SerializeToString,
+                response_deserializer=jac__orc_dot_v1_dot_module__pb2.GetValueResponse.FromString,
                 _registered_method=True)
         self.Describe = channel.unary_unary(
                 '/jac_orc.v1.ModuleService/Describe',
@@ -123,8 +143,36 @@ class ModuleServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
-    def Session(self, request_iterator, context):
-        """Many calls in flight on one stream, with Python's own values; answers come as they are ready, told apart by id.
+    def CallPython(self, request, context):
+        """Calls one function with Python's own values.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def StreamPython(self, request, context):
+        """Calls one generator function with Python's own values and sends each item as it comes.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def CallBatch(self, request, context):
+        """Makes several calls, one after the other, in one round trip. A call may use the results of earlier ones.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def PutValue(self, request_iterator, context):
+        """Stores a value of any size as an object.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetValue(self, request, context):
+        """Sends the value of an object, whatever its size.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -207,10 +255,30 @@ def add_ModuleServiceServicer_to_server(servicer, server):
                     request_deserializer=jac__orc_dot_v1_dot_module__pb2.StreamRequest.FromString,
                     response_serializer=jac__orc_dot_v1_dot_module__pb2.StreamResponse.SerializeToString,
             ),
-            'Session': grpc.stream_stream_rpc_method_handler(
-                    servicer.Session,
-                    request_deserializer=jac__orc_dot_v1_dot_module__pb2.SessionRequest.FromString,
-                    response_serializer=jac__orc_dot_v1_dot_module__pb2.SessionResponse.SerializeToString,
+            'CallPython': grpc.unary_unary_rpc_method_handler(
+                    servicer.CallPython,
+                    request_deserializer=jac__orc_dot_v1_dot_module__pb2.CallPythonRequest.FromString,
+                    response_serializer=jac__orc_dot_v1_dot_module__pb2.CallPythonResponse.SerializeToString,
+            ),
+            'StreamPython': grpc.unary_stream_rpc_method_handler(
+                    servicer.StreamPython,
+                    request_deserializer=jac__orc_dot_v1_dot_module__pb2.StreamPythonRequest.FromString,
+                    response_serializer=jac__orc_dot_v1_dot_module__pb2.StreamPythonResponse.SerializeToString,
+            ),
+            'CallBatch': grpc.unary_unary_rpc_method_handler(
+                    servicer.CallBatch,
+                    request_deserializer=jac__orc_dot_v1_dot_module__pb2.CallBatchRequest.FromString,
+                    response_serializer=jac__orc_dot_v1_dot_module__pb2.CallBatchResponse.SerializeToString,
+            ),
+            'PutValue': grpc.stream_unary_rpc_method_handler(
+                    servicer.PutValue,
+                    request_deserializer=jac__orc_dot_v1_dot_module__pb2.PutValueRequest.FromString,
+                    response_serializer=jac__orc_dot_v1_dot_module__pb2.PutValueResponse.SerializeToString,
+            ),
+            'GetValue': grpc.unary_stream_rpc_method_handler(
+                    servicer.GetValue,
+                    request_deserializer=jac__orc_dot_v1_dot_module__pb2.GetValueRequest.FromString,
+                    response_serializer=jac__orc_dot_v1_dot_module__pb2.GetValueResponse.SerializeToString,
             ),
             'Describe': grpc.unary_unary_rpc_method_handler(
                     servicer.Describe,
@@ -328,7 +396,7 @@ class ModuleService:
             _registered_method=True)
 
     @staticmethod
-    def Session(request_iterator,
+    def CallPython(request,
             target,
             options=(),
             channel_credentials=None,
@@ -338,12 +406,120 @@ class ModuleService:
             wait_for_ready=None,
             timeout=None,
             metadata=None):
-        return grpc.experimental.stream_stream(
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/jac_orc.v1.ModuleService/CallPython',
+            jac__orc_dot_v1_dot_module__pb2.CallPythonRequest.SerializeToString,
+            jac__orc_dot_v1_dot_module__pb2.CallPythonResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def StreamPython(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/jac_orc.v1.ModuleService/StreamPython',
+            jac__orc_dot_v1_dot_module__pb2.StreamPythonRequest.SerializeToString,
+            jac__orc_dot_v1_dot_module__pb2.StreamPythonResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CallBatch(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/jac_orc.v1.ModuleService/CallBatch',
+            jac__orc_dot_v1_dot_module__pb2.CallBatchRequest.SerializeToString,
+            jac__orc_dot_v1_dot_module__pb2.CallBatchResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def PutValue(request_iterator,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.stream_unary(
             request_iterator,
             target,
-            '/jac_orc.v1.ModuleService/Session',
-            jac__orc_dot_v1_dot_module__pb2.SessionRequest.SerializeToString,
-            jac__orc_dot_v1_dot_module__pb2.SessionResponse.FromString,
+            '/jac_orc.v1.ModuleService/PutValue',
+            jac__orc_dot_v1_dot_module__pb2.PutValueRequest.SerializeToString,
+            jac__orc_dot_v1_dot_module__pb2.PutValueResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetValue(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/jac_orc.v1.ModuleService/GetValue',
+            jac__orc_dot_v1_dot_module__pb2.GetValueRequest.SerializeToString,
+            jac__orc_dot_v1_dot_module__pb2.GetValueResponse.FromString,
             options,
             channel_credentials,
             insecure,

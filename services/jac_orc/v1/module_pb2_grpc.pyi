@@ -42,8 +42,16 @@ class ModuleServiceStub:
     """Calls one function with JSON-like values; made for grpcurl and clients in any language."""
     Stream: _grpc.UnaryStreamMultiCallable[_module_pb2.StreamRequest, _module_pb2.StreamResponse]
     """Calls one generator function and sends each item as it comes."""
-    Session: _grpc.StreamStreamMultiCallable[_module_pb2.SessionRequest, _module_pb2.SessionResponse]
-    """Many calls in flight on one stream, with Python's own values; answers come as they are ready, told apart by id."""
+    CallPython: _grpc.UnaryUnaryMultiCallable[_module_pb2.CallPythonRequest, _module_pb2.CallPythonResponse]
+    """Calls one function with Python's own values."""
+    StreamPython: _grpc.UnaryStreamMultiCallable[_module_pb2.StreamPythonRequest, _module_pb2.StreamPythonResponse]
+    """Calls one generator function with Python's own values and sends each item as it comes."""
+    CallBatch: _grpc.UnaryUnaryMultiCallable[_module_pb2.CallBatchRequest, _module_pb2.CallBatchResponse]
+    """Makes several calls, one after the other, in one round trip. A call may use the results of earlier ones."""
+    PutValue: _grpc.StreamUnaryMultiCallable[_module_pb2.PutValueRequest, _module_pb2.PutValueResponse]
+    """Stores a value of any size as an object."""
+    GetValue: _grpc.UnaryStreamMultiCallable[_module_pb2.GetValueRequest, _module_pb2.GetValueResponse]
+    """Sends the value of an object, whatever its size."""
     Describe: _grpc.UnaryUnaryMultiCallable[_module_pb2.DescribeRequest, _module_pb2.DescribeResponse]
     """Lists every function with its signature, types and documentation."""
     ReleaseObject: _grpc.UnaryUnaryMultiCallable[_module_pb2.ReleaseObjectRequest, _module_pb2.ReleaseObjectResponse]
@@ -79,8 +87,16 @@ class ModuleServiceAsyncStub(ModuleServiceStub):
     """Calls one function with JSON-like values; made for grpcurl and clients in any language."""
     Stream: _aio.UnaryStreamMultiCallable[_module_pb2.StreamRequest, _module_pb2.StreamResponse]  # type: ignore[assignment]
     """Calls one generator function and sends each item as it comes."""
-    Session: _aio.StreamStreamMultiCallable[_module_pb2.SessionRequest, _module_pb2.SessionResponse]  # type: ignore[assignment]
-    """Many calls in flight on one stream, with Python's own values; answers come as they are ready, told apart by id."""
+    CallPython: _aio.UnaryUnaryMultiCallable[_module_pb2.CallPythonRequest, _module_pb2.CallPythonResponse]  # type: ignore[assignment]
+    """Calls one function with Python's own values."""
+    StreamPython: _aio.UnaryStreamMultiCallable[_module_pb2.StreamPythonRequest, _module_pb2.StreamPythonResponse]  # type: ignore[assignment]
+    """Calls one generator function with Python's own values and sends each item as it comes."""
+    CallBatch: _aio.UnaryUnaryMultiCallable[_module_pb2.CallBatchRequest, _module_pb2.CallBatchResponse]  # type: ignore[assignment]
+    """Makes several calls, one after the other, in one round trip. A call may use the results of earlier ones."""
+    PutValue: _aio.StreamUnaryMultiCallable[_module_pb2.PutValueRequest, _module_pb2.PutValueResponse]  # type: ignore[assignment]
+    """Stores a value of any size as an object."""
+    GetValue: _aio.UnaryStreamMultiCallable[_module_pb2.GetValueRequest, _module_pb2.GetValueResponse]  # type: ignore[assignment]
+    """Sends the value of an object, whatever its size."""
     Describe: _aio.UnaryUnaryMultiCallable[_module_pb2.DescribeRequest, _module_pb2.DescribeResponse]  # type: ignore[assignment]
     """Lists every function with its signature, types and documentation."""
     ReleaseObject: _aio.UnaryUnaryMultiCallable[_module_pb2.ReleaseObjectRequest, _module_pb2.ReleaseObjectResponse]  # type: ignore[assignment]
@@ -127,12 +143,44 @@ class ModuleServiceServicer(metaclass=_abc_1.ABCMeta):
         """Calls one generator function and sends each item as it comes."""
 
     @_abc_1.abstractmethod
-    def Session(
+    def CallPython(
         self,
-        request_iterator: _MaybeAsyncIterator[_module_pb2.SessionRequest],
+        request: _module_pb2.CallPythonRequest,
         context: _ServicerContext,
-    ) -> _typing.Union[_abc.Iterator[_module_pb2.SessionResponse], _abc.AsyncIterator[_module_pb2.SessionResponse]]:
-        """Many calls in flight on one stream, with Python's own values; answers come as they are ready, told apart by id."""
+    ) -> _typing.Union[_module_pb2.CallPythonResponse, _abc.Awaitable[_module_pb2.CallPythonResponse]]:
+        """Calls one function with Python's own values."""
+
+    @_abc_1.abstractmethod
+    def StreamPython(
+        self,
+        request: _module_pb2.StreamPythonRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_module_pb2.StreamPythonResponse], _abc.AsyncIterator[_module_pb2.StreamPythonResponse]]:
+        """Calls one generator function with Python's own values and sends each item as it comes."""
+
+    @_abc_1.abstractmethod
+    def CallBatch(
+        self,
+        request: _module_pb2.CallBatchRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_module_pb2.CallBatchResponse, _abc.Awaitable[_module_pb2.CallBatchResponse]]:
+        """Makes several calls, one after the other, in one round trip. A call may use the results of earlier ones."""
+
+    @_abc_1.abstractmethod
+    def PutValue(
+        self,
+        request_iterator: _MaybeAsyncIterator[_module_pb2.PutValueRequest],
+        context: _ServicerContext,
+    ) -> _typing.Union[_module_pb2.PutValueResponse, _abc.Awaitable[_module_pb2.PutValueResponse]]:
+        """Stores a value of any size as an object."""
+
+    @_abc_1.abstractmethod
+    def GetValue(
+        self,
+        request: _module_pb2.GetValueRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_module_pb2.GetValueResponse], _abc.AsyncIterator[_module_pb2.GetValueResponse]]:
+        """Sends the value of an object, whatever its size."""
 
     @_abc_1.abstractmethod
     def Describe(

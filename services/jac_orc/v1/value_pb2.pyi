@@ -107,20 +107,18 @@ class RecordField(_message.Message):
     def __init__(self, name: _Optional[str] = ..., value: _Optional[_Union[PythonValue, _Mapping]] = ...) -> None: ...
 
 class TensorValue(_message.Message):
-    __slots__ = ("dtype", "shape", "fortran_order", "data", "chunk_id", "type")
+    __slots__ = ("dtype", "shape", "fortran_order", "data", "type")
     DTYPE_FIELD_NUMBER: _ClassVar[int]
     SHAPE_FIELD_NUMBER: _ClassVar[int]
     FORTRAN_ORDER_FIELD_NUMBER: _ClassVar[int]
     DATA_FIELD_NUMBER: _ClassVar[int]
-    CHUNK_ID_FIELD_NUMBER: _ClassVar[int]
     TYPE_FIELD_NUMBER: _ClassVar[int]
     dtype: str
     shape: _containers.RepeatedScalarFieldContainer[int]
     fortran_order: bool
     data: bytes
-    chunk_id: int
     type: str
-    def __init__(self, dtype: _Optional[str] = ..., shape: _Optional[_Iterable[int]] = ..., fortran_order: _Optional[bool] = ..., data: _Optional[bytes] = ..., chunk_id: _Optional[int] = ..., type: _Optional[str] = ...) -> None: ...
+    def __init__(self, dtype: _Optional[str] = ..., shape: _Optional[_Iterable[int]] = ..., fortran_order: _Optional[bool] = ..., data: _Optional[bytes] = ..., type: _Optional[str] = ...) -> None: ...
 
 class ObjectReference(_message.Message):
     __slots__ = ("obj_id", "type", "repr", "is_callable")
@@ -135,7 +133,7 @@ class ObjectReference(_message.Message):
     def __init__(self, obj_id: _Optional[str] = ..., type: _Optional[str] = ..., repr: _Optional[str] = ..., is_callable: _Optional[bool] = ...) -> None: ...
 
 class ResultReference(_message.Message):
-    __slots__ = ("call_id",)
-    CALL_ID_FIELD_NUMBER: _ClassVar[int]
-    call_id: int
-    def __init__(self, call_id: _Optional[int] = ...) -> None: ...
+    __slots__ = ("index",)
+    INDEX_FIELD_NUMBER: _ClassVar[int]
+    index: int
+    def __init__(self, index: _Optional[int] = ...) -> None: ...

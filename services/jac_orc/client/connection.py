@@ -1,0 +1,137 @@
+"""Calls of one module with Python's own values, from threads.
+
+    with Connection("127.0.0.1:8080", "statistics") as statistics:
+        statistics.call("mean", [Decimal("1.5"), 2])
+
+Each call is an RPC of its own, so any number of threads may share a connection. gRPC connects again by itself.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import queue
+import threading
+import weakref
+from collections.abc import Iterator, Mapping, Sequence
+from types import TracebackType
+from typing import Any
+
+import grpc
+
+from jac_orc.client.calling import OPTIONS, RELEASE_PAUSE, Caller, Rpc, Steps
+from jac_orc.client.messages import Arguments, Assembly, Remote, failure_of
+from jac_orc.errors import error
+
+
+class Connection(Caller):
+    __doc__ = Caller.__doc__
+
+    def __init__(
+        self, target: str | grpc.Channel, module: str = "", metadata: Sequence[tuple[str, str]] = (),
+        timeout: float | None = None,
+    ) -> None:  # fmt: skip
+        """`timeout` is of each call, in seconds; None: as long as the module allows."""
+        self._own_channel = grpc.insecure_channel(target, options=OPTIONS) if isinstance(target, str) else None
+        self._released: queue.SimpleQueue[str] = queue.SimpleQueue()  # which a finalizer may use at any point
+        super().__init__(self._own_channel or target, module, metadata, timeout, self._released.put)
+        self._closing = threading.Event()
+        end = weakref.finalize(self, self._released.put, "")
+        end.atexit = False
+        arguments = (weakref.ref(self), self._released, self._closing)
+        self._releasing = threading.Thread(target=_keep_releasing, args=arguments, daemon=True, name="releases")
+        self._releasing.start()
+
+    def __enter__(self) -> Connection:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, failure: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Ends it: its objects are released, and calls in flight are cancelled."""
+        if not self._closing.is_set():
+            self._closing.set()
+            for obj_id in (*self._results.obj_ids, ""):
+                self._released.put(obj_id)
+            self._releasing.join()
+        if self._own_channel is not None:
+            self._own_channel.close()
+
+    def stream(
+        self, method: str, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None, *,
+        target: Remote | None = None, timeout: float | None = None,
+    ) -> Items:  # fmt: skip
+        """The items of a generator function as they are made, or those of an object."""
+        rpc, held = self.run(self._streaming(method, Arguments(args, kwargs or {}, target)), timeout)
+        return Items(self, self._start(rpc, self._deadline(timeout)), held)
+
+    def run(self, steps: Steps, timeout: float | None) -> Any:
+        deadline = self._deadline(timeout)
+        response: Any = None
+        while True:
+            try:
+                rpc = steps.send(response)
+            except StopIteration as end:
+                return end.value
+            response = self._response(rpc, deadline)
+
+    def _response(self, rpc: Rpc, deadline: float | None) -> Any:
+        try:
+            response = self._start(rpc, deadline)
+            if rpc.method != "GetValue":
+                return response
+            assembly = Assembly()
+            for message in response:
+                assembly.add(message)
+        except grpc.RpcError as failure:
+            raise failure_of(failure) from None
+        except ValueError as failure:  # of a channel that is closed
+            raise error("CANCELLED", f"the connection is closed: {failure}") from None
+        return assembly.message
+
+
+class Items(Iterator[Any]):
+    """The items of a generator in the pod, which is at most a few ahead of who reads this."""
+
+    def __init__(self, connection: Connection, responses: Any, held: list[Remote]) -> None:
+        self._connection = connection
+        self._responses = responses
+        self._held = held
+
+    def __next__(self) -> Any:
+        try:
+            response = next(self._responses)
+        except grpc.RpcError as failure:
+            raise failure_of(failure) from None
+        return self._connection.run(self._connection._receiving(response), None)
+
+    def close(self) -> None:
+        """Closes the generator."""
+        self._responses.cancel()
+
+    def __del__(self) -> None:
+        self._responses.cancel()
+
+
+def _keep_releasing(
+    reference: weakref.ref[Connection], released: queue.SimpleQueue[str], closing: threading.Event
+) -> None:
+    """Has the pods forget what is released, many objects at a time, until the connection ends."""
+    while True:
+        obj_ids = [released.get()]
+        closing.wait(RELEASE_PAUSE)
+        has_ended = closing.is_set()
+        with contextlib.suppress(queue.Empty):
+            while True:
+                obj_ids.append(released.get_nowait())
+        connection = reference()
+        if connection is None:
+            return
+        with contextlib.suppress(grpc.RpcError, ValueError):  # they are gone, or go with their leases
+            for _ in connection._release(obj_ids):
+                pass
+        del connection
+        if has_ended:
+            return

@@ -1,0 +1,222 @@
+"""Calls with Python's own values: one, a stream, or a batch whose calls use the results of earlier ones."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from .failures import Cancelled, Refusal, error_body
+from .invoking import NOTHING
+from .json_values import too_large
+from .large_values import LARGE_BYTES, Uploads, parts_of
+from .protowire import VARINT, Malformed, fields, flag, key, sized, string, text, varint
+from .python_value_decoder import Decoder
+from .python_value_encoder import Encoder
+from .python_values import OBJECT, Context, loaded_class
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from .calls import Call
+    from .invoking import Invoker
+    from .names import Names
+    from .objects import Objects
+
+_FIRST, _INDEX, _RESULT = key(1), key(1, VARINT), key(2)
+_OBJECT_VALUE = key(OBJECT)
+
+
+class Asked:
+    """What one call asks for; `shift` is how much lower the numbers of the fields are in a batch's calls."""
+
+    __slots__ = ("args", "keep", "kwargs", "method", "module", "silent", "target")
+
+    def __init__(self, message: Any, shift: int = 0) -> None:
+        self.module = self.method = ""
+        self.args: list[Any] = []
+        self.kwargs: list[Any] = []
+        self.target: Any = None
+        self.keep = self.silent = False
+        for found, value in fields(message):
+            number = found + shift
+            if number == 1:
+                self.module = text(value)
+            elif number == 2:
+                self.method = text(value)
+            elif number == 3:
+                self.args.append(value)
+            elif number == 4:
+                self.kwargs.append(value)
+            elif number == 5:
+                self.target = value
+            elif number == 6:
+                self.keep = bool(value)
+            elif number == 7:
+                self.silent = bool(value)
+
+
+class PythonCalls:
+    """Makes such calls of one module."""
+
+    def __init__(self, invoker: Invoker, names: Names, objects: Objects, limits: dict[str, int]) -> None:
+        self._invoker = invoker
+        self._names = names
+        self._objects = objects
+        self._max_answer = limits["max_answer"]
+        self._max_large = limits["max_value"]
+        self.uploads = Uploads()
+
+    def call(self, call: Call, asked: Asked) -> bytes:
+        """The CallPythonResponse; a result that is too large for one is kept."""
+        values = _Values(self._names, self._objects)
+        result = self._result(call, asked, values)
+        return sized(_FIRST, values.refer(result)) if asked.keep else self._response(values, result)
+
+    def stream(self, call: Call, asked: Asked) -> bytes:
+        """Sends each item's StreamPythonResponse; one that is too large for it is kept. Answers the empty end."""
+        values = _Values(self._names, self._objects)
+
+        def send(item: Any) -> None:
+            call.send(self._response(values, item))
+
+        return self._invoker.stream(call, self._result(call, asked, values, streams=True), send)
+
+    def put(self, number: int) -> bytes:
+        """Makes an object of an upload; answers the PythonValue that stands for it."""
+        values = _Values(self._names, self._objects)
+        return values.refer(Decoder(values).decode(self.uploads.value(number)))
+
+    def get(self, call: Call, obj_id: str) -> bytes:
+        """Sends an object's value in GetValueResponses; answers the empty end."""
+        values = _Values(self._names, self._objects)
+        for parts in parts_of(values.parts(self._objects.get(obj_id), self._max_large)):
+            call.send(*parts)
+        return b""
+
+    def batch(self, call: Call, calls: Sequence[Any], *, goes_on: bool) -> bytes:
+        """The CallBatchResponse with what was returned; the failures go before it.
+
+        Where the first call names an object that isn't here, the whole batch was meant for another pod.
+        """
+        results: list[Any] = []
+        try:
+            return self._batch(call, calls, results, goes_on)
+        finally:
+            results.clear()  # else they live as long as the tracebacks of failures, which lead to them
+
+    def _batch(self, call: Call, calls: Sequence[Any], results: list[Any], goes_on: bool) -> bytes:
+        told: list[bytes] = []
+        room = self._max_answer
+        for index, message in enumerate(calls):
+            values = _Values(self._names, self._objects, results)
+            try:
+                asked = Asked(message, shift=1)
+                result = self._result(call, asked, values)
+                value = b""
+                if asked.silent:
+                    self._names.check_result(result)  # as later calls may have its attributes
+                else:
+                    value = values.refer(result) if asked.keep else values.encoded(result, room)
+            except Cancelled:
+                raise
+            except BaseException as raised:
+                if not index and isinstance(raised, Refusal) and raised.error["reason"] == "OBJECT_ELSEWHERE":
+                    raise
+                failure = raised
+                if isinstance(raised, Malformed):
+                    failure = Refusal("MALFORMED_REQUEST", "the call is malformed: %s" % raised)
+                body = error_body(failure)
+                if len(body) > room:
+                    failure = too_large(self._max_answer)
+                    body = error_body(failure)
+                room -= len(body)
+                call.send_error(index, body)
+                results.append(_Failed(failure))
+                if not goes_on or room < 0:
+                    break
+                continue
+            results.append(result)
+            answer = _INDEX + varint(index) + (sized(_RESULT, value) if value else b"")
+            told.append(sized(_FIRST, answer))
+            room -= len(answer)
+        return b"".join(told)
+
+    def _result(self, call: Call, asked: Asked, values: _Values, *, streams: bool = False) -> Any:
+        decoder, invoker = Decoder(values), self._invoker
+        owner = NOTHING if asked.target is None else decoder.decode(asked.target)
+        args = [decoder.decode(arg) for arg in asked.args]
+        kwargs = {}
+        for entry in asked.kwargs:
+            parts = dict(fields(entry))
+            kwargs[text(parts.get(1, b""))] = decoder.decode(parts.get(2, b""))
+        if owner is not NOTHING and not asked.method and not callable(owner):
+            target = owner  # to have an object's value, or its items
+        else:
+            target = invoker.target(asked.method, owner, streams=streams)
+        if not callable(target):
+            return invoker.constant(target, asked.method, args, kwargs)
+        return invoker.run(call, target, asked.method, args, kwargs)
+
+    def _response(self, values: _Values, value: Any) -> bytes:
+        """The value in a message or, if it is large, a reference to it."""
+        most = min(self._max_answer, LARGE_BYTES)
+        try:
+            return sized(_FIRST, values.encoded(value, most))
+        except Refusal as refusal:
+            if refusal.error["reason"] != "TOO_LARGE":
+                raise
+        try:
+            return sized(_FIRST, values.refer(value)) + flag(2, True)
+        except Refusal:  # no object can be kept
+            if most == self._max_answer:
+                raise
+        return sized(_FIRST, values.encoded(value, self._max_answer))
+
+
+class _Failed:
+    """In place of the result of a call that has failed."""
+
+    def __init__(self, failure: BaseException) -> None:
+        self.failure = failure
+
+
+class _Values(Context):
+    """What the values of one call refer to."""
+
+    def __init__(self, names: Names, objects: Objects, results: Sequence[Any] = ()) -> None:
+        self._names = names
+        self._objects = objects
+        self._results = results
+        self._keep: Callable[[Any], dict[str, Any]] = objects.keep
+
+    def encoded(self, value: Any, max_bytes: int) -> bytes:
+        """The value's message; where that is refused, no object that was made for it is left."""
+        return b"".join(self.parts(value, max_bytes))
+
+    def parts(self, value: Any, max_bytes: int) -> list[Any]:
+        """The same in parts."""
+        with self._objects.made() as self._keep:
+            parts = Encoder(self).parts(value)
+            if sum(map(len, parts)) > max_bytes:
+                raise too_large(max_bytes)
+        self._keep = self._objects.keep
+        return parts
+
+    def refer(self, value: Any) -> bytes:
+        reference = self._keep(value)
+        parts = [string(1, reference["obj_id"]), string(2, reference["type"]), string(3, reference["repr"])]
+        return sized(_OBJECT_VALUE, b"".join(parts) + flag(4, reference["is_callable"]))
+
+    def resolve(self, reference: Any) -> Any:
+        return self._objects.get(text(dict(fields(reference)).get(1, b"")))
+
+    def result(self, index: int) -> Any:
+        if index >= len(self._results):
+            raise Malformed("the result of call %s of the batch, which is no earlier one" % index)
+        result = self._results[index]
+        if isinstance(result, _Failed):
+            raise result.failure
+        return result
+
+    def find_class(self, name: str) -> Any:
+        """Only classes of the module's own package are made here."""
+        return loaded_class(name) if name.partition(".")[0] == self._names.name.partition(".")[0] else None

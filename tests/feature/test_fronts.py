@@ -13,6 +13,7 @@ from typing import Any
 import grpc
 import pytest
 
+from jac_orc.core import config
 from jac_orc.core.server import MAX_MESSAGE_BYTES, Reply, Server, translated_stream
 from jac_orc.errors import error
 from jac_orc.v1 import module_pb2
@@ -263,3 +264,11 @@ asyncio.run(main())
     assert done.stdout == "status: SERVING\n\n"
     warnings = [line for line in done.stderr.splitlines() if "does not carry the queue server" in line]
     assert len(warnings) == 1, done.stderr
+
+
+async def test_one_trial_is_enough_for_a_process_and_those_that_it_starts(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GRPC_SERVER", "")
+    server = Server()
+    await server.start("127.0.0.1:0")
+    assert config.environment()["GRPC_SERVER"] == "queue"
+    await server.stop(0)

@@ -34,11 +34,16 @@ def prepare_grpc() -> None:
 
 
 def grpc_server() -> str:
-    """Which gRPC server answers: GRPC_SERVER, `queue` or `aio`."""
-    text = os.environ.get("GRPC_SERVER", "") or "queue"
-    if text not in {"queue", "aio"}:
+    """Return which gRPC server answers: GRPC_SERVER, `queue` or `aio`; empty: a trial call decides."""
+    text = os.environ.get("GRPC_SERVER", "")
+    if text not in {"", "queue", "aio"}:
         raise ConfigurationError(f"GRPC_SERVER={text!r}: expected queue or aio")
     return text
+
+
+def keep_queue_server() -> None:
+    """Save this process, and those that it starts, another trial call."""
+    os.environ["GRPC_SERVER"] = "queue"
 
 
 def environment() -> dict[str, str]:

@@ -37,17 +37,21 @@ async def new_front(
 ) -> Front:
     """Return a server, not started yet, as the setting GRPC_SERVER says; `unknown` makes the method of other paths.
 
-    A `QueueServer` rests on private parts of grpcio. Where they are missing or behave in another way, as a trial call
-    shows, this logs a warning and returns a `grpc.aio` server.
+    A `QueueServer` rests on private parts of grpcio. Without a setting, a trial call shows whether they are there and
+    behave as expected. If not, this logs a warning and returns a `grpc.aio` server. The trial takes 10 ms, so a success
+    becomes the setting: module servers that this process starts need none.
     """
-    if config.grpc_server() == "queue":
+    if not config.grpc_server():
         fault = await _trial_fault()
-        if not fault:
-            from jac_orc.core.queue_server import QueueServer  # noqa: PLC0415 - which may not be there
+        if fault:
+            text = "this grpcio (%s) does not carry the queue server, so calls take grpc.aio, which costs them more: %s"
+            logger.warning(text, grpc.__version__, fault)
+        else:
+            config.keep_queue_server()
+    if config.grpc_server() == "queue":
+        from jac_orc.core.queue_server import QueueServer  # noqa: PLC0415 - which may not be there
 
-            return QueueServer(options, methods, unknown)
-        text = "this grpcio (%s) does not carry the queue server, so calls take grpc.aio, which costs them more: %s"
-        logger.warning(text, grpc.__version__, fault)
+        return QueueServer(options, methods, unknown)
     server = grpc.aio.server(options=options)
     server.add_generic_rpc_handlers((_AioMethods(methods, unknown),))
     return server

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-import ipaddress
-
 
 def join(host: str, port: int | str) -> str:
     """Return `host:port`; an IPv6 address, with or without brackets, gets them, in its canonical form."""
     host = host.strip("[]")
+    if ":" not in host:
+        return f"{host}:{port}"
+    import ipaddress  # noqa: PLC0415 - takes 1 ms, and is seldom needed
+
     try:
         host = str(ipaddress.ip_address(host))
     except ValueError:  # a name
         return f"{host}:{port}"
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+    return f"[{host}]:{port}"
 
 
 def split(address: str) -> tuple[str, int]:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 import os
 import stat
-import uuid
-from pathlib import Path
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 def open_private(path: str | Path, mode: str, *, encoding: str | None = None, errors: str | None = None) -> IO[Any]:
@@ -56,7 +57,7 @@ def _own(path: Path) -> int:
 
 def write_json(file: Path, document: Any, *, durable: bool = True, mode: int = 0o600) -> None:
     """Write the file so that a crash leaves the old one or the new one; `durable`: a crash of the machine, too."""
-    aside = file.with_name(f".{file.name}.{uuid.uuid4().hex}")
+    aside = file.with_name(f".{file.name}.{os.urandom(16).hex()}")
     try:
         with open_private(aside, "w", encoding="utf-8") as stream:
             os.fchmod(stream.fileno(), mode)

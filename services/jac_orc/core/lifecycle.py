@@ -14,7 +14,6 @@ import os
 import signal
 import socket
 from collections.abc import Mapping
-from pathlib import Path
 
 from google.protobuf import json_format
 
@@ -41,6 +40,7 @@ async def stop_requested(lifeline_fd: int | None) -> str:
 
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, resolve, number.name)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, (signal.SIGTERM, signal.SIGINT))  # where they have waited for this
     if lifeline_fd is not None:
         lifeline = socket.socket(fileno=lifeline_fd)
         lifeline.setblocking(False)
@@ -57,18 +57,18 @@ def notify(fd: int | None, message: Mapping[str, object], *, last: bool = True) 
             os.close(fd)
 
 
-def report(path: Path, message: Mapping[str, object]) -> bool:
+def report(path: str, message: Mapping[str, object]) -> bool:
     """Send one JSON datagram to the socket at the path; return whether a process receives there."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sender:
         sender.setblocking(False)
         try:
-            sender.sendto(json.dumps(message).encode(), str(path))
+            sender.sendto(json.dumps(message).encode(), path)
         except OSError:
             return False
     return True
 
 
-def tell_failure(failure: OrcError, termination_log: Path | None, notify_fd: int | None = None) -> None:
+def tell_failure(failure: OrcError, termination_log: str | None, notify_fd: int | None = None) -> None:
     """Tells why this process ends: whoever started it, and whoever finds it ended, if they asked.
 
     A container's termination message has at most 4096 bytes, so what is long is left out of it there.
@@ -78,5 +78,5 @@ def tell_failure(failure: OrcError, termination_log: Path | None, notify_fd: int
     if termination_log is not None:
         while len(text := json.dumps(document).encode()) > _MAX_TERMINATION_BYTES and document["error"]["details"]:
             del document["error"]["details"][-1]
-        with contextlib.suppress(OSError):
-            termination_log.write_bytes(text)
+        with contextlib.suppress(OSError), open(termination_log, "wb") as file:
+            file.write(text)

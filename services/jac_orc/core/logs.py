@@ -16,7 +16,6 @@ import logging.handlers
 import re
 import sys
 from io import TextIOWrapper
-from pathlib import Path
 from typing import cast
 
 from jac_orc.core.files import open_private
@@ -57,7 +56,7 @@ class _PrivateFileHandler(logging.handlers.RotatingFileHandler):
         )
 
 
-def set_up(level: str, file: Path | None = None, *, pod: str = "", module: str = "") -> None:
+def set_up(level: str, file: str | None = None, *, pod: str = "", module: str = "") -> None:
     """Sends this process's logging to standard output, or to a file that is rotated once it is large."""
     handler: logging.Handler
     if file is None:

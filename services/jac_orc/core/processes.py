@@ -12,10 +12,12 @@ import signal
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
-from pathlib import Path
-from typing import IO
+from typing import IO, TYPE_CHECKING
 
 from jac_orc.core.files import open_private
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 # prctl(PR_SET_PDEATHSIG, SIGKILL) lasts through exec; the parent may have ended before it took effect.
 _DYING = """
@@ -56,7 +58,7 @@ class ManagedProcess:
                     pass_fds=pass_fds, start_new_session=True,
                 )  # fmt: skip
 
-        return cls._of(await asyncio.to_thread(run))
+        return cls.of(await asyncio.to_thread(run))
 
     @classmethod
     def start_piped(
@@ -76,10 +78,11 @@ class ManagedProcess:
             command, env=dict(environment), stdin=subprocess.DEVNULL, stdout=output, stderr=output,
             pass_fds=pass_fds, start_new_session=True,
         )  # fmt: skip
-        return cls._of(child)
+        return cls.of(child)
 
     @classmethod
-    def _of(cls, child: subprocess.Popen[bytes]) -> ManagedProcess:
+    def of(cls, child: subprocess.Popen[bytes]) -> ManagedProcess:
+        """Take over a process that leads a group of its own; if that fails (OSError), it is ended."""
         try:
             return cls(child.pid, os.pidfd_open(child.pid), child)
         except OSError:  # too many open files
@@ -177,7 +180,8 @@ def dying_with_parent(command: Sequence[str], nice: int = 0) -> list[str]:
 def start_time(pid: int) -> int | None:
     """When a process started, in clock ticks since boot; None if there is none (proc(5), field 22 of stat)."""
     try:
-        stat = Path(f"/proc/{pid}/stat").read_text()
+        with open(f"/proc/{pid}/stat") as file:
+            stat = file.read()
     except OSError:
         return None
     state, *fields = stat.rpartition(")")[2].split()

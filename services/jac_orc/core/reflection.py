@@ -8,16 +8,18 @@ from google.protobuf import descriptor_pb2, descriptor_pool
 from google.protobuf.descriptor import ServiceDescriptor
 from grpc_reflection.v1alpha import reflection, reflection_pb2
 
+Request = reflection_pb2.ServerReflectionRequest
+"""Its message, in both versions."""
 
-def reflecting(names: Sequence[str]) -> tuple[list[ServiceDescriptor], reflection.aio.ReflectionServicer]:
-    """Return the services, and what answers for both: it tells these names and theirs.
+
+def servicer(names: Sequence[str]) -> reflection.aio.ReflectionServicer:
+    """Return what answers for both versions: that these services exist, and what they are.
 
     The v1 descriptor is made from v1alpha's. The messages keep their names, so that one servicer fits both.
     """
-    alpha = reflection_pb2.DESCRIPTOR.services_by_name["ServerReflection"]
     pool = descriptor_pool.Default()
-    v1 = pool.AddSerializedFile(_reflection_v1_file(alpha)).services_by_name["ServerReflection"]
-    return [alpha, v1], reflection.aio.ReflectionServicer([*names, alpha.full_name, v1.full_name], pool)
+    pool.AddSerializedFile(_reflection_v1_file(reflection_pb2.DESCRIPTOR.services_by_name["ServerReflection"]))
+    return reflection.aio.ReflectionServicer(names, pool)
 
 
 def _reflection_v1_file(alpha: ServiceDescriptor) -> bytes:

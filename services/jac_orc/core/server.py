@@ -20,13 +20,11 @@ from google.protobuf import message_factory
 from google.protobuf.descriptor import Descriptor, MethodDescriptor, ServiceDescriptor
 from google.protobuf.message import DecodeError, Message
 from grpc_health.v1 import health, health_pb2
-from grpc_reflection.v1alpha import reflection_pb2
 
 from jac_orc.core import traces
 from jac_orc.core.fronts import Front, new_front
 from jac_orc.core.liveness import LIVENESS
 from jac_orc.core.methods import Context, Ending, Method
-from jac_orc.core.reflection import reflecting
 from jac_orc.core.traces import Trace
 from jac_orc.errors import OrcError, error, to_status
 
@@ -35,6 +33,7 @@ _MAX_PENDING_REQUESTS = 10_000
 _FLUSH_SECONDS = 0.2
 _LOOK_SECONDS = 0.02
 _NEAR_DEADLINE = 0.05  # a client that gives up at its deadline is heard a moment before the server's own timer
+_REFLECTION = ("grpc.reflection.v1alpha.ServerReflection", "grpc.reflection.v1.ServerReflection")
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 _STATUS_BY_NUMBER = {status.value[0]: status for status in grpc.StatusCode}
 
@@ -144,12 +143,19 @@ class Server:
         await stopping
 
     def _add_reflection(self) -> None:
-        """Serves reflection in both its versions, by one servicer."""
-        services, servicer = reflecting(self._services)
-        for service in services:
-            method = service.methods[0]
-            made = _method(method, servicer.ServerReflectionInfo, request=reflection_pb2.ServerReflectionRequest)
-            self.add_methods(service, {method.name: made})
+        """Serve reflection in both its versions; what that takes is imported when a client asks."""
+        names = self._services = [*self._services, *_REFLECTION]
+
+        async def reflect(requests: AsyncIterator[bytes], context: Context) -> AsyncGenerator[bytes]:
+            from jac_orc.core import reflection  # noqa: PLC0415 - takes 2 ms, and is seldom needed
+
+            messages = await _all(_parser(reflection.Request), requests, context)
+            async for answer in reflection.servicer(names).ServerReflectionInfo(messages, context):
+                yield answer.SerializeToString()
+
+        call = _translated_stream(reflect, _the_iterator, _Traced("ServerReflectionInfo", None, quiet=True))
+        method = Method(response_streaming=True, stream_stream=call, takes_one=False)
+        self._methods.update({f"/{name}/ServerReflectionInfo": method for name in _REFLECTION})
 
 
 class _OpenCalls:
@@ -179,14 +185,13 @@ def _refused(path: str) -> bytes:
 
 
 def _method(
-    method: MethodDescriptor, behaviour: Callable[..., Any], calls: _OpenCalls | None = None,
-    request: type[Message] | None = None, *, raw: bool = False,
-) -> Method:  # fmt: skip
+    method: MethodDescriptor, behaviour: Callable[..., Any], calls: _OpenCalls | None = None, *, raw: bool = False
+) -> Method:
     """One method, with errors translated, those of reading the request included.
 
     `calls` has its calls while they are open; without, they leave no trace.
     """
-    parse = _as_it_is if raw else _parser(request or message_factory.GetMessageClass(method.input_type))
+    parse = _as_it_is if raw else _parser(message_factory.GetMessageClass(method.input_type))
     read = partial(_all if method.client_streaming else _one, parse)
     traced = _Traced(method.name, method.input_type, calls, quiet=calls is None)
     if raw and not method.server_streaming and not inspect.iscoroutinefunction(behaviour):

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import random
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextvars import ContextVar
 from typing import Any
@@ -155,6 +154,8 @@ class Tasks:
             else:
                 logger.error("%s failed; trying again in %.1f s", name, pause, exc_info=failure)
             self._faults.set(name, not isinstance(failure, OrcError))
+            import random  # noqa: PLC0415 - takes 1 ms, and is seldom needed
+
             await asyncio.sleep(pause * random.uniform(0.8, 1.2))  # noqa: S311 - spreads the load, no secret
             pause = min(2 * pause, _LONGEST_PAUSE)
 

@@ -10,9 +10,9 @@ from __future__ import annotations
 import itertools
 import json
 import logging
+import os
 import re
 import time
-import uuid
 from collections.abc import Iterable
 from contextvars import ContextVar
 from typing import Any
@@ -40,7 +40,7 @@ _OF_CALLERS = frozenset((
 # Codes whose messages describe this system, and never what the caller sent.
 _SPEAKING = frozenset((code_pb2.UNAVAILABLE, code_pb2.RESOURCE_EXHAUSTED, code_pb2.FAILED_PRECONDITION))
 
-_process = uuid.uuid4().hex[:20]
+_process = os.urandom(10).hex()
 _numbers = itertools.count(1)
 
 

@@ -9,18 +9,13 @@ from __future__ import annotations
 import base64
 import collections.abc
 import dataclasses
-import datetime
-import decimal
 import enum
-import fractions
+import functools
 import inspect
-import ipaddress
 import math
-import pathlib
 import re
 import sys
 import typing
-import uuid
 from typing import Any
 
 if typing.TYPE_CHECKING:
@@ -121,7 +116,7 @@ def converter_for(hint: Any, depth: int = 0) -> Converter | None:
     if depth > _MAX_DEPTH:
         return None
     try:
-        simple: Converter | None = _SIMPLE.get(hint)
+        simple: Converter | None = _SIMPLE.get(hint) or _of_library(hint)
     except TypeError:  # Annotated with what can't be hashed
         simple = None
     if simple is not None:
@@ -177,25 +172,25 @@ def _iso(text: Any) -> str:
     return str(text[:-1] + "+00:00" if text[-1:] in "zZ" and len(text) > 10 else text)
 
 
-def _to_duration(value: Any) -> datetime.timedelta:
+def _to_duration(kind: Any, value: Any) -> Any:
     if isinstance(value, str):
         found = re.match(r"(-?)(\d{1,15})(?:\.(\d{1,6}))?s\Z", value)
         if not found:
             raise ConversionError('must be a duration in seconds like "3.5s"')
         micros = int(found.group(2)) * 1_000_000 + int((found.group(3) or "").ljust(6, "0"))
-        return datetime.timedelta(microseconds=-micros if found.group(1) else micros)
-    return datetime.timedelta(seconds=_want(value, (int, float), "a number of seconds"))
+        return kind(microseconds=-micros if found.group(1) else micros)
+    return kind(seconds=_want(value, (int, float), "a number of seconds"))
 
 
-def _to_decimal(value: Any) -> decimal.Decimal:
+def _to_decimal(kind: Any, value: Any) -> Any:
     try:
-        return decimal.Decimal(str(_want(value, (str, int, float), "a number or a string")))
-    except decimal.InvalidOperation:
+        return kind(str(_want(value, (str, int, float), "a number or a string")))
+    except ArithmeticError:
         raise ConversionError("is no decimal number") from None
 
 
-def _from_text(kind: Any) -> Converter:
-    return lambda value: kind(_want(value, str, "a string"))
+def _from_text(kind: Any, value: Any) -> Any:
+    return kind(_want(value, str, "a string"))
 
 
 _NOT_FINITE = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
@@ -205,18 +200,29 @@ _SIMPLE: dict[Any, Any] = {
     bytearray: lambda value: bytearray(_to_bytes(value)),
     memoryview: lambda value: memoryview(_to_bytes(value)),
     complex: _to_complex,
-    datetime.datetime: lambda value: datetime.datetime.fromisoformat(_iso(value)),
-    datetime.date: lambda value: datetime.date.fromisoformat(_want(value, str, "a date like 2026-01-31")),
-    datetime.time: lambda value: datetime.time.fromisoformat(_want(value, str, "a time like 10:30:00")),
-    datetime.timedelta: _to_duration,
-    decimal.Decimal: _to_decimal,
-    fractions.Fraction: lambda value: fractions.Fraction(_want(value, (str, int, float), "a number or a string")),
-    uuid.UUID: _from_text(uuid.UUID),
-    **{kind: _from_text(kind) for kind in (
-        pathlib.Path, pathlib.PurePath, pathlib.PosixPath, pathlib.PurePosixPath, ipaddress.IPv4Address,
-        ipaddress.IPv6Address, ipaddress.IPv4Network, ipaddress.IPv6Network, ipaddress.IPv4Interface,
-        ipaddress.IPv6Interface)},
-}  # fmt: skip
+}
+_LIBRARY: dict[tuple[str, str], Callable[[Any, Any], Any]] = {
+    ("datetime", "datetime"): lambda kind, value: kind.fromisoformat(_iso(value)),
+    ("datetime", "date"): lambda kind, value: kind.fromisoformat(_want(value, str, "a date like 2026-01-31")),
+    ("datetime", "time"): lambda kind, value: kind.fromisoformat(_want(value, str, "a time like 10:30:00")),
+    ("datetime", "timedelta"): _to_duration,
+    ("decimal", "Decimal"): _to_decimal,
+    ("fractions", "Fraction"): lambda kind, value: kind(_want(value, (str, int, float), "a number or a string")),
+    ("uuid", "UUID"): _from_text,
+    **{("pathlib", name): _from_text for name in ("Path", "PurePath", "PosixPath", "PurePosixPath")},
+    **{
+        ("ipaddress", name): _from_text
+        for name in ("IPv4Address", "IPv6Address", "IPv4Network", "IPv6Network", "IPv4Interface", "IPv6Interface")
+    },
+}
+
+
+def _of_library(hint: Any) -> Converter | None:
+    """The converter to a class of the standard library, whose module is loaded if an annotation names the class."""
+    for (module, name), convert in _LIBRARY.items():
+        if getattr(sys.modules.get(module), name, None) is hint:
+            return functools.partial(convert, hint)
+    return None
 
 
 # --- containers -------------------------------------------------------------------------------------------------------

@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import collections
 import dataclasses
-import datetime
 import enum
 import json
 import math
@@ -241,10 +240,12 @@ def _encode_scalar(value: Any) -> tuple[Any] | None:
         return (base64.b64encode(bytes(value)).decode(),)
     if isinstance(value, complex) and numpy_kind(value) is None:
         return ([_encode_float(value.real), _encode_float(value.imag)],)
-    if type(value) is datetime.timedelta:  # a subclass may be finer than this can tell
-        return (_encode_duration(value),)
-    if isinstance(value, (datetime.date, datetime.time)):
-        return (value.isoformat(),)
+    datetime: Any = sys.modules.get("datetime")
+    if datetime is not None:
+        if type(value) is datetime.timedelta:  # a subclass may be finer than this can tell
+            return (_encode_duration(value),)
+        if isinstance(value, (datetime.date, datetime.time)):
+            return (value.isoformat(),)
     if numpy_kind(value) is not None:
         return None
     for module, names in _TEXT_TYPES.items():
@@ -274,7 +275,7 @@ _TEXT_TYPES = {
 }
 
 
-def _encode_duration(value: datetime.timedelta) -> str:
+def _encode_duration(value: Any) -> str:
     """Seconds with as many decimals as needed, exactly: `"3.5s"`."""
     micros = (value.days * 86400 + value.seconds) * 1000000 + value.microseconds
     sign, micros = ("-", -micros) if micros < 0 else ("", micros)

@@ -42,11 +42,12 @@ def main(descriptor: int, server: int) -> None:
 
 
 def load(link: Wire, output: Output) -> Calls:
-    """Imports the module that the first frame names; ends the process where that fails.
+    """Import the module that LOAD names; end the process if that fails.
 
-    The frame's document has `module`, `folders` (where the user's own code is), `allowed` and `refused` (modules, by
-    the operator's policy), `place` (what the ids of objects here begin with) and the limits `max_answer`, `max_value`,
-    `max_objects`, `max_object_bytes` (bytes, or how many) and `object_lease` (seconds).
+    LOAD has `module` and `folders` (where the user's own code is). SERVE follows when the server knows the rest:
+    `allowed` and `refused` (modules, by the operator's policy), `place` (what the ids of objects here begin with) and
+    the limits `max_answer`, `max_value`, `max_objects`, `max_object_bytes` (bytes, or how many) and `object_lease`
+    (seconds).
     """
     document: Any = json.loads(bytes(link.receive()[3]))
     _add_folders(document["folders"])
@@ -59,12 +60,11 @@ def load(link: Wire, output: Output) -> Calls:
         output.finish(0)
         link.send(frame(wire.FAILED, body=error_body(failure)))
         os._exit(1)
-    names = Names(document["module"], module, HostAccess(document["allowed"], document["refused"]))
-    objects = Objects(
-        names, document["place"], document["object_lease"], document["max_objects"], document["max_object_bytes"]
-    )
+    how: Any = json.loads(bytes(link.receive()[3]))
+    names = Names(document["module"], module, HostAccess(how["allowed"], how["refused"]))
+    objects = Objects(names, how["place"], how["object_lease"], how["max_objects"], how["max_object_bytes"])
     loop = Loop()
-    calls = Calls(link, output, Requests(names, objects, loop, document), loop)
+    calls = Calls(link, output, Requests(names, objects, loop, how), loop)
     link.send(frame(wire.LOADED, body=json.dumps({"python": "%d.%d.%d" % sys.version_info[:3]}).encode()))
     return calls
 

@@ -6,7 +6,6 @@ dtypes. A value has this form only where the text makes the same value again. Wh
 
 from __future__ import annotations
 
-import datetime
 import sys
 from typing import Any
 
@@ -20,12 +19,8 @@ def text_of(value: Any) -> tuple[str, str] | None:
     """The class's name and the text of a value that these tell exactly."""
     kind = type(value)
     name = qualified_name(kind)
-    if kind is datetime.datetime or kind is datetime.time:
-        return name, _zoned(value)
-    if kind is datetime.date:
-        return name, value.isoformat()
-    if kind is datetime.timedelta:
-        return name, "%d %d %d" % (value.days, value.seconds, value.microseconds)
+    if name in _TIMES and kind is loaded_class(name):
+        return name, _TIMES[name](value)
     if name in _BY_TEXT and kind is loaded_class(name):
         return name, _exact_text(value)
     if value is Ellipsis or value is NotImplemented:
@@ -76,6 +71,8 @@ _BUILTIN_CLASSES = {
 
 def _zoned(value: Any) -> str:
     """ISO 8601, and behind it the zone's name where it has one (RFC 9557), and `!fold` for the second of two times."""
+    import datetime
+
     zone, shown = value.tzinfo, value.isoformat()
     if zone is not None and type(zone) is not datetime.timezone:
         name = getattr(zone, "key", None)
@@ -101,6 +98,25 @@ def _unzoned(kind: Any, shown: str) -> Any:
     return value.replace(tzinfo=zone or value.tzinfo, fold=fold)
 
 
+def _time_of_text(name: str, shown: str) -> Any:
+    import datetime
+
+    if name == "datetime.date":
+        return datetime.date.fromisoformat(shown)
+    if name == "datetime.timedelta":
+        days, seconds, micros = map(int, shown.split())
+        return datetime.timedelta(days, seconds, micros)
+    return _unzoned(getattr(datetime, name[9:]), shown)
+
+
+_TIMES = {
+    "datetime.datetime": _zoned,
+    "datetime.time": _zoned,
+    "datetime.date": lambda value: value.isoformat(),
+    "datetime.timedelta": lambda value: "%d %d %d" % (value.days, value.seconds, value.microseconds),
+}
+
+
 def name_of_class(kind: type) -> str:
     name = qualified_name(kind)
     if _class_of_name(name) is not kind:
@@ -119,13 +135,8 @@ def _class_of_name(name: str) -> Any:
 def value_of_text(name: str, shown: str) -> Any:
     """The value that a TextValue tells; raises Malformed."""
     try:
-        if name in ("datetime.datetime", "datetime.time"):
-            return _unzoned(getattr(datetime, name[9:]), shown)
-        if name == "datetime.date":
-            return datetime.date.fromisoformat(shown)
-        if name == "datetime.timedelta":
-            days, seconds, micros = map(int, shown.split())
-            return datetime.timedelta(days, seconds, micros)
+        if name in _TIMES:
+            return _time_of_text(name, shown)
         if name == "fractions.Fraction" and not set(shown) <= set("-/0123456789"):
             raise Malformed("a fraction of another form")  # "1e999999999" is one that takes forever
         if name in _BY_TEXT:

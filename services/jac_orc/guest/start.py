@@ -1,16 +1,16 @@
 """The file that is run: takes the folder that it is in as a package of a private name, wherever that lies."""
 
 import importlib.util
-import pathlib
+import os
 import sys
 
 NAME = "_jac_orc_guest"
 
 
 def main():
-    folder = pathlib.Path(__file__).resolve().parent
+    folder = os.path.dirname(os.path.realpath(__file__))
     spec = importlib.util.spec_from_file_location(
-        NAME, str(folder / "__init__.py"), submodule_search_locations=[str(folder)]
+        NAME, os.path.join(folder, "__init__.py"), submodule_search_locations=[folder]
     )
     assert spec is not None and spec.loader is not None  # as the file exists
     package = importlib.util.module_from_spec(spec)

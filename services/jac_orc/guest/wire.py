@@ -6,7 +6,8 @@ A frame is a head of fixed size and a body; all numbers are big-endian:
 
 | to the guest | id | body |
 |---|---|---|
-| LOAD | - | JSON, see `process.load` |
+| LOAD | - | JSON: the module to import, see `process.load` |
+| SERVE | - | JSON: how to serve it, see `process.load` |
 | CALL | the call's | the request's message, which one says `style` |
 | CANCEL | the call's | - |
 | CREDIT | the call's | u32: how many more ITEMs may come |
@@ -46,7 +47,7 @@ HEAD = struct.Struct("!BBQI")
 COUNT = struct.Struct("!I")
 TOTAL = struct.Struct("!Q")
 
-LOAD, CALL, CANCEL, CREDIT, PART, DROP = range(1, 7)
+LOAD, CALL, CANCEL, CREDIT, PART, DROP, SERVE = range(1, 8)
 LOADED, FAILED, ITEM, ANSWER, ERROR, HEARD, CALL_ERROR = range(11, 18)
 
 # What a CALL's body is, and its answer's: the messages of that method of jac_orc.v1.ModuleService.

@@ -22,7 +22,8 @@ from jac_orc.errors import OrcError, error
 from jac_orc.guest.wire import CREDIT_AT_FIRST
 from jac_orc.module_server.frames import FrameError
 from jac_orc.module_server.guest_errors import ObjectElsewhere
-from jac_orc.module_server.guest_process import Guest, IdleGuest, Receiver
+from jac_orc.module_server.guest_process import Guest, Receiver
+from jac_orc.module_server.idle_guest import IdleGuest
 from jac_orc.module_server.settings import Settings
 
 logger = logging.getLogger(__name__)

@@ -8,34 +8,24 @@ that is no frame ends the guest and not the server.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import json
-import os
 import signal
-import socket
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Callable
 from typing import Protocol, cast
 
-from jac_orc.core import config
 from jac_orc.core.processes import ManagedProcess
 from jac_orc.errors import OrcError, error
-from jac_orc.guest import start as guest_start
 from jac_orc.guest import wire
 from jac_orc.guest.large_values import PART_BYTES
 from jac_orc.guest.wire import ANSWER, CALL_ERROR, COUNT, ERROR, FAILED, HEAD, HEARD, ITEM, LOADED, TOTAL, frame
 from jac_orc.module_server import guest_errors
 from jac_orc.module_server.frames import Frame, FrameError, FrameParser
 from jac_orc.module_server.guest_log import GuestLog
+from jac_orc.module_server.idle_guest import IdleGuest, folders_in
 from jac_orc.module_server.settings import Settings
 
-GUEST = Path(guest_start.__file__)
-# Of this process's environment only what any program needs reaches the user's code, so that no setting leaks.
-_INHERITED = ("PATH", "HOME", "LANG", "LC_ALL", "LC_CTYPE", "TZ", "TMPDIR", "LD_LIBRARY_PATH", "SSL_CERT_FILE")
-_INHERITED_PREFIXES = ("OPENBLAS_", "OMP_", "MKL_", "CUDA_", "NVIDIA_")
 _READ_FIRST = 0.02
 _JOINED = 64 * 1024
-_SOCKET_BUFFER = 4 * 1024 * 1024
 
 
 class Receiver(Protocol):
@@ -59,39 +49,6 @@ class Receiver(Protocol):
     def set_exception(self, failure: OrcError) -> None:
         """The call has failed."""
         ...
-
-
-class IdleGuest:
-    """A guest's process that has loaded nothing yet, and this side's end of its wire."""
-
-    def __init__(self, python: str, process: ManagedProcess, wire_end: socket.socket) -> None:
-        self.python = python
-        self.process = process
-        self.socket = wire_end
-
-    @classmethod
-    async def start(cls, python: str) -> IdleGuest:
-        """Starts one with this interpreter; raises OrcError where there is none."""
-        ours, theirs = socket.socketpair()
-        ours.setblocking(False)
-        for end in (ours, theirs):
-            end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SOCKET_BUFFER)  # as much of it as the system allows
-        with contextlib.ExitStack() as unless_started, theirs:
-            unless_started.enter_context(ours)
-            command = [python, "-I", "-u", str(GUEST), str(theirs.fileno()), str(os.getpid())]
-            try:
-                process = ManagedProcess.start_piped(command, _environment(), (theirs.fileno(),))
-            except OSError as failure:
-                raise error("MODULE_IMPORT_FAILED", f"{python} can't be started: {failure}") from failure
-            unless_started.pop_all()
-        return cls(python, process, ours)
-
-    async def stop(self) -> None:
-        """Ends it."""
-        self.socket.close()
-        self.process.signal(signal.SIGKILL)
-        await self.process.ended.wait()
-        self.process.close_output()
 
 
 class Guest(asyncio.Protocol):
@@ -128,11 +85,19 @@ class Guest(asyncio.Protocol):
         `number` is this guest's among all that the pod has had, `place` what the ids of its objects begin with, `idle`
         one that has been started ahead.
         """
-        if idle is None:
-            idle = await IdleGuest.start(settings.guest_python)
-        guest = cls(number, idle.process, settings)
         try:
-            await asyncio.get_running_loop().create_connection(lambda: guest, sock=idle.socket)
+            if idle is None:
+                idle = IdleGuest(settings.guest_python)
+            idle.load(settings.module_name, folders_in(settings.source_folders))
+            process = ManagedProcess.of(idle.child)
+        except OSError as failure:
+            if idle is not None:
+                idle.socket.close()
+            raise error("MODULE_IMPORT_FAILED", f"{settings.guest_python} can't be started: {failure}") from failure
+        guest = cls(number, process, settings)
+        link = idle.socket
+        try:
+            await asyncio.get_running_loop().create_connection(lambda: guest, sock=link)
             await guest._load(place)
         except BaseException:
             await guest.stop()
@@ -143,14 +108,13 @@ class Guest(asyncio.Protocol):
         settings = self._settings
         name, timeout = settings.module_name, settings.import_timeout
         document = {
-            "module": name, "folders": list(filter(None, settings.source_folders.split(os.pathsep))),
             "allowed": settings.allowed_modules, "refused": settings.refused_modules, "place": place,
             "max_answer": settings.max_answer_bytes, "max_value": settings.max_value_bytes,
             "max_objects": settings.max_objects, "max_object_bytes": settings.max_object_bytes,
             "object_lease": settings.object_lease,
         }  # fmt: skip
         try:
-            self._write(frame(wire.LOAD, body=json.dumps(document).encode()))
+            self._send(frame(wire.SERVE, body=json.dumps(document).encode()))
             async with asyncio.timeout(timeout):
                 kind, _, body = await self._loaded
         except TimeoutError:
@@ -373,15 +337,3 @@ class Guest(asyncio.Protocol):
         self._is_stopped = True
         self.kill("its server stops it")
         await self.ended
-
-
-def _environment() -> dict[str, str]:
-    return dict(_visible(config.environment()))
-
-
-def _visible(environment: dict[str, str]) -> Iterator[tuple[str, str]]:
-    for name, value in environment.items():
-        if name.startswith(config.MODULE_ENV_PREFIX):
-            yield name.removeprefix(config.MODULE_ENV_PREFIX), value
-        elif name in _INHERITED or name.startswith(_INHERITED_PREFIXES):
-            yield name, value

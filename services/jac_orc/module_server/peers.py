@@ -18,7 +18,6 @@ from jac_orc.core import addresses, traces
 from jac_orc.core.server import CHANNEL_OPTIONS
 from jac_orc.core.tasks import Tasks, is_cancelled
 from jac_orc.errors import OrcError, error, from_status
-from jac_orc.v1 import pod_manager_pb2, pod_manager_pb2_grpc
 
 SENT_ON = "x-jac-orc-sent-on"
 """Metadata of a call that another pod has sent on: it is not sent on once more."""
@@ -114,6 +113,8 @@ class Peers:
     async def _ask(self) -> frozenset[str]:
         if self._pod_manager is None:
             return frozenset()
+        from jac_orc.v1 import pod_manager_pb2, pod_manager_pb2_grpc  # noqa: PLC0415 - most servers never ask
+
         async with grpc.aio.insecure_channel(self._pod_manager) as channel:
             stub = pod_manager_pb2_grpc.PodManagerServiceStub(channel)
             request = pod_manager_pb2.GetModuleRequest(module_name=self._module_name)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 from dataclasses import dataclass
-from pathlib import Path
 
 
 @dataclass(frozen=True)
@@ -63,11 +62,11 @@ class Settings:
     """The least level that is logged."""
     log_file: str | None = None
     """Where the log goes; None: standard output."""
-    termination_log: Path | None = None
+    termination_log: str | None = None
     """A file for why the module can't be imported, as JSON, for whoever finds the server ended; None: nobody does."""
     notify_fd: int | None = None
     """A pipe to tell when the module can be called or can't be imported, as one JSON line; None: nobody asks."""
-    reports: Path | None = None
+    reports: str | None = None
     """A socket of this machine that receives how often a guest was replaced; None: only the log says so."""
     lifeline_fd: int | None = None
     """A socket whose end of file means that the whole system stops; None: only SIGTERM does."""

@@ -8,32 +8,22 @@ from __future__ import annotations
 
 import asyncio
 import json
-import logging
 import os
 import socket
 
 from jac_orc.core import config, lifecycle
-from jac_orc.errors import OrcError
-from jac_orc.module_server.guest_process import IdleGuest
-
-logger = logging.getLogger(__name__)
 
 MAX_MESSAGE = 1024 * 1024
 OUTPUT = "output"
 """The name of the descriptor that takes the place of standard output and error."""
 
 
-async def assigned(spare_fd: int) -> tuple[bool, IdleGuest | None]:
-    """Waits until this process is told what it shall be, and makes it that; false where nobody will ever tell.
-
-    The guest that comes with it has an interpreter and an environment of its own: whoever gets it looks whether these
-    are the module's.
-    """
+async def assigned(spare_fd: int) -> bool:
+    """Wait until this process receives what it must be, and make it that; return False if it never will."""
     link = socket.socket(fileno=spare_fd)
     lifeline = config.environment().get("LIFELINE_FD", "")
     lifecycle.keep_private(spare_fd, int(lifeline) if lifeline else None)
     link.setblocking(False)
-    idle = await _idle_guest()
     readable = asyncio.Event()
     loop = asyncio.get_running_loop()
     loop.add_reader(link, readable.set)
@@ -44,11 +34,9 @@ async def assigned(spare_fd: int) -> tuple[bool, IdleGuest | None]:
         loop.remove_reader(link)
         link.close()
     if not data:
-        if idle is not None:
-            await idle.stop()
-        return False, None
+        return False
     _become(json.loads(data), fds)
-    return True, idle
+    return True
 
 
 def _become(document: dict[str, dict[str, str] | list[str]], fds: list[int]) -> None:
@@ -62,12 +50,3 @@ def _become(document: dict[str, dict[str, str] | list[str]], fds: list[int]) -> 
         else:
             environment[name] = str(fd)
     config.replace_environment(environment)
-
-
-async def _idle_guest() -> IdleGuest | None:
-    python = config.environment().get("GUEST_PYTHON", "")
-    try:
-        return await IdleGuest.start(python) if python else None
-    except OrcError as failure:
-        logger.warning("no guest is started ahead: %s", failure.message)
-        return None

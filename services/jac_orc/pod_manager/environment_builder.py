@@ -39,7 +39,7 @@ class Settings:
     """A folder for links to what was built, `environment` and `source`; None: nobody looks there."""
     install_timeout: float = 1800.0
     """Seconds that one run of the installer may take."""
-    termination_log: Path | None = None
+    termination_log: str | None = None
     """A file for why the build has failed, as JSON; None: nobody reads it."""
     log_level: str = "info"
     """The least level that is logged."""

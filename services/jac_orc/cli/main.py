@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
 import enum
-import importlib.metadata
 import io
 import itertools
 import os
@@ -94,6 +92,8 @@ def up(
     log_level: Annotated[LogLevel, typer.Option(help="The least level that is logged.")] = LogLevel.INFO,
 ) -> None:
     """Run everything on this machine: pod manager, Envoy, and modules as child processes. Ctrl-C stops it all."""
+    import asyncio
+
     from jac_orc.cli.up import Options, UsageError, run
 
     options = Options(
@@ -120,6 +120,8 @@ modules.register(app)
 @app.command()
 def version() -> None:
     """Print the version."""
+    import importlib.metadata
+
     print(importlib.metadata.version("jac-cloud-orc"))
 
 

@@ -153,8 +153,8 @@ class Server:
             async for answer in reflection.servicer(names).ServerReflectionInfo(messages, context):
                 yield answer.SerializeToString()
 
-        call = _translated_stream(reflect, _the_iterator, _Traced("ServerReflectionInfo", None, quiet=True))
-        method = Method(response_streaming=True, stream_stream=call, takes_one=False)
+        call = _translated(reflect, _the_iterator, _Traced("ServerReflectionInfo", None, quiet=True))
+        method = Method(call, takes_one=False)
         self._methods.update({f"/{name}/ServerReflectionInfo": method for name in _REFLECTION})
 
 

@@ -172,8 +172,17 @@ def test_two_modules_in_headers(front: Front) -> None:
 
 def test_clients_cannot_steer_envoy(front: Front) -> None:
     headers = {**JSON, "x-forwarded-for": "10.0.0.1", "x-envoy-upstream-rq-timeout-ms": "1", "x-envoy-retry-on": "5xx"}
-    metadata = front.http.post("/modules/numpy/f", headers=headers).json()["metadata"]
-    assert not {"x-envoy-upstream-rq-timeout-ms", "x-envoy-retry-on", "x-envoy-original-path"} & set(metadata)
+    metadata = front.http.post("/modules/numpy/f", headers={**headers, "x-envoy-original-path": "/x"}).json()[
+        "metadata"
+    ]
+    assert not {"x-envoy-upstream-rq-timeout-ms", "x-envoy-retry-on"} & set(metadata)
+    assert metadata["x-envoy-original-path"] == "/modules/numpy/f"  # the transcoder's
+
+
+def test_a_path_names_its_module_in_spite_of_the_host(front: Front) -> None:
+    for path in ("/modules/numpy/f", "/v1/modules/numpy:call"):
+        answer = front.http.post(path, json={}, headers={"host": "pandas.modules.local"}).json()
+        assert answer["server"].startswith("numpy"), path
 
 
 @pytest.mark.parametrize("authority", ["numpy.modules.local", "numpy.modules.local:8080"])

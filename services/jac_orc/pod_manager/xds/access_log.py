@@ -5,17 +5,16 @@ from __future__ import annotations
 from typing import Any, Literal
 
 import envoy.extensions.access_loggers.filters.cel.v3.cel_pb2
-import envoy.extensions.access_loggers.stream.v3.stream_pb2
-import envoy.extensions.filters.http.set_filter_state.v3.set_filter_state_pb2  # noqa: F401
+import envoy.extensions.access_loggers.stream.v3.stream_pb2  # noqa: F401
 from google.rpc.code_pb2 import Code
 
 from .messages import typed
 
 AccessLog = Literal["off", "failures", "all"]
 
-_PATH = "jac_orc.path"
-"""The filter state that holds the client's path; the transcoder replaces the header."""
-_OBJECT_ID = "^(.*-[0-9A-Fa-f._]+-[0-9]+-[0-9]+-)[A-Za-z0-9_-]+(.*)$"
+# The transcoder replaces the path, and leaves the client's in this header.
+_PATH = "('x-envoy-original-path' in request.headers ? request.headers['x-envoy-original-path'] : request.path)"
+_OBJECT_ID = "^([^?]*-[0-9A-Fa-f._]+-[0-9]+-[0-9]+-)[A-Za-z0-9_-]+([^?]*).*$"
 """An object's id anywhere in a path: whoever knows its last part may use the object."""
 _OBJECTS = "/v1/objects/"
 """Begins paths whose next part is an id, even if it is percent-encoded beyond recognition."""
@@ -42,25 +41,6 @@ def access_log(which: AccessLog) -> list[dict[str, Any]]:
     return [logger]
 
 
-def path_recorder() -> dict[str, Any]:
-    """Return the HTTP filter that records the path for the log: without its query and without an object's secret."""
-    path = "request.url_path"
-    shortened = f"re.extract({path}, '{_OBJECT_ID}', '\\\\1***\\\\2')"
-    encoded = f"{path}.startsWith('{_OBJECTS}') ? '{_OBJECTS}***' : {path}"
-    value = f"%CEL({path}.matches('{_OBJECT_ID}') ? {shortened} : {encoded})%"
-    return typed(
-        "path",
-        "envoy.extensions.filters.http.set_filter_state.v3.Config",
-        on_request_headers=[
-            {
-                "object_key": _PATH,
-                "factory_key": "envoy.string",
-                "format_string": {"text_format_source": {"inline_string": value}},
-            }
-        ],
-    )
-
-
 def _failed() -> dict[str, Any]:
     expression = "envoy.extensions.access_loggers.filters.cel.v3.ExpressionFilter"
     return {"extension_filter": typed("cel", expression, expression=_FAILED)}
@@ -71,14 +51,30 @@ _STATUSES = [name for _, name in sorted((number, name) for name, number in Code.
 _GRPC_STATUS = (
     f"'grpc-status' in response.trailers || 'grpc-status' in response.headers ? {_STATUSES}[response.grpc_status] : ''"
 )
-_LOGGED_PATH = f"%FILTER_STATE({_PATH}:PLAIN):500%"
+_MODULE_PATH = "^/(?:(?:v1/)?modules/([A-Za-z0-9_.]+)[/:]|v1/objects/([A-Za-z0-9_.]+)-).*$"
+
+
+def _found(pattern: str, rewritten: str) -> str:
+    """CEL for what the pattern finds in the client's path; if that is nothing, an error, which leaves the field out."""
+    return f"re.extract({_PATH}, '{pattern}', '{rewritten}')"
+
+
+_MODULE = (  # as the route finds it (`routes`)
+    "'x-module' in request.headers ? request.headers['x-module'] : " + _found(_MODULE_PATH, r"\\1\\2")
+)
+# A pattern takes up to 40 µs, so each is tried only where it may fit.
+_IS_OBJECT = f"{_PATH}.contains('-') && {_PATH}.matches('{_OBJECT_ID}')"
+_MASKED = _found(_OBJECT_ID, r"\\1***\\2")
+_UNQUERIED = f"{_PATH}.contains('?') ? " + _found("^([^?]*).*$", r"\\1") + f" : {_PATH}"
+_ENCODED = f"{_PATH}.startsWith('{_OBJECTS}') ? '{_OBJECTS}***'"
+_LOGGED_PATH = f"%CEL({_IS_OBJECT} ? {_MASKED} : {_ENCODED} : {_UNQUERIED}):500%"
 _FIELDS = {
     "time": "%START_TIME(%Y-%m-%dT%H:%M:%S.%3f+00:00)%",
     "level": f"%CEL({_FAILED} ? 'warning' : 'info')%",
     "stream": "access",
     "text": f"%REQ(:METHOD):20% {_LOGGED_PATH} %RESPONSE_CODE% %RESPONSE_CODE_DETAILS%",
     "call_id": "%REQ(X-REQUEST-ID)%",
-    "module": "%REQ(X-MODULE):255%",
+    "module": f"%CEL({_MODULE}):255%",
     "method": "%REQ(:METHOD):20%",
     "path": _LOGGED_PATH,
     "code": "%RESPONSE_CODE%",

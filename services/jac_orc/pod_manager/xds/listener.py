@@ -20,9 +20,9 @@ import envoy.extensions.transport_sockets.tls.v3.tls_pb2
 import envoy.type.matcher.v3.http_inputs_pb2  # noqa: F401
 from envoy.config.listener.v3.listener_pb2 import Listener
 
-from .access_log import AccessLog, access_log, path_recorder
+from .access_log import AccessLog, access_log
 from .descriptors import SERVICES, descriptor_set
-from .messages import TYPE_PREFIX, build, typed
+from .messages import MAX_NAME, TYPE_PREFIX, build, typed
 from .replies import MAX_BODY_BYTES, MAX_HEADERS_KIB, local_reply_config
 
 FRONT = "front"
@@ -58,15 +58,15 @@ _KEEPALIVE = [
 ]
 
 _HTTP = "envoy.extensions.filters.http"
-_MODULE_PATH = "^/(?:v1/)?modules/([A-Za-z0-9_.]+)[/:]"
-# An object's id tells its module and its pod: `numpy-127.0.0.1-50051-1-…`, in the path or as the parameter `obj_id`.
-_OBJECT_MODULE = "^/v1/objects/([A-Za-z0-9_.]+)-"
+# An object's id tells its pod: `numpy-127.0.0.1-50051-1-…`, in the path or as the parameter `obj_id`.
 _OBJECT_POD = "(?:^/v1/objects/|[?&]obj_id=)[A-Za-z0-9_.]+-([0-9.]+)-([0-9]+)-"
 _MODULE_HOST = r"^([A-Za-z0-9_.]+)\\.modules\\.local$"
 
 
-# What gRPC's library would answer by itself, and without a reason, where it can't read it.
+# What gRPC's library would answer by itself, and without a reason, where it can't read it; and what only the transcoder
+# may set, for the log.
 _NOT_PASSED = [
+    {"remove": "x-envoy-original-path"},
     {"remove": "grpc-status"},
     {"remove": "grpc-previous-rpc-attempts"},
     {"remove_on_match": {"key_matcher": {"suffix": "-bin"}}},
@@ -162,17 +162,19 @@ def status_listener(port: int) -> dict[str, Any]:
 
 
 def _early_mutations() -> dict[str, Any]:
-    """Tells the module of a request in `x-module`, and the pod in `x-pod`, before the first look at the routes.
+    """Tell the module of a request in `x-module`, and the pod in `x-pod`, before the first look at the routes.
 
-    A header that the client sends wins, then the path, the query and the authority. Names outside ASCII are left to
-    the pod manager, as are percent-encoded ones: neither is found here. An empty value adds no header.
+    A header that the client sends wins, then the path, the query and the host. The path's module is left to the routes.
+    Names outside ASCII are left to the pod manager, as are percent-encoded ones: neither is found here. An empty value
+    adds no header. A pattern is matched only where a cheaper look says that it may fit, as each takes 40 µs.
     """
+    of_path = "request.path.startsWith('/modules/') || request.path.startsWith('/v1/modules/')"
+    of_host = f"request.host.endsWith('.modules.local') && !({of_path})"
+    of_object = "request.path.startsWith('/v1/objects/') || request.path.contains('obj_id=')"
     values = [
-        ("x-module", _extracted("request.url_path", _MODULE_PATH)),
-        ("x-module", "%QUERY_PARAM(module_name)%"),
-        ("x-module", _extracted("request.host", _MODULE_HOST)),
-        ("x-module", _extracted("request.url_path", _OBJECT_MODULE)),
-        (POD_HEADER, _extracted("request.path", _OBJECT_POD, r"\\1:\\2")),
+        ("x-module", f"%QUERY_PARAM(module_name):{MAX_NAME + 1}%"),  # what is longer is no module's name
+        ("x-module", _extracted("request.host", _MODULE_HOST, of_host)),
+        (POD_HEADER, _extracted("request.path", _OBJECT_POD, f"({of_object})", r"\\1:\\2")),
         ("grpc-timeout", "%QUERY_PARAM(timeout)%"),
     ]
     added = [
@@ -191,7 +193,8 @@ def _request_id_mutations() -> list[dict[str, Any]]:
     An empty value can't overwrite a header, so the id takes a detour over another one.
     """
     given = f"request.headers['{_REQUEST_ID_HEADER}']"
-    usable = f"%CEL(size({given}) <= {_MAX_REQUEST_ID} && {given}.matches('^[!-~]+$') ? {given} : '')%"
+    is_there = f"'{_REQUEST_ID_HEADER}' in request.headers"  # else CEL matches the pattern for nothing
+    usable = f"%CEL({is_there} && size({given}) <= {_MAX_REQUEST_ID} && {given}.matches('^[!-~]+$') ? {given} : '')%"
     return [
         {"remove": _CLIENT_ID},
         {"append": {"header": {"key": _CLIENT_ID, "value": usable}}},
@@ -201,9 +204,10 @@ def _request_id_mutations() -> list[dict[str, Any]]:
     ]
 
 
-def _extracted(attribute: str, pattern: str, rewritten: str = r"\\1") -> str:
-    """A header's value: what the pattern finds in the request's attribute, nothing where it doesn't fit."""
-    return f"%CEL({attribute}.matches('{pattern}') ? re.extract({attribute}, '{pattern}', '{rewritten}') : '')%"
+def _extracted(attribute: str, pattern: str, condition: str, rewritten: str = r"\\1") -> str:
+    """A header's value: what the pattern finds in the request's attribute, nothing if the condition isn't true."""
+    found = f"{attribute}.matches('{pattern}') ? re.extract({attribute}, '{pattern}', '{rewritten}') : ''"
+    return f"%CEL({condition} && {found})%"
 
 
 def _tls(certificate: str) -> dict[str, Any]:
@@ -252,7 +256,6 @@ def _reader() -> dict[str, Any]:
 
 def _http_filters(descriptors: bytes, api_keys: str) -> list[dict[str, Any]]:
     return [
-        path_recorder(),
         typed("grpc_web", f"{_HTTP}.grpc_web.v3.GrpcWeb"),
         # Behind gRPC-Web only, which has to pass the refusal on: strangers must not get to what deploys.
         *([_api_keys_filter(api_keys)] if api_keys else ()),

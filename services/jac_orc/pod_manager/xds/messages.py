@@ -18,6 +18,8 @@ MessageT = TypeVar("MessageT", bound=Message)
 _POOL = descriptor_pool.Default()
 
 TYPE_PREFIX = "type.googleapis.com/"
+MAX_NAME = 255
+"""The most characters of a module's name."""
 
 
 def build(kind: type[MessageT], data: Mapping[str, Any]) -> MessageT:

@@ -7,6 +7,7 @@ import contextlib
 import http.client
 import importlib.metadata
 import json
+import os
 import socket
 from collections.abc import Awaitable, Callable
 from functools import partial
@@ -26,6 +27,24 @@ def binary() -> Path | None:
                 path = Path(str(file.locate()))
                 return path if path.is_file() else None
     return None
+
+
+def cores(cpu_max: Path = Path("/sys/fs/cgroup/cpu.max")) -> int:
+    """Return how many cores this process may use: by its affinity, and by its control group's limit."""
+    allowed = len(os.sched_getaffinity(0))
+    with contextlib.suppress(OSError, ValueError):  # no such group, or "max" for no limit
+        quota, period = map(int, cpu_max.read_text().split())
+        allowed = min(allowed, max(1, quota // period))
+    return allowed
+
+
+def workers(cores: int) -> int:
+    """Return how many threads Envoy gets.
+
+    Of a call's processor time it takes less than half. More threads than needed share out the same connections, so
+    that each wakes more often: on two cores, two threads take 15 % more time for a call than one does.
+    """
+    return (cores + 1) // 2
 
 
 class _UnixConnection(http.client.HTTPConnection):

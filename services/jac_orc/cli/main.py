@@ -89,6 +89,12 @@ def up(
             help="Module servers that wait, so that a module starts at once; each takes some 31 MB.", min=0, max=100
         ),
     ] = 1,
+    front_workers: Annotated[
+        int,
+        typer.Option(
+            help="Threads of the front proxy. 0: one for every two cores, as modules need the others.", min=0, max=1024
+        ),
+    ] = 0,
     log_level: Annotated[LogLevel, typer.Option(help="The least level that is logged.")] = LogLevel.INFO,
 ) -> None:
     """Run everything on this machine: pod manager, Envoy, and modules as child processes. Ctrl-C stops it all."""
@@ -105,6 +111,7 @@ def up(
         auto_deploy,
         policy,
         spares,
+        front_workers,
         log_level.value,
     )
     try:

@@ -67,6 +67,7 @@ class Options:
     auto_deploy: bool
     policy: Path | None
     spares: int
+    front_workers: int
     log_level: str
 
 
@@ -173,7 +174,8 @@ class System:
         )
         self._envoy = Child(
             "Envoy",
-            [str(binary), "-c", str(options.state_dir / "envoy.json"), "--concurrency", "2", "--disable-hot-restart",
+            [str(binary), "-c", str(options.state_dir / "envoy.json"), "--disable-hot-restart",
+             "--concurrency", str(options.front_workers or envoy.workers(envoy.cores())),
              "--log-level", "warning", "--file-flush-interval-msec", "200"],
             config.environment(),
             logs_dir / "envoy.log",

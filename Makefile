@@ -83,7 +83,7 @@ format: $(DEV)  ## Repairs what can be repaired without thinking
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-bench: $(DEV)  ## Measures, beside the peers, which it installs; ARGS: which cases, --full
+bench: $(DEV)  ## Measures, next to peers that it installs; ARGS: which cases, --write: the documentation, --short, --full
 	$(BIN)/python -m bench $(ARGS)
 
 IMAGE ?= jac-cloud-orc:$(VERSION)
@@ -104,7 +104,7 @@ image:  ## Builds the container image IMAGE by docker, podman or buildah (BUILDE
 # container image runs on, build.txt the build backend alone, which that image doesn't keep.
 LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate \
 	--no-emit-index-url --no-emit-find-links --custom-compile-command 'make lock'
-PEERS := fastapi bentoml mlserver ours ray rpc
+PEERS := bentoml fastapi litserve mlserver plot ray rpc
 
 lock: $(LOCAL)  ## Pins the dependencies of pyproject.toml in requirements/; ARGS=--upgrade: to the newest versions
 	$(LOCK) --group build pyproject.toml --extra local --output-file requirements/local.txt $(ARGS)
@@ -113,6 +113,7 @@ lock: $(LOCAL)  ## Pins the dependencies of pyproject.toml in requirements/; ARG
 	$(LOCK) pyproject.toml --extra module-server --extra pod-manager --constraints requirements/local.txt \
 		--output-file requirements/image.txt $(ARGS)
 	$(LOCK) --group build --constraints requirements/local.txt --output-file requirements/build.txt $(ARGS)
+	$(LOCK) --group bench-grpc --constraints requirements/local.txt --output-file requirements/bench-grpc.txt $(ARGS)
 	for peer in $(PEERS); do $(LOCK) --group bench-$$peer --output-file requirements/bench-$$peer.txt $(ARGS) || exit; done
 
 clean:  ## Removes everything that make made

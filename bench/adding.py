@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import socket
 import statistics
 import tempfile
 import time
@@ -15,6 +14,7 @@ from typing import Any
 import grpc
 from google.api import httpbody_pb2
 
+from bench.processes import free_port, process, until_listening
 from jac_orc.cli import envoy
 from jac_orc.core import files
 from jac_orc.pod_manager.__main__ import PodManager
@@ -30,7 +30,7 @@ _DIRECT = b'{"result":"direct"}'
 
 
 class StubPod(module_pb2_grpc.ModuleServiceServicer):
-    """Answers whether a call came straight from Envoy, or by way of the activator, which is a gRPC client."""
+    """Answers whether a call came straight from Envoy, or through the activator, which is a gRPC client."""
 
     async def CallNamed(self, request: Any, context: Any) -> module_pb2.CallNamedResponse:
         agents = [value for key, value in context.invocation_metadata() if key == "user-agent"]
@@ -39,7 +39,7 @@ class StubPod(module_pb2_grpc.ModuleServiceServicer):
 
 
 async def measure(registered: int, rounds: int) -> float:
-    """The median time in milliseconds from registering a module to the first call that goes straight to its pod."""
+    """Return the median time in ms from registering a module to the first call that goes straight to its pod."""
     async with _system() as (backend, port):
         for index in range(registered):
             await backend.apply(ModuleSpec(f"module{index}"))
@@ -54,7 +54,7 @@ async def measure(registered: int, rounds: int) -> float:
 
 
 async def _until_direct(port: int, module: str) -> None:
-    """Calls the module until Envoy knows where it is."""
+    """Call the module until Envoy knows where it is."""
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     head = f"POST /modules/{module}/f HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\n"
     while True:
@@ -76,7 +76,7 @@ async def _system() -> AsyncIterator[tuple[FakeBackend, int]]:
     module_pb2_grpc.add_ModuleServiceServicer_to_server(StubPod(), pod)
     pod_port = pod.add_insecure_port("127.0.0.1:0")
     await pod.start()
-    ports = [_free_port() for _ in range(3)]
+    ports = [free_port() for _ in range(3)]
     with tempfile.TemporaryDirectory(prefix="jac-bench-") as directory:
         settings = Settings(port=ports[0], xds_port=ports[1], front_port=ports[2], state_dir=Path(directory))
         backend = FakeBackend(f"127.0.0.1:{pod_port}")
@@ -85,32 +85,11 @@ async def _system() -> AsyncIterator[tuple[FakeBackend, int]]:
         bootstrap = Path(directory) / "envoy.json"
         admin = str(Path(directory) / "admin.sock")
         files.write_json(bootstrap, resources.bootstrap("front", ("127.0.0.1", ports[1]), admin))
-        process = await asyncio.create_subprocess_exec(
-            str(binary), "-c", str(bootstrap), "--concurrency", "2", "--disable-hot-restart", "--log-level", "error",
-            stderr=asyncio.subprocess.DEVNULL,
-        )  # fmt: skip
+        command = [binary, "-c", bootstrap, "--concurrency", "1", "--disable-hot-restart", "--log-level", "error"]
         try:
-            await _until_listening(ports[2])
-            yield backend, ports[2]
+            with process(command) as running:
+                await asyncio.to_thread(until_listening, ports[2], running)
+                yield backend, ports[2]
         finally:
-            process.terminate()
-            await process.wait()
             await manager.stop()
             await pod.stop(0)
-
-
-async def _until_listening(port: int) -> None:
-    while True:
-        try:
-            _, writer = await asyncio.open_connection("127.0.0.1", port)
-        except OSError:
-            await asyncio.sleep(0.02)
-        else:
-            writer.close()
-            return
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])

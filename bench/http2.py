@@ -1,7 +1,7 @@
-"""The least of HTTP/2 and HPACK that a gRPC load generator needs: prebuilt frames out, a walk over frames in.
+"""The least of HTTP/2 and HPACK that a gRPC load generator needs to write requests; `bench.load` reads the frames.
 
-What a client with a memory would send: the first request of a connection adds its headers to the server's table, the
-later ones are indexes into it.
+As with real clients, the first request of a connection adds its headers to the server's table, and the later ones are
+indexes into it.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ WINDOW = 2**31 - 1
 
 
 def frame(kind: int, flags: int, stream: int, body: bytes = b"") -> bytes:
-    """One frame."""
+    """Return one frame."""
     return len(body).to_bytes(3, "big") + struct.pack(">BBI", kind, flags, stream) + body
 
 
 def opening() -> bytes:
-    """What a client sends first: streams and the connection may hold as much as there is."""
+    """Return what a client sends first; streams and the connection get the largest windows."""
     return (
         PREFACE
         + frame(SETTINGS, 0, 0, struct.pack(">HI", _INITIAL_WINDOW_SIZE, WINDOW))
@@ -31,7 +31,7 @@ def opening() -> bytes:
 
 
 class Request:
-    """The frames of a unary request but for the number of their stream."""
+    """The frames of a unary request, without the number of their stream."""
 
     def __init__(self, path: str, message: bytes, metadata: dict[str, str]) -> None:
         fields = [(4, "", path), (1, "", "127.0.0.1"), (31, "", "application/grpc"), (0, "te", "trailers")]
@@ -43,19 +43,19 @@ class Request:
         self._data = b"\0" + struct.pack(">I", len(message)) + message
 
     def frames(self, first: bool) -> tuple[bytes, bytes, bytes]:
-        """What goes before, between and behind the two places where the stream's number belongs."""
+        """Return what goes before, between and after the two places of the stream's number."""
         headers = frame(HEADERS, _END_HEADERS, 0, self._first if first else self._later)
         data = frame(DATA, END_STREAM, 0, self._data)
         return headers[:5], headers[9:] + data[:5], data[9:]
 
 
 def _added(index: int, name: str, value: str) -> bytes:
-    """A header field, literally, that the server adds to its table; its name from the static table or spelled out."""
+    """Return a literal header field that the server adds to its table; its name is an index or spelled out."""
     head = bytes([0x40 | index]) if index else b"\x40" + _string(name)
     return head + _string(value)
 
 
 def _string(text: str) -> bytes:
     if len(text) > 126:
-        raise ValueError(f"a header longer than this knows to write: {text}")
+        raise ValueError(f"a header that is longer than 126 bytes: {text}")
     return bytes([len(text)]) + text.encode()

@@ -1,7 +1,7 @@
-"""A load generator, the same for all that is measured: `python -m bench.load JOB`, a process of its own.
+"""A load generator, the same for everything that is measured: `python -m bench.load`, a process of its own.
 
-It keeps a number of connections busy with one prebuilt request, checks every answer, and prints a Result. It does as
-little as it can, since it shares the cores with what it measures.
+Standard input has the job. It keeps a number of connections busy with one prebuilt request, checks every answer, and
+prints a Result. It does as little as it can, since it shares the cores with what it measures.
 """
 
 from __future__ import annotations
@@ -25,18 +25,18 @@ from bench import http2
 
 @dataclass(frozen=True)
 class Target:
-    """A request and its answer; `protocol` is `http`, or `grpc` with messages in the place of bodies."""
+    """A request and its answer; `protocol` is `http`, or `grpc`, whose bodies are messages."""
 
     protocol: str
     port: int
     path: str
     body: bytes
     expected: bytes
-    """The whole answer; of a gRPC stream, all its messages as they are framed."""
+    """The whole answer; for gRPC its messages as they are framed."""
     headers: dict[str, str] = field(default_factory=dict)
 
     def with_answer(self, expected: bytes) -> Target:
-        """The same request with another answer."""
+        """Return the same request with another answer."""
         return dataclasses.replace(self, expected=expected)
 
 
@@ -50,7 +50,7 @@ class Result:
 
 
 class WrongAnswer(Exception):
-    """A call failed, or answered something else than it should."""
+    """A call failed, or its answer was not the expected one."""
 
 
 class Run:
@@ -65,7 +65,7 @@ class Run:
         self.finished: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
     def counted(self, started: float) -> float | None:
-        """Counts a call that has ended; answers the time at which the next begins, None where none shall."""
+        """Count a call that has ended; returns the time at which the next begins, None if there is none."""
         now = time.perf_counter()
         if started >= self.begin:
             self.latencies.append(now - started)
@@ -76,7 +76,7 @@ class Run:
         return now
 
     def fail(self, why: str) -> None:
-        """Ends the run."""
+        """End the run."""
         if not self.finished.done():
             self.finished.set_exception(WrongAnswer(f"{self.target.path}: {why}"))
 
@@ -86,7 +86,7 @@ class Run:
             self.finished.set_result(None)
 
     def result(self) -> Result:
-        """What the run has found."""
+        """Return what was found."""
         ordered = sorted(self.latencies)
         cut = [ordered[int(len(ordered) * share)] * 1000 for share in (0.5, 0.99)]
         return Result(len(ordered) / (self.end - self.begin), cut[0], cut[1])
@@ -116,7 +116,7 @@ class HttpConnection(asyncio.Protocol):
         self._parts.append(data)
         if len(self._parts) > 1:
             if not data.endswith((run.target.expected[-16:], b"0\r\n\r\n")):
-                return  # nor is it looked for, as a large answer comes in very many parts
+                return  # without a search for its end, as a large answer comes in very many parts
             data = b"".join(self._parts)
         head, found, body = data.partition(b"\r\n\r\n")
         whole = _whole(head, body) if found else None
@@ -136,7 +136,7 @@ class HttpConnection(asyncio.Protocol):
 
 
 def _whole(head: bytes, body: bytes) -> bytes | None:
-    """The body, None if more of it is to come."""
+    """Return the body; None if more of it is to come."""
     lower = head.lower()
     start = lower.find(b"\r\ncontent-length:")
     if start >= 0:
@@ -233,7 +233,7 @@ class GrpcConnection(asyncio.Protocol):
 async def generate(
     target: Target, in_flight: int, seconds: float = 1.5, warm_up: float = 0.3, calls: int | None = None
 ) -> Result:
-    """Calls with so many calls in flight, for so long or so often: HTTP on as many connections, gRPC on one."""
+    """Keep so many calls in flight for so long, or for so many calls: HTTP on as many connections, gRPC on one."""
     run = Run(target, warm_up, seconds, calls)
     loop = asyncio.get_running_loop()
     transports = []
@@ -253,7 +253,7 @@ async def generate(
 
 
 def measure(target: Target, in_flight: int, **options: Any) -> Result:
-    """The same in a process of its own; raises WrongAnswer."""
+    """Do the same in a process of its own; raises WrongAnswer."""
     job = {**dataclasses.asdict(target), **{name: _text(getattr(target, name)) for name in ("body", "expected")}}
     text = json.dumps({"target": job, "in_flight": in_flight, **options})
     process = subprocess.run(
@@ -269,7 +269,7 @@ def _text(data: bytes) -> str:
 
 
 def main() -> None:
-    """Does the job that standard input tells."""
+    """Do the job in standard input."""
     options = json.load(sys.stdin)
     job = options.pop("target")
     job |= {name: base64.b64decode(job[name]) for name in ("body", "expected")}

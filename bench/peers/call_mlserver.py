@@ -8,11 +8,11 @@ import grpc
 import numpy as np  # type: ignore[import-not-found]
 from mlserver.grpc import dataplane_pb2, dataplane_pb2_grpc  # type: ignore[import-not-found]
 
-from bench.peers.timing import array_of, printed, times
+from bench.peers.timing import array_of, is_same, printed, times
 
 
 def main() -> None:
-    """Does it for a while."""
+    """Do it for a while."""
     array = array_of(int(sys.argv[2]))
     limits = [("grpc.max_receive_message_length", -1), ("grpc.max_send_message_length", -1)]
     stub = dataplane_pb2_grpc.GRPCInferenceServiceStub(grpc.insecure_channel(f"127.0.0.1:{sys.argv[1]}", limits))
@@ -24,8 +24,7 @@ def main() -> None:
             inputs=[tensor(name="x", datatype="FP64", shape=[array.size])],
             raw_input_contents=[array.tobytes()],
         )
-        received = np.frombuffer(stub.ModelInfer(request).raw_output_contents[0], array.dtype)
-        return received.shape == array.shape and bool(received[-1] == array[-1])
+        return is_same(np.frombuffer(stub.ModelInfer(request).raw_output_contents[0], array.dtype), array)
 
     printed(times(identity, True, 1.0))
 

@@ -25,5 +25,5 @@ def floats(count: int = Body(embed=True)):
 
 @app.post("/declared_floats")
 def declared_floats(count: int = Body(embed=True)) -> list[float]:
-    """The same with its type declared, of which FastAPI makes the answer."""
+    """The same with its type declared, by which FastAPI encodes the answer."""
     return FLOATS * (count // len(FLOATS))

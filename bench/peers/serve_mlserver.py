@@ -1,4 +1,4 @@
-"""Runtimes of MLServer, which reads who they are from the settings that the benchmark writes."""
+"""Runtimes of MLServer, named in the settings that the benchmark writes."""
 
 from __future__ import annotations
 

@@ -26,13 +26,13 @@ class Sqrt:
 
 
 def add_to_server(servicer: Any, server: Any) -> None:
-    """What a generated module has, for a service of one method."""
+    """Add a service of one method, as a generated module does."""
     sqrt = grpc.unary_unary_rpc_method_handler(servicer.sqrt, Value.FromString, Value.SerializeToString)
     server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler("bench.Sqrt", {"sqrt": sqrt}),))
 
 
 def main() -> None:
-    """Serves until killed."""
+    """Serve until killed."""
     http_port, grpc_port = map(int, sys.argv[1:])
     ray.init(include_dashboard=False, num_cpus=4, log_to_driver=False)
     serve.start(

@@ -14,7 +14,7 @@ Channel.COMPRESSION_THRESHOLD = sys.maxsize  # it would compress random numbers
 
 
 class RpycService(rpyc.Service):  # type: ignore[misc]
-    """What RPyC serves."""
+    """The functions by RPyC."""
 
     def exposed_hypot(self, x: float, y: float) -> float:
         return math.hypot(x, y)
@@ -28,7 +28,7 @@ class RpycService(rpyc.Service):  # type: ignore[misc]
 
 @Pyro5.api.expose
 class PyroService:
-    """What Pyro5 serves."""
+    """The functions by Pyro5."""
 
     def hypot(self, x: float, y: float) -> float:
         return math.hypot(x, y)

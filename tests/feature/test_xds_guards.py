@@ -141,6 +141,12 @@ def test_timeouts_of_no_form(front: Front, timeout: str) -> None:
     assert failure(front.http.post(CALL, json={}, headers={"grpc-timeout": timeout})) == MALFORMED
 
 
+@pytest.mark.parametrize("path", [CALL, "/v1/modules/numpy:call", "/run_module?module_name=numpy"])
+def test_headers_of_grpc(front: Front, path: str) -> None:
+    assert failure(front.http.post(path, json={}, headers={"grpc-encoding": "gzip"})) == MALFORMED
+    assert failure(front.http.post(path, json={}, headers={"grpc-timeout": "0S"}))[0] == 504
+
+
 def test_a_name_in_the_path_and_in_the_query(front: Front) -> None:
     for method, path in [
         ("POST", f"{CALL}?module_name=os"),

@@ -216,7 +216,7 @@ TEXTS = [
 
 @pytest.mark.parametrize("text", TEXTS, ids=lambda text: repr(text[:9]))
 def test_a_logged_text_is_one_line_and_comes_back(tmp_path: Path, root: logging.Logger, text: str) -> None:
-    logs.set_up("info", tmp_path / "a.log")
+    logs.set_up("info", str(tmp_path / "a.log"))
     logging.getLogger("module").info("%s", text, extra={"stream": "stdout"})
     lines = LogFile(tmp_path / "a.log").new_lines()
     assert len(lines) == 1
@@ -231,7 +231,7 @@ def test_a_line_of_another_form_is_text_of_the_servers(line: str) -> None:
 
 
 def test_an_exception_is_logged_with_its_traceback(tmp_path: Path, root: logging.Logger) -> None:
-    logs.set_up("info", tmp_path / "a.log")
+    logs.set_up("info", str(tmp_path / "a.log"))
     try:
         raise ZeroDivisionError("no")
     except ZeroDivisionError:

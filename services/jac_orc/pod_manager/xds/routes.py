@@ -62,6 +62,7 @@ def routes(allowed_hosts: Iterable[str] = DEFAULT_ALLOWED_HOSTS) -> RouteConfigu
         "domains": ["*"] if everyone else hosts,
         "routes": [
             tunnel,
+            _common_call(),
             *([] if everyone else _origin_guards(hosts)),
             *_consistency_guards(),
             *_content_type_guards(),
@@ -108,6 +109,20 @@ def _matches(name: str, regex: str, invert: bool = False) -> dict[str, Any]:
 
 def _present(name: str, present: bool = True) -> dict[str, Any]:
     return {"name": name, "present_match": present}
+
+
+def _common_call() -> dict[str, Any]:
+    """The route of most REST calls, which has nothing that a guard looks for: to try all of them takes 6 µs."""
+    unguarded = ("origin", "sec-fetch-site", "grpc-timeout", "grpc-encoding")
+    headers = [
+        *(_present(name, False) for name in unguarded),
+        {"name": "content-type", "string_match": {"exact": "application/json"}},
+        {"name": ":path", "string_match": {"contains": "?"}, "invert_match": True},
+    ]
+    return {
+        "match": {"safe_regex": {"regex": "/modules/.+|/v1/modules/[^/]+:call"}, "headers": headers},
+        **_to_module(),
+    }
 
 
 def _origin_guards(hosts: list[str]) -> list[dict[str, Any]]:

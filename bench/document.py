@@ -7,6 +7,7 @@ import os
 import platform
 import re
 import subprocess
+import textwrap
 from pathlib import Path
 from string import Template
 from typing import Any
@@ -88,4 +89,5 @@ def _versions() -> str:
         for name, distributions in _VERSIONS.items()
         for distribution in distributions.split()
     ]
-    return ", ".join([f"Python {platform.python_version()}", *pinned])
+    text = ", ".join([f"Python {platform.python_version()}", *pinned])
+    return textwrap.fill(text, 115, subsequent_indent="  ", break_on_hyphens=False)  # in a list

@@ -37,7 +37,9 @@ def own() -> Path:
     """Return the interpreter of the environment that also has the benchmark's own modules and the Python client."""
     interpreter = python("grpc")
     (site,) = interpreter.parents[1].glob("lib/python*/site-packages")
-    (site / "bench.pth").write_text(f"{SERVICES}\n{SUBJECTS}\n")
+    paths, text = site / "bench.pth", f"{SERVICES}\n{SUBJECTS}\n"
+    if not paths.exists() or paths.read_text() != text:
+        paths.write_text(text)
     return interpreter
 
 

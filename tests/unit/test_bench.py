@@ -142,4 +142,4 @@ def test_each_environment_has_its_group_and_its_lock_file() -> None:
 
 
 def test_the_versions_that_the_document_names_are_pinned() -> None:
-    assert re.fullmatch(r"Python [\d.]+(, [\w-]+ \d[\w.]*)+", document._versions())
+    assert re.fullmatch(r"Python [\d.]+(,\s+[\w-]+\s+\d[\w.]*)+", document._versions())

@@ -22,7 +22,7 @@ from jac_orc.errors import REASONS
 from tests.e2e.system import System, wait_until
 from tests.feature.footprints import Footprint, footprint
 
-SECONDS = 5.0
+SECONDS = 20.0  # also for what asks a package index, on a busy machine
 DEPLOYED = ["math", "orc_guest_objects", "orc_guest_values"]
 DEPLOYABLE = ["os", "_socket", "os.path"]
 """What a create would deploy, though no call does."""

@@ -211,7 +211,7 @@ def test_values_that_stop_half_way(watched: Watched, server: ModuleServer) -> No
         call = server.stub.PutValue.future(parts(), timeout=10)
         assert reason(part, more) == "MALFORMED_REQUEST"
         assert reason(part, *[more] * 10) == "MALFORMED_REQUEST"
-        assert reason(module_pb2.PutValueRequest(size=2**40, data=bytes(100))) == "MALFORMED_REQUEST"
+        assert reason(module_pb2.PutValueRequest(size=2**40, data=bytes(100))) == "TOO_LARGE"
         call.cancel()
         leaves.set()
 

@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
 import datetime
 import json
 import os
+import select
 import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
+from jac_orc.errors import OrcError
+from jac_orc.module_server.guest_process import Guest
+from jac_orc.module_server.idle_guest import IdleGuest
+from jac_orc.module_server.settings import Settings
 from tests.feature.conftest import Start
 from tests.feature.module_servers import wait_until
 from tests.support import SERVICES, running
@@ -45,6 +53,21 @@ def test_a_server_that_is_stopped_while_it_starts_ends_what_its_module_has_start
     wait_until(lambda: child.exists() and child.read_text().endswith("\n"))
     assert server.stop() == 0
     wait_until(lambda: not running(int(child.read_text())))
+
+
+@pytest.mark.parametrize(
+    ("code", "told"), [("raise ValueError('not today')", "not today"), ("import os; os._exit(7)", "exit code 7")]
+)
+async def test_a_guest_that_fails_before_the_server_listens_has_its_last_words_heard(
+    no_child_left: None, no_task_left: None, guest_python: str, tmp_path: Path, code: str, told: str
+) -> None:
+    (tmp_path / "unwilling.py").write_text(code)
+    idle = IdleGuest(guest_python)
+    idle.load("unwilling", [str(tmp_path)])
+    assert (await asyncio.to_thread(select.select, [idle.socket], [], [], 30))[0]
+    settings = Settings("unwilling", guest_python=guest_python, source_folders=str(tmp_path))
+    with pytest.raises(OrcError, match=told):
+        await Guest.start(settings, 1, "unwilling-127.0.0.1-1-1", idle)
 
 
 def test_a_guest_imports_little_before_its_module(start_server: Start, tmp_path: Path) -> None:

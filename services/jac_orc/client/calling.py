@@ -31,7 +31,6 @@ OPTIONS = (
     ("grpc.http2.bdp_probe", 0),  # as in the server: time lost where both are near each other
     ("grpc.http2.lookahead_bytes", 4 * 1024 * 1024),
     ("grpc.initial_reconnect_backoff_ms", 100),
-    ("grpc.min_reconnect_backoff_ms", 100),
     ("grpc.max_reconnect_backoff_ms", 2000),
 )
 """The options of a channel to a module."""

@@ -59,6 +59,7 @@ def load(link: Wire, output: Output) -> Calls:
             failure.__notes__ = [_advice(package, document["folders"])]
         output.finish(0)
         link.send(frame(wire.FAILED, body=error_body(failure)))
+        link.receive()  # while nobody reads at this end, what the server sends would cost it what it has not read yet
         os._exit(1)
     how: Any = json.loads(bytes(link.receive()[3]))
     names = Names(document["module"], module, HostAccess(how["allowed"], how["refused"]))

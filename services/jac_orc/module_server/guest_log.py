@@ -61,7 +61,7 @@ class GuestLog:
 
     def ended(self, failure: OrcError, why: str, calls: Sequence[int], *, expected: bool) -> None:
         """Logs how the process has ended, why if this server killed it, and the calls that ended with it."""
-        uptime = round(time.monotonic() - self._started, 1)
+        uptime = round(time.monotonic() - self._started, 3)
         named = [self._call_ids.get(number, "") for number in calls[:_MAX_NAMED_CALLS]]
         details = {
             "pid": self._process.pid,
@@ -73,7 +73,7 @@ class GuestLog:
         how = " ".join(f"{name.replace('_', ' ')} {value}" for name, value in failure.metadata.items())
         if not why and how == "signal SIGKILL":
             why = "not by this server; the kernel does so if memory runs out"
-        text = f"guest {self._number} (pid {self._process.pid}) ended after {uptime:g} s with {how}"
+        text = f"guest {self._number} (pid {self._process.pid}) ended after {uptime:.1f} s with {how}"
         text += f" ({why})" if why else ""
         text += f"; calls that ended with it: {len(calls)}" + f" ({', '.join(named)})" * bool(named)
         logger.log(logging.INFO if expected else logging.WARNING, "%s", text, extra={"fields": details})

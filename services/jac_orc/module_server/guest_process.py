@@ -8,6 +8,7 @@ that is no frame ends the guest and not the server.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import signal
 from collections.abc import Callable
@@ -25,6 +26,7 @@ from jac_orc.module_server.idle_guest import IdleGuest, folders_in
 from jac_orc.module_server.settings import Settings
 
 _READ_FIRST = 0.02
+_LAST_WORDS = 0.5  # seconds in which what a guest sent before its end is read
 _JOINED = 64 * 1024
 
 
@@ -73,6 +75,7 @@ class Guest(asyncio.Protocol):
         self._outgoing: list[bytes | memoryview] = []
         self._writable = asyncio.Event()
         self._writable.set()
+        self._read_all = asyncio.Event()
         self.retired = asyncio.Event()
         """Set when it takes no more calls: it has ended, or shall as soon as its last call has."""
         self.ended = asyncio.create_task(self._wait())
@@ -303,6 +306,7 @@ class Guest(asyncio.Protocol):
             self.kill()
 
     def connection_lost(self, exc: Exception | None) -> None:
+        self._read_all.set()
         self.kill()  # the wire is closed but the process may live: such a guest is of no use
 
     async def _wait(self) -> None:
@@ -310,6 +314,9 @@ class Guest(asyncio.Protocol):
         await self._process.ended.wait()
         self.retired.set()
         self._writable.set()
+        with contextlib.suppress(TimeoutError):  # where a process that the module has forked keeps the wire open
+            async with asyncio.timeout(_LAST_WORDS):
+                await self._read_all.wait()
         if self._transport is not None:
             self._transport.close()
         failure = guest_errors.of_exit(self._process.returncode or 0)

@@ -6,7 +6,6 @@ import array
 import dataclasses
 import datetime
 import decimal
-import os
 import threading
 import zoneinfo
 from collections.abc import Iterator
@@ -14,7 +13,6 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
-import grpc
 import pytest
 
 from jac_orc.client.connection import Connection
@@ -444,23 +442,3 @@ def test_a_full_queue_refuses_at_once(start_server: Start, tmp_path: Path) -> No
     (tmp_path / "gate").touch()
     for each in calls:
         assert each in refused or each.result(10).result.none_value
-
-
-def test_streams_that_nobody_reads(start_server: Start) -> None:
-    """10,000 of them; only so many run as may, and those that are given up leave room at once."""
-    server = start_server(MODULE, max_concurrency=4, queue=100).serving()
-    guests = server.guests()
-    request = module_pb2.StreamPythonRequest(method="generator", args=[Value(int_value=10**9)])
-    with grpc.insecure_channel(f"127.0.0.1:{server.port}") as channel:
-        stream: Any = channel.unary_stream(
-            f"/{module_pb2.DESCRIPTOR.package}.ModuleService/StreamPython",
-            request_serializer=module_pb2.StreamPythonRequest.SerializeToString,
-        )
-        calls = [stream(request) for _ in range(10_000)]
-        wait_until(lambda: sum(call.done() for call in calls) >= 9_896)
-        pages = int(Path(f"/proc/{server.process.pid}/statm").read_text().split()[1])
-        assert pages * os.sysconf("SC_PAGE_SIZE") < 400_000_000
-        for call in calls:
-            call.cancel()
-    assert server.call("same", 1) == 1
-    assert server.guests() == guests

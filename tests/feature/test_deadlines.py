@@ -183,8 +183,9 @@ def test_a_call_that_is_given_up_while_it_waits_never_runs(start_server: Start, 
     wait_until((tmp_path / "gate.begun").exists)  # calls of one client have no order
     second = server.begin("loop", str(marker))
     third = server.begin("pid")
-    time.sleep(0.1)  # it may wait by now; if it doesn't, it never will
+    assert server.health() == "SERVING"  # what was sent before has come
     second.cancel()
+    wait_until(lambda: any(line.get("reason") == "CANCELLED" for line in server.log()))
     gate.write_text("")
     assert first.result(5) and third.result(5)
     assert not marker.exists() or not (tmp_path / "marker.started").exists()

@@ -53,7 +53,7 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def eventually(condition: Callable[[], bool], seconds: float = 5) -> None:
+def eventually(condition: Callable[[], bool], seconds: float = 20) -> None:
     """Waits until the condition holds."""
     deadline = time.monotonic() + seconds
     while not condition():

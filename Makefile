@@ -32,7 +32,7 @@ up: $(LOCAL)  ## Runs the whole system on this machine; ARGS: options of `jac-or
 test: check  ## Runs every check, then the tests; ARGS: options of pytest
 	$(BIN)/pytest --numprocesses logical --maxprocesses 4 --dist loadfile $(ARGS)
 
-# `make test` has them on the server that is used by default.
+# `make test` runs them on the default server.
 test-aio: $(DEV)  ## Runs the tests of features and of the contract on grpc.aio, which takes over where grpcio has changed
 	GRPC_SERVER=aio $(BIN)/pytest --numprocesses logical --maxprocesses 4 --dist loadfile tests/feature \
 		tests/contract $(ARGS)

@@ -1,4 +1,4 @@
-"""Measurements of ours and of peers taken in turns, so that what changes on the machine meanwhile changes them all."""
+"""Measures ours and its peers in turns, so that a change of the machine's load affects them all."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
 """Hand-written grpc.aio services: `python -m bench.peers.serve_grpc KIND PORT`.
 
 They are set up as ours is: uvloop, gRPC's event engine and its bandwidth probes off. `inline` calls the function on the
-event loop, `threads` in a pool; `bare` gives one constant answer to whatever is asked; `numbers` streams items that its
-loop makes, and `echo` sends chunks back once it has them all, as a function would.
+event loop, `threads` in a pool; `bare` answers every call with one constant; `numbers` streams items that its loop
+makes, and `echo` sends the chunks back after the last one has come, as a function would.
 """
 
 from __future__ import annotations

@@ -7,6 +7,7 @@ interceptor turns them into a `google.rpc.Status`; clients turn a status back in
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from google.protobuf.message import Message
 from google.rpc import code_pb2, error_details_pb2, status_pb2
@@ -302,6 +303,14 @@ def _fitting(info: errors_pb2.ExceptionInfo, room: int) -> errors_pb2.ExceptionI
 def _utf8(text: str) -> str:
     """Text that protobuf takes: lone surrogates are written as escapes."""
     return text.encode("utf-8", "backslashreplace").decode()
+
+
+def from_call(failure: Any) -> OrcError | None:
+    """Return the failure of a `grpc.RpcError` as its server reports it; None if no server has."""
+    for name, value in failure.trailing_metadata() or ():
+        if name == "grpc-status-details-bin" and isinstance(value, bytes):
+            return from_status(status_pb2.Status.FromString(value))
+    return None
 
 
 def from_status(status: status_pb2.Status) -> OrcError:

@@ -122,7 +122,7 @@ class InThreads:
             self.connection.invoke(method, args, timeout=timeout)
 
     def begin(self, face: str, *call: Any) -> None:
-        """Begins the same; nobody hears how it ends."""
+        """Start the same call and ignore how it ends."""
         self._pool.submit(self.ends, face, *call)
 
     def close(self) -> None:

@@ -70,6 +70,10 @@ class Servicer:
         mode = dict(context.invocation_metadata()).get("mode")
         if mode == "fail":
             raise error("OBJECT_LOST", "it is gone", {"obj_id": "x"})
+        if mode == "metadata":
+            await context.send_initial_metadata((("x-begun", "yes"),))
+            for _ in range(3):
+                yield bytes(5_000_000)
         if mode == "speak":
             yield b"first"
         async for request in requests:
@@ -166,6 +170,12 @@ async def test_a_status_before_the_first_message_arrives(running: Running) -> No
 
 async def test_a_status_for_who_sends_nothing_arrives(running: Running) -> None:
     assert await code_of(running.both(metadata=(("mode", "fail"),), timeout=5).read()) is grpc.StatusCode.NOT_FOUND
+
+
+async def test_metadata_that_are_sent_do_not_count_as_the_message_behind_them(running: Running) -> None:
+    call = running.both(iter([b"x"]), metadata=(("mode", "metadata"),))
+    assert [len(message) async for message in call] == [5_000_000] * 3 + [1]
+    assert dict(await call.initial_metadata())["x-begun"] == "yes"
 
 
 async def test_a_caller_that_gives_up_is_noticed(running: Running) -> None:

@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Itera
 from typing import Any, TypeVar
 
 import grpc
-from google.rpc import error_details_pb2, status_pb2
+from google.rpc import error_details_pb2
 
 from jac_orc.cli import show
 from jac_orc.cli.failures import CallError, Unreachable, UsageError
@@ -18,7 +18,7 @@ from jac_orc.cli.options import Place
 from jac_orc.cli.place import Address, address
 from jac_orc.client.packing import PackingError
 from jac_orc.core import config
-from jac_orc.errors import OrcError, from_status
+from jac_orc.errors import OrcError, from_call
 from jac_orc.v1 import module_pb2_grpc, pod_manager_pb2_grpc
 
 Q = TypeVar("Q")
@@ -102,9 +102,8 @@ class Remote:
 
 def told(failure: grpc.aio.AioRpcError, address: Address) -> OrcError | CallError:
     """What a failed call means."""
-    for name, value in failure.trailing_metadata() or ():
-        if name == "grpc-status-details-bin" and isinstance(value, bytes):
-            return from_status(status_pb2.Status.FromString(value))
+    if reported := from_call(failure):
+        return reported
     details = failure.details() or "no details"
     url = address.url
     if failure.code() is grpc.StatusCode.UNAVAILABLE and _STOPPED in details:

@@ -81,7 +81,7 @@ class AsyncConnection(Caller):
         return assembly.message
 
     def _forget(self, obj_id: str) -> None:
-        """Has the pods forget an object, soon; in any thread, at any time."""
+        """Release an object in the background. Any thread may call this, at any time."""
         self._released.append(obj_id)
         with contextlib.suppress(RuntimeError):  # the loop is closed
             self._loop.call_soon_threadsafe(self._release_soon)

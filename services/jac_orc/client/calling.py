@@ -56,8 +56,8 @@ Steps = Generator[Rpc, Any, Any]
 class Caller(abc.ABC):
     """A module, behind a front proxy or at a module server's own address.
 
-    What its methods are said to return is awaited in an AsyncConnection. They raise OrcError, and TypeError for a value
-    that can't be sent.
+    The methods of an AsyncConnection return awaitables of what is documented here. All raise OrcError, and TypeError
+    for a value that can't be sent.
     """
 
     def __init__(
@@ -169,7 +169,7 @@ class Caller(abc.ABC):
         return held
 
     def _release(self, obj_ids: Iterable[str]) -> Iterator[Any]:
-        """Has the pods forget these, as far as this is iterated."""
+        """Release these objects; each step of the iterator sends one request."""
         for request in release_requests(filter(None, obj_ids)):
             yield self._start(Rpc("ReleaseObject", request), self._deadline(_RELEASE_SECONDS))
 

@@ -118,7 +118,7 @@ class Items(Iterator[Any]):
 def _keep_releasing(
     reference: weakref.ref[Connection], released: queue.SimpleQueue[str], closing: threading.Event
 ) -> None:
-    """Has the pods forget what is released, many objects at a time, until the connection ends."""
+    """Release objects in the pods, many at a time, until the connection is closed."""
     while True:
         obj_ids = [released.get()]
         closing.wait(RELEASE_PAUSE)

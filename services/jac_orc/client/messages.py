@@ -10,7 +10,7 @@ from typing import Any
 import grpc
 from google.rpc import status_pb2
 
-from jac_orc.errors import OrcError, error, from_status
+from jac_orc.errors import OrcError, error, from_call, from_status
 from jac_orc.guest.large_values import parts_of
 from jac_orc.guest.protowire import VARINT, Malformed, fields, key, sized, string, text, varint
 from jac_orc.guest.python_value_decoder import Decoder
@@ -25,7 +25,7 @@ _MOST_RELEASED = 1000
 
 
 class Remote:
-    """A value that stays in the pod that made it. The pod forgets it soon after this is forgotten here."""
+    """A value that stays in the pod that made it. The pod releases it soon after this object is garbage."""
 
     def __init__(
         self, obj_id: str, type_name: str, shown: str, release: Callable[[str], None], *, is_callable: bool
@@ -41,7 +41,7 @@ class Remote:
         return f"<remote {self.type_name}: {self._shown}>"
 
     def release(self) -> None:
-        """Has the pod forget it soon."""
+        """Ask the pod to release it, in the background."""
         self._finalizer()
 
 
@@ -192,10 +192,9 @@ def batch_results(message: bytes, value: Callable[[Any], Any]) -> list[Any]:
 
 
 def failure_of(failure: Any) -> OrcError:
-    """Why a call has failed, as its server tells it, or gRPC's library where no server could."""
-    for name, value in failure.trailing_metadata() or ():
-        if name == "grpc-status-details-bin" and isinstance(value, bytes):
-            return from_status(status_pb2.Status.FromString(value))
+    """Return why a call failed: as its server reports it or, if none could, as gRPC's library does."""
+    if reported := from_call(failure):
+        return reported
     if failure.code() is grpc.StatusCode.DEADLINE_EXCEEDED:
         return error("DEADLINE_EXCEEDED", "the deadline passed before the answer")
     if failure.code() is grpc.StatusCode.RESOURCE_EXHAUSTED:

@@ -23,7 +23,7 @@ class Front(Protocol):
     """A gRPC server that has its methods."""
 
     def add_insecure_port(self, address: str) -> int:
-        """Listens there once it is started, and returns the port; raises RuntimeError where that can't be."""
+        """Bind the address, which serves calls from `start` on; return the port. Raises RuntimeError if that fails."""
 
     async def start(self) -> None:
         """Takes calls from now on."""

@@ -35,7 +35,7 @@ _EARLY_SECONDS = 0.2
 _STOP_SECONDS = 5.0
 _PAUSE = 0.1
 _CALL, _DOWN = object(), object()
-_OPENED, _CLOSED, _RECEIVED, _SENT, _FINISHED = range(5)
+_OPENED, _CLOSED, _RECEIVED, _STARTED, _SENT, _FINISHED = range(6)
 
 
 class _Tag:
@@ -51,8 +51,8 @@ class _Tag:
 class Rpc:
     """A call, which is its handler's context and the iterator of its messages as well.
 
-    All but `_call` belongs to the event loop. Operations are made anew for each batch, as grpc-core owns them until the
-    batch is done.
+    Only the event loop may use its fields, except `_call`. Each batch needs new operations: grpc-core owns them until
+    the batch is done.
     """
 
     __slots__ = (
@@ -122,7 +122,7 @@ class Rpc:
 
     async def send_initial_metadata(self, metadata: Any) -> None:
         if not self.has_ended:
-            self._start(self._initial_metadata(metadata), _SENT)
+            self._start(self._initial_metadata(metadata), _STARTED)
 
     def set_trailing_metadata(self, metadata: Any) -> None:
         self._trailing = tuple(metadata)
@@ -254,7 +254,7 @@ class QueueServer:
         self._down: asyncio.Future[None] | None = None
 
     def add_insecure_port(self, address: str) -> int:
-        """Listens there, if it is started; raises RuntimeError where that can't be."""
+        """Bind the address, which serves calls from `start` on; return the port. Raises RuntimeError if that fails."""
         port = self._server.add_http2_port(address.encode())
         if not port:
             raise RuntimeError(f"the address {address} can't be bound")
@@ -323,7 +323,7 @@ class QueueServer:
             self._tell(tag.rpc, _RECEIVED, EOF if message is None else message)
         elif tag.kind == _SENT:
             self._tell(tag.rpc, _SENT, None)
-        elif event.batch_operations[0].cancelled():
+        elif tag.kind == _CLOSED and event.batch_operations[0].cancelled():
             self._tell(tag.rpc, _CLOSED, None)
         return False
 
@@ -342,7 +342,7 @@ class QueueServer:
     # --- on the event loop ---
 
     def _take(self) -> None:
-        self._is_woken = False  # before the queue is emptied, so that what comes meanwhile wakes the loop again
+        self._is_woken = False  # first, so that an event that arrives from here on wakes the loop again
         for _ in range(len(self._come)):  # what comes meanwhile waits for a turn, as other callbacks do
             rpc, kind, value = self._come.popleft()
             try:

@@ -312,7 +312,7 @@ def _translated(
 def translated_stream(
     behaviour: Callable[[Any, Context], AsyncGenerator[Any]], method: str, kind: Descriptor | None = None
 ) -> Method:
-    """A method that gets the iterator of messages, and whose errors are told as every method here tells them.
+    """Make a method that gets the iterator of messages; its errors are reported like those of all methods here.
 
     `kind` is the type of its requests, whose bytes the behaviour may give to its trace.
     """

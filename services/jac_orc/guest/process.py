@@ -1,4 +1,4 @@
-"""The guest's process: loads the module that it is told to, then serves calls until the server is gone."""
+"""The guest's process: loads the module that LOAD names, then serves calls until the server is gone."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def load(link: Wire, output: Output) -> Calls:
             failure.__notes__ = [_advice(package, document["folders"])]
         output.finish(0)
         link.send(frame(wire.FAILED, body=error_body(failure)))
-        link.receive()  # while nobody reads at this end, what the server sends would cost it what it has not read yet
+        link.receive()  # stay until SERVE arrives: if it met a closed socket, the server would lose this error
         os._exit(1)
     how: Any = json.loads(bytes(link.receive()[3]))
     names = Names(document["module"], module, HostAccess(how["allowed"], how["refused"]))

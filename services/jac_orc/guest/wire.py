@@ -12,7 +12,7 @@ A frame is a head of fixed size and a body; all numbers are big-endian:
 | CANCEL | the call's | - |
 | CREDIT | the call's | u32: how many more ITEMs may come |
 | PART | the upload's | u64: the size of a value that comes in parts, and the next part of it |
-| DROP | the upload's | - (the upload has ended, or nobody goes on with it) |
+| DROP | the upload's | - (the upload has ended or was abandoned) |
 
 | from the guest | id | body |
 |---|---|---|

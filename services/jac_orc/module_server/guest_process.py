@@ -31,7 +31,7 @@ _JOINED = 64 * 1024
 
 
 class Receiver(Protocol):
-    """Whoever awaits what a call gives."""
+    """What receives the messages and the end of a call."""
 
     call_id: str
     """The call's id, under which its output is logged."""
@@ -234,7 +234,7 @@ class Guest(asyncio.Protocol):
             self.kill(f"it sent {failure}")
 
     def _take(self, kind: int, number: int, body: bytes) -> None:
-        """Gives an answer to whoever awaits it; raises FrameError for what is none, which ends all that it owes."""
+        """Pass an answer to its receiver; raises FrameError for anything else, which ends the guest."""
         receiver = self._calls.get(number)
         if receiver is None:
             self._take_other(kind, number, body)
@@ -330,7 +330,7 @@ class Guest(asyncio.Protocol):
             receiver.set_exception(failure)
         if not self._loaded.done():
             self._loaded.set_exception(failure)
-            self._loaded.exception()  # whoever awaits it gets it; nobody need
+            self._loaded.exception()  # so that asyncio does not complain if nothing awaits it
         await self._log.close()
 
     def kill(self, why: str = "") -> None:

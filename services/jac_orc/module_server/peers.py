@@ -12,12 +12,11 @@ from collections.abc import AsyncGenerator, AsyncIterator
 from typing import Any
 
 import grpc
-from google.rpc import status_pb2
 
 from jac_orc.core import addresses, traces
 from jac_orc.core.server import CHANNEL_OPTIONS
 from jac_orc.core.tasks import Tasks, is_cancelled
-from jac_orc.errors import OrcError, error, from_status
+from jac_orc.errors import OrcError, error, from_call
 
 SENT_ON = "x-jac-orc-sent-on"
 """Metadata of a call that another pod has sent on: it is not sent on once more."""
@@ -127,9 +126,8 @@ class Peers:
 
     async def _told(self, failure: grpc.aio.AioRpcError, obj_id: str) -> OrcError:
         """The failure as the other pod has told it, or that it is gone, which the pod manager may just be learning."""
-        for name, value in failure.trailing_metadata() or ():
-            if name == "grpc-status-details-bin" and isinstance(value, bytes):
-                return from_status(status_pb2.Status.FromString(value))
+        if reported := from_call(failure):
+            return reported
         if failure.code() is grpc.StatusCode.DEADLINE_EXCEEDED:
             return error("DEADLINE_EXCEEDED", "the deadline passed before the answer")
         address = address_in(obj_id)

@@ -29,13 +29,14 @@ class Uploads:
         self._bytes = 0
 
     def admit(self, size: int) -> None:
-        """Counts a value of this size; raises OrcError where it is too large, or too many come at a time."""
+        """Count a value of this size; raises OrcError if it is too large, or if too many are being uploaded."""
         limit, most = self._settings.max_value_bytes, self._settings.queue + self._settings.max_concurrency
         if size > limit:
             text = f"a value of {size} bytes, more than the {limit} that the setting MAX_VALUE_BYTES allows"
             raise error("TOO_LARGE", text, {"limit": str(limit), "setting": "MAX_VALUE_BYTES"})
         if self._count >= most or self._bytes + size > limit:
-            text = f"values come already, {self._count} of {most}, and {self._bytes} bytes of {limit}; try again"
+            now = f"{self._count} values with {self._bytes} bytes are being uploaded"
+            text = f"{now}, and at most {most} values with {limit} bytes may be at a time; try again later"
             raise error("QUEUE_FULL", text, {"queue": str(most), "limit": str(limit)})
         self._count += 1
         self._bytes += size
@@ -131,7 +132,7 @@ class _Answer(asyncio.Future[bytes]):
     def add_failure(self, index: int, failure: OrcError) -> None:
         raise FrameError("a failure in no batch")
 
-    # Whoever awaits it may have been cancelled just now, and not have told yet.
+    # The task that awaits it may just have been cancelled, and has not abandoned the call yet.
     def set_result(self, body: bytes) -> None:
         if not self.done():
             super().set_result(body)

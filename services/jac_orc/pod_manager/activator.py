@@ -16,14 +16,13 @@ from google.api import annotations_pb2
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 from google.protobuf.descriptor import ServiceDescriptor
 from google.protobuf.message import DecodeError
-from google.rpc import status_pb2
 
 from jac_orc.core import traces
 from jac_orc.core.deadlines import STREAM_TIMEOUT, stream_timeout, timeout_text
 from jac_orc.core.methods import Context, Method
 from jac_orc.core.server import CHANNEL_OPTIONS, translated_stream
 from jac_orc.core.tasks import Tasks, is_cancelled, report_working
-from jac_orc.errors import OrcError, error, from_status
+from jac_orc.errors import OrcError, error, from_call
 from jac_orc.pod_manager.held_calls import HeldCalls, HeldLimits
 from jac_orc.pod_manager.model import Module
 from jac_orc.pod_manager.modules import Modules
@@ -221,9 +220,8 @@ class Activator:
 
 def _failure_of(failure: grpc.aio.AioRpcError) -> OrcError:
     """The failure as the pod reports it, or why none has: gRPC's library has found it."""
-    for name, value in failure.trailing_metadata() or ():
-        if name == "grpc-status-details-bin" and isinstance(value, bytes):
-            return from_status(status_pb2.Status.FromString(value))
+    if reported := from_call(failure):
+        return reported
     if failure.code() is grpc.StatusCode.DEADLINE_EXCEEDED:
         return error("DEADLINE_EXCEEDED", "the deadline passed before the answer")
     if failure.code() is grpc.StatusCode.CANCELLED:

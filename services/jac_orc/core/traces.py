@@ -119,12 +119,6 @@ def set_module(name: str) -> None:
         trace.module = name
 
 
-def forgive() -> None:
-    """Have this task's call leave no line, however it ends: it has done what it was for."""
-    if trace := current.get():
-        trace.is_logged = True
-
-
 def id_from(metadata: Iterable[tuple[str, str | bytes]]) -> str:
     """Return the caller's id if it is 1 to 128 printable ASCII characters without spaces, else a new one."""
     for key, value in metadata:

@@ -139,8 +139,8 @@ def test_a_build_that_is_refused_its_pod(
         assert time.monotonic() - begin < 5
         printed = run("doctor", "-o", "json", **variables)
         found = [each for each in json.loads(printed.stdout)["checks"] if each["state"] == "fault"]
-        assert any(each["name"] == "refused pods" and why in each["found"] for each in found)
-        assert any(each["name"] == "quota" for each in found) is (rule is QUOTA)
+        (refused,) = (each for each in found if each["name"] == "refused pods" and why in each["found"])
+        assert ("edit resourcequota" in refused["fix"]) is (rule is QUOTA)
         nothing_left(installation, "six")
     response = installation.create("six", **required)
     assert response.status_code == 200, response.text

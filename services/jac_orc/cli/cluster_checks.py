@@ -27,13 +27,7 @@ NODE_PORT = 30080
 """The node port that the overlay `local` asks for."""
 _LATELY = 600.0
 _OURS = ("jac-orc-pod-manager-", "jac-orc-gateway-")
-_NOT_FOR_PODS = ("services", "persistentvolumeclaims", "requests.storage", "count/services", "count/persistentvolume")
-_UNITS = {
-    "n": 1e-9, "u": 1e-6, "m": 1e-3, "k": 1e3, "M": 1e6, "G": 1e9, "T": 1e12, "P": 1e15, "E": 1e18,
-    "Ki": 2.0**10, "Mi": 2.0**20, "Gi": 2.0**30, "Ti": 2.0**40, "Pi": 2.0**50, "Ei": 2.0**60,
-}  # fmt: skip
 _BASELINE = "pod-security.kubernetes.io/enforce=baseline"
-_BEFORE_ANY_RUNS = ("ContainerCreating", "PodInitializing")
 
 
 def version(name: str, document: Document) -> Check:
@@ -68,7 +62,7 @@ def workload(
     newest_first = sorted(pods, key=lambda pod: str(pod["metadata"]["creationTimestamp"]), reverse=True)
     starting = [pod for pod in newest_first if not _is_met(pod, "Ready") and not _is_over(pod)]
     for pod in starting:
-        containers = (*_containers(pod, "initContainerStatuses"), *_containers(pod, "containerStatuses"), {})
+        containers = [*_containers(pod), {}]
         faults = (status.pod_fault(pod, now, container) for container in containers)
         if failure := next(filter(None, faults), None):
             text = f"the pod {pod['metadata']['name']}: {failure.message}"
@@ -76,18 +70,19 @@ def workload(
         if pull := _failed_pull(containers):
             text = f"the pod {pod['metadata']['name']}: {pull}"
             return fault(name, text, _pod_fix("IMAGE_UNAVAILABLE", pod, cluster))
-        if unmounted := _unmounted(pod, events):
-            text = f"the pod {pod['metadata']['name']} waits: {unmounted}"
-            return fault(name, text, _pod_fix("", pod, cluster))
+        waits = all("waiting" in each.get("state", {}) for each in _containers(pod))
+        of_pod = [each for each in events if each["involvedObject"].get("uid") == pod["metadata"]["uid"]]
+        if waits and (why := documents.newest_message(of_pod)):  # for a volume, say: its state doesn't tell
+            return fault(name, f"the pod {pod['metadata']['name']} waits: {why}", _pod_fix("", pod, cluster))
     ready = found.get("status", {}).get("readyReplicas", 0)
     if ready >= wanted:
         return ok(name, f"{ready} of {wanted} pods ready")
     describe = f"{cluster.kubectl} describe replicaset,pod --selector {selector(found)}"
     if failure := status.deployment_fault(found):
-        known = _refusal_fix(failure.message, cluster)
-        return fault(name, failure.message, f"{known}; see also {describe}" if known else describe)
-    waits = next((f"; {pod['metadata']['name']} {_waits(pod)}" for pod in starting), "")
-    return fault(name, f"{ready} of {wanted} pods ready{waits}", describe)
+        return fault(name, failure.message, describe)
+    states = (each["state"] for pod in starting for each in _containers(pod) if "waiting" in each.get("state", {}))
+    reason = next((f"; a container waits: {state['waiting'].get('reason', '')}" for state in states), "")
+    return fault(name, f"{ready} of {wanted} pods ready{reason}", describe)
 
 
 def _failed_pull(containers: Iterable[Document]) -> str:
@@ -112,29 +107,8 @@ def _pod_fix(reason: str, pod: Document, cluster: Cluster) -> str:
     return f"{cluster.kubectl} describe pod {name}"
 
 
-def _containers(pod: Document, key: str) -> Iterable[Document]:
-    return pod["status"].get(key) or ()
-
-
-def _unmounted(pod: Document, events: Sequence[Document]) -> str:
-    """Which volume a pod waits for, none of whose containers has run, as where a Secret is missing: events tell."""
-    unmounted = [each for each in events if each.get("reason") == "FailedMount"]
-    of_pod = [each for each in unmounted if each["involvedObject"].get("uid") == pod["metadata"]["uid"]]
-    is_before = all(each and each.get("reason") in _BEFORE_ANY_RUNS for each in _waiting(pod))
-    return documents.newest_message(of_pod) if is_before else ""
-
-
-def _waiting(pod: Document) -> list[Document | None]:
-    """What each container waits for; None: it doesn't."""
-    statuses = [*_containers(pod, "initContainerStatuses"), *_containers(pod, "containerStatuses")]
-    return [each.get("state", {}).get("waiting") for each in statuses]
-
-
-def _waits(pod: Document) -> str:
-    """What a pod that isn't ready does."""
-    reasons = [f"{each.get('reason', '')} {each.get('message', '')}".strip() for each in _waiting(pod) if each]
-    scheduled = _condition(pod, "PodScheduled").get("message", "")
-    return f"waits: {scheduled or reasons[0]}" if scheduled or reasons else "runs, and isn't ready"
+def _containers(pod: Document) -> list[Document]:
+    return [*(pod["status"].get("initContainerStatuses") or ()), *(pod["status"].get("containerStatuses") or ())]
 
 
 def selector(deployment: Document) -> str:
@@ -144,20 +118,31 @@ def selector(deployment: Document) -> str:
 
 def store(
     name: str,
-    object_name: str,
-    claim: Document | None,
+    claim: Document,
     classes: Sequence[Document],
+    volumes: Sequence[Document] | None,
     events: Sequence[Document],
     cluster: Cluster,
 ) -> Check:
-    """The volume of environments and sources; `events` are those of its claim."""
-    if claim is None:
-        return fault(name, f"there is no PersistentVolumeClaim {object_name}", cluster.install)
-    phase = claim["status"]["phase"]
+    """Check the volume of environments and sources; `events` are those of its claim, `volumes` None if unknown."""
+    object_name, phase = claim["metadata"]["name"], claim["status"]["phase"]
     if phase == "Bound":
         return ok(name, f"{object_name} is bound, {claim['status'].get('capacity', {}).get('storage', '')}")
-    wanted = claim["spec"].get("storageClassName")
+    pending, wanted = f"{object_name} is {phase.lower()}", claim["spec"].get("storageClassName")
     names = [each["metadata"]["name"] for each in classes]
+    ours = (None, (cluster.namespace, object_name))
+    # No provisioner serves a claim that names a volume, or a class that is only a name, as that of `node-local-store`.
+    is_provisioned = not claim["spec"].get("volumeName") and (not wanted or wanted in names)
+    of_class = [each for each in volumes or () if each["spec"].get("storageClassName") == wanted]
+    candidates = [each for each in of_class if not is_provisioned and _claimed_by(each) in ours]
+    for volume in candidates:
+        if volume["status"].get("phase") == "Released":
+            volume_name = volume["metadata"]["name"]
+            text = f"the PersistentVolume {volume_name} is still bound to a claim that no longer exists"
+            fix = f"{cluster.kubectl} delete pv {volume_name}, and then again {cluster.install}"
+            return fault(name, f"{pending}: {text}", fix)
+    if wanted == NODE_LOCAL and volumes is not None and not candidates:
+        return fault(name, f"{pending}: there is no PersistentVolume for it", cluster.install)
     if wanted is None:
         why = "the claim names no storage class, and the cluster has no default one"
     elif wanted and wanted not in names and not claim["spec"].get("volumeName"):
@@ -169,42 +154,13 @@ def store(
         f"(there are: {', '.join(names) or 'none'}), or on a cluster of one node add "
         "kustomize/components/node-local-store to your overlay, delete the claim and apply the overlay again"
     )
-    return fault(name, f"{object_name} is {phase.lower()}: {why}", fix)
+    return fault(name, f"{pending}: {why}", fix)
 
 
-def unprovisioned(
-    name: str, claim: Document, classes: Sequence[Document], volumes: Sequence[Document], cluster: Cluster
-) -> Check | None:
-    """Return why a pending claim has no volume if only one created for it will do; None if another reason is likelier.
-
-    That is so for a claim that names its volume, and for a class without a provisioner, as `node-local-store` has.
-    """
-    object_name, wanted = claim["metadata"]["name"], claim["spec"].get("storageClassName")
-    if claim["status"]["phase"] == "Bound":
-        return None
-    is_provisioned = not wanted or wanted in [each["metadata"]["name"] for each in classes]
-    of_class = [each for each in volumes if not is_provisioned and each["spec"].get("storageClassName") == wanted]
-    ours = [each for each in of_class if _claimed_by(each) in ("", f"{cluster.namespace}/{object_name}")]
-    ours += [each for each in volumes if each["metadata"]["name"] == claim["spec"].get("volumeName")]
-    pending = f"{object_name} is {claim['status']['phase'].lower()}"
-    for volume in ours:
-        volume_name = volume["metadata"]["name"]
-        if volume["status"].get("phase") == "Released":
-            text = f"the PersistentVolume {volume_name} is still bound to a claim that no longer exists"
-            fix = f"{cluster.kubectl} delete pv {volume_name}, and then again {cluster.install}"
-            return fault(name, f"{pending}: {text}", fix)
-    if ours or wanted != NODE_LOCAL:
-        return None
-    others = sorted(each["metadata"]["name"] for each in of_class)
-    text = "there is no PersistentVolume for it"
-    text += f"; {', '.join(others)} of the same class belong to other namespaces" if others else ""
-    return fault(name, f"{pending}: {text}", cluster.install)
-
-
-def _claimed_by(volume: Document) -> str:
-    """Return `NAMESPACE/NAME` of the claim that a volume is reserved for; empty if it is free."""
-    claim = volume["spec"].get("claimRef") or {}
-    return f"{claim.get('namespace', '')}/{claim['name']}" if claim else ""
+def _claimed_by(volume: Document) -> tuple[str, str] | None:
+    """Return the namespace and the name of the claim that a volume is reserved for; None if it is free."""
+    claim = volume["spec"].get("claimRef")
+    return (claim.get("namespace", ""), claim["name"]) if claim else None
 
 
 def services(name: str, found: Mapping[str, Document | None], others: Iterable[Document], cluster: Cluster) -> Check:
@@ -219,26 +175,6 @@ def services(name: str, found: Mapping[str, Document | None], others: Iterable[D
         return fault(name, text, cluster.install)
     text += f"; node port {NODE_PORT} belongs to the Service {holder['name']} in the namespace {holder['namespace']}"
     return fault(name, text, 'set another nodePort (see "A second install" in kustomize/README.md), and apply again')
-
-
-def quota(name: str, quotas: Sequence[Document], cluster: Cluster) -> Check:
-    """The ResourceQuotas of the namespace, and whether one leaves nothing for further pods."""
-    full: list[str] = []
-    for each in quotas:
-        hard, used = each.get("status", {}).get("hard", {}), each.get("status", {}).get("used", {})
-        for resource, limit in hard.items():
-            if not resource.startswith(_NOT_FOR_PODS) and _amount(used.get(resource, "0")) >= _amount(limit):
-                full.append(f"{each['metadata']['name']}: {resource} {used[resource]} of {limit}")
-    if full:
-        fix = _refusal_fix("exceeded quota", cluster)
-        return fault(name, f"it is used up, so no pod can be created: {'; '.join(full)}", fix)
-    return ok(name, f"{', '.join(each['metadata']['name'] for each in quotas)}: not used up")
-
-
-def _amount(quantity: str) -> float:
-    """Return a Kubernetes quantity as a number: `500m` is 0.5."""
-    number = re.match(r"[-+.0-9]+(?:[eE][-+]?[0-9]+)?", quantity)
-    return float(number[0]) * _UNITS.get(quantity[number.end() :], 1.0) if number else 0.0
 
 
 def refusals(
@@ -306,8 +242,10 @@ def open_service(found: Document, cluster: Cluster) -> list[Check]:
 
 
 def _addresses(found: Document) -> list[str]:
-    """Those of the load balancer of an Ingress or a Service."""
-    return [each.get("ip") or each.get("hostname", "") for each in _path(found, "status", "loadBalancer", "ingress")]
+    """Return the addresses of an Ingress, a Gateway or a Service of type LoadBalancer."""
+    balanced = _path(found, "status", "loadBalancer", "ingress")
+    given = [each.get("ip") or each.get("hostname", "") for each in balanced]
+    return given or [each["value"] for each in _path(found, "status", "addresses")]
 
 
 def autoscaling(name: str, scalers: Sequence[Document], is_measured: bool, cluster: Cluster) -> Check:
@@ -321,67 +259,27 @@ def autoscaling(name: str, scalers: Sequence[Document], is_measured: bool, clust
     return ok(name, f"of {names}")
 
 
-def ingress(found: Document, classes: Mapping[str, Document], cluster: Cluster) -> Check:
-    """An Ingress: whether there is its class, and a controller that has taken it."""
-    name = f"Ingress {found['metadata']['name']}"
-    annotations = found["metadata"].get("annotations", {})
-    wanted = found["spec"].get("ingressClassName") or annotations.get("kubernetes.io/ingress.class", "")
-    file = _class_fix("kustomize/overlays/ingress/settings.yaml", classes)
+def way_in(kind: str, found: Document, classes: Mapping[str, Document], cluster: Cluster) -> Check:
+    """Check that an Ingress or a Gateway has a class of the cluster, and that a controller has taken it."""
+    name, spec = f"{kind} {found['metadata']['name']}", found["spec"]
+    annotation = found["metadata"].get("annotations", {}).get("kubernetes.io/ingress.class")
+    wanted = spec.get(f"{kind.lower()}ClassName") or annotation
+    overlay = "gateway-api" if kind == "Gateway" else "ingress"
+    file = f"give the class in kustomize/overlays/{overlay}/settings.yaml (there are: {', '.join(classes) or 'none'})"
     if not wanted:
-        return fault(name, "it names no class, and the cluster has no default one", file)
-    if found["spec"].get("ingressClassName") and wanted not in classes:
-        return fault(name, f"there is no IngressClass {wanted}", file)
+        return fault(name, "it names no class, and the cluster has no default one", f"{file}, and apply it again")
+    if wanted not in classes and not annotation:
+        return fault(name, f"there is no {kind}Class {wanted}", f"{file}, and apply it again")
     addresses = _addresses(found)
-    if not addresses:
-        controller = classes.get(wanted, {}).get("spec", {}).get("controller", wanted)
-        return fault(
-            name, f"no controller has given it an address; its class {wanted} is that of {controller}",
-            f"see that this controller runs: {cluster.kubectl} describe ingress {found['metadata']['name']}",
-        )  # fmt: skip
-    return ok(name, f"class {wanted}, at {', '.join(addresses)}")
-
-
-def _class_fix(file: str, classes: Iterable[str]) -> str:
-    return f"give the class in {file} (there are: {', '.join(classes) or 'none'}), and apply the overlay again"
-
-
-def gateway(found: Document, classes: Mapping[str, Document], cluster: Cluster) -> Check:
-    """A Gateway: whether there is its class, and a controller that has taken it and each of its listeners."""
-    name, wanted = f"Gateway {found['metadata']['name']}", found["spec"]["gatewayClassName"]
-    if wanted not in classes:
-        file = _class_fix("kustomize/overlays/gateway-api/settings.yaml", classes)
-        return fault(name, f"there is no GatewayClass {wanted}", file)
-    if not _is_met(found, "Accepted") and not _is_met(classes[wanted], "Accepted"):
-        message = _condition(classes[wanted], "Accepted").get("message", "no controller has looked at it")
-        fix = f"see that its controller runs: kubectl describe gatewayclass {wanted}"
-        return fault(name, f"the GatewayClass {wanted} isn't accepted: {message}", fix)
-    refused = _refused(found["status"]) if _condition(found, "Accepted") else ["no controller has taken it"]
-    for listener in _path(found, "status", "listeners"):
-        refused += [f"listener {listener['name']}: {why}" for why in _refused(listener)]
-    if refused:
-        return fault(name, "; ".join(refused), f"{cluster.kubectl} describe gateway {found['metadata']['name']}")
-    addresses = [each["value"] for each in _path(found, "status", "addresses")]
+    if not addresses and not _is_met(found, "Programmed"):
+        of_class = classes.get(wanted, {}).get("spec", {})
+        controller = of_class.get("controller") or of_class.get("controllerName", wanted)
+        conditions = _path(found, "status", "conditions")
+        why = next((each.get("message", "") for each in conditions if each["status"] != "True"), "")
+        text = f"no controller has given it an address{why and ': ' + why}; its class {wanted} is that of {controller}"
+        describe = f"{cluster.kubectl} describe {kind.lower()} {found['metadata']['name']}"
+        return fault(name, text, f"see that this controller runs: {describe}")
     return ok(name, f"class {wanted}" + (f", at {', '.join(addresses)}" if addresses else ""))
-
-
-def route(kind: str, found: Document, cluster: Cluster) -> Check:
-    """An HTTPRoute or a GRPCRoute: whether its Gateway has taken it."""
-    name = found["metadata"]["name"]
-    describe = f"{cluster.kubectl} describe {kind.lower()} {name}"
-    parents = _path(found, "status", "parents")
-    refused = [why for parent in parents for why in _refused(parent)]
-    if refused or not parents:
-        return fault(f"{kind} {name}", "; ".join(refused) or "no Gateway has taken it", describe)
-    return ok(f"{kind} {name}", f"for {', '.join(found['spec'].get('hostnames', ['any host']))}")
-
-
-def _refused(status: Document) -> list[str]:
-    """What conditions say that isn't as it shall be."""
-    return [
-        f"{each['type']} is {each['status']}: {each.get('message') or each.get('reason', '')}"
-        for each in status.get("conditions") or ()
-        if each["type"] in ("Accepted", "Programmed", "ResolvedRefs") and each["status"] != "True"
-    ]
 
 
 def _path(document: Document, *keys: str) -> list[Document]:

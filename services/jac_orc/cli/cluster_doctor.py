@@ -18,7 +18,6 @@ from jac_orc.pod_manager.backends.kube import objects, rights
 from jac_orc.pod_manager.backends.kube.client import LACKS_RIGHT, Document, KubeClient, NotFoundInClusterError
 
 POD_MANAGER = "jac-orc-pod-manager"
-MODULE_ACCOUNT = "jac-orc-module"
 STORE = "jac-orc-store"
 SERVICES = (POD_MANAGER, "jac-orc-xds", GATEWAY)
 
@@ -60,9 +59,7 @@ class _Examination:
             "namespace": self._look_at_namespace,
             "pod manager": self._look_at_pod_manager,
             "rights": self._look_at_rights,
-            "module account": self._look_at_module_account,
             "store": self._look_at_store,
-            "quota": self._look_at_quotas,
             "refused pods": self._look_at_refusals,
             "autoscaling": self._look_at_autoscaling,
             "gateway": self._look_at_gateway,
@@ -168,35 +165,23 @@ class _Examination:
         allowed = await asyncio.gather(*map(is_allowed, rights.RIGHTS))
         return [right for right, given in zip(rights.RIGHTS, allowed, strict=True) if not given]
 
-    async def _look_at_module_account(self, name: str) -> list[Check]:
-        account = self._setting("POD_MANAGER_MODULE_ACCOUNT") or MODULE_ACCOUNT
-        if await self._find(self._path("/api/v1", f"serviceaccounts/{account}")) is None:
-            fix = f"{self._kubectl} apply -f kustomize/base/modules/service-account.yaml"
-            return [fault(name, f"there is no ServiceAccount {account}, as which modules run", fix)]
-        return [ok(name, account)]
-
     async def _look_at_store(self, name: str) -> list[Check]:
         claim = self._setting("POD_MANAGER_STORE_CLAIM") if self._pod_manager else STORE
         if not claim:
             return [skipped(name, "POD_MANAGER_STORE_CLAIM is empty: only the standard library can be deployed")]
         found = await self._find(self._path("/api/v1", f"persistentvolumeclaims/{claim}"))
+        if found is None:
+            return [fault(name, f"there is no PersistentVolumeClaim {claim}", self._cluster.install)]
         classes: list[Document] = []
         events: list[Document] = []
         volumes: list[Document] | None = None
-        if found is not None and found["status"]["phase"] != "Bound":
+        if found["status"]["phase"] != "Bound":
             classes = await self._list("/apis/storage.k8s.io/v1/storageclasses")
             field = f"involvedObject.kind=PersistentVolumeClaim,involvedObject.name={claim}"
             events = await self._list(self._path("/api/v1", "events"), fieldSelector=field)
             with contextlib.suppress(OrcError):  # they are the whole cluster's: few may look at them
                 volumes = await self._list("/api/v1/persistentvolumes")
-        cause = None
-        if found is not None and volumes is not None:
-            cause = cluster_checks.unprovisioned(name, found, classes, volumes, self._cluster)
-        return [cause or cluster_checks.store(name, claim, found, classes, events, self._cluster)]
-
-    async def _look_at_quotas(self, name: str) -> list[Check]:
-        quotas = await self._list(self._path("/api/v1", "resourcequotas"))
-        return [cluster_checks.quota(name, quotas, self._cluster)] if quotas else []
+        return [cluster_checks.store(name, found, classes, volumes, events, self._cluster)]
 
     async def _look_at_refusals(self, name: str) -> list[Check]:
         """Look for pods that controllers could not create; for a Job only events report that."""
@@ -219,15 +204,13 @@ class _Examination:
 
     async def _look_at_ways_in(self, name: str) -> list[Check]:
         """Whatever in the namespace leads to it from outside."""
-        ingresses = await self._list(self._path(_NETWORKING, "ingresses"))
-        gateways = await self._list(self._path(_GATEWAY_API, "gateways"))
-        ingress_classes = await self._by_name(f"{_NETWORKING}/ingressclasses") if ingresses else {}
-        gateway_classes = await self._by_name(f"{_GATEWAY_API}/gatewayclasses") if gateways else {}
-        checks = [cluster_checks.ingress(each, ingress_classes, self._cluster) for each in ingresses]
-        checks += [cluster_checks.gateway(each, gateway_classes, self._cluster) for each in gateways]
-        for kind in ("HTTPRoute", "GRPCRoute"):
-            routes = await self._list(self._path(_GATEWAY_API, f"{kind.lower()}s"))
-            checks += [cluster_checks.route(kind, each, self._cluster) for each in routes]
+        checks: list[Check] = []
+        for kind, api in (("Ingress", _NETWORKING), ("Gateway", _GATEWAY_API)):
+            plural = f"{kind.lower()}{'es' if kind == 'Ingress' else 's'}"
+            if found := await self._list(self._path(api, plural)):
+                classes = await self._list(f"{api}/{kind.lower()}classes")
+                by_name = {each["metadata"]["name"]: each for each in classes}
+                checks += [cluster_checks.way_in(kind, each, by_name, self._cluster) for each in found]
         secure = await self._find(self._path("/api/v1", f"services/{GATEWAY}-tls"))
         for service in filter(None, (self._front, secure)):
             checks += cluster_checks.open_service(service, self._cluster)
@@ -245,13 +228,11 @@ class _Examination:
             text = f"the gateway doesn't answer through a port-forward: {failure}".partition(WHY)[0]
             return [fault(name, text, f"{self._kubectl} describe service {GATEWAY}, and the log: {logs}")]
         told = f"GET /v1/modules is answered with {status}"
-        if status == 503:
-            return [fault(name, f"{told}, {text.strip()}: Envoy has no configuration, or no pod manager", logs)]
         if status == 401:
             secret = f"{self._kubectl} get secret jac-orc-api-keys -o jsonpath='{{.data.api-keys\\.yaml}}' | base64 -d"
             fix = f"set JAC_ORC_API_KEY to one of the keys that this shows: {secret}"
             return [fault(name, f"{told}: it takes only who has an API key that it knows", fix)]
-        if status >= 500:
+        if status >= 500:  # 503: Envoy has no configuration, or no pod manager
             return [fault(name, f"{told}: {text.strip()}", f"{self._kubectl} logs deployment/{POD_MANAGER}, or {logs}")]
         return [ok(name, told)]
 
@@ -274,9 +255,6 @@ class _Examination:
         """The objects of a kind; none where the cluster doesn't know the kind."""
         found = await self._find(path, **query)
         return list(found["items"]) if found else []
-
-    async def _by_name(self, path: str) -> dict[str, Document]:
-        return {each["metadata"]["name"]: each for each in await self._list(path)}
 
 
 def _told(failure: OrcError) -> str:

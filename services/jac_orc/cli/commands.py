@@ -7,13 +7,11 @@ import math
 import sys
 import time
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
-from pathlib import Path
 
 from jac_orc.cli import deploying, show, sources
-from jac_orc.cli.failures import CallError, Unreachable, UsageError
+from jac_orc.cli.failures import CallError, Unreachable
 from jac_orc.cli.first_call import first_call
-from jac_orc.cli.options import Spec
+from jac_orc.cli.options import Code, Spec
 from jac_orc.cli.remote import Remote
 from jac_orc.v1 import pod_manager_pb2 as pb
 
@@ -22,34 +20,24 @@ _PATIENCE = 30.0
 _RETRY_SECONDS = 0.5
 
 
-@dataclass(frozen=True)
-class Creation:
-    """What `create` or `plan` was asked for."""
-
-    module: str
-    source: Path | None
-    spec: Spec
-    update: bool = False
-    wait: bool = True
-
-
-async def create(remote: Remote, wanted: Creation, *, as_json: bool) -> None:
+async def create(remote: Remote, code: Code, options: Spec, update: bool, wait: bool, *, as_json: bool) -> None:
     """Deploys a module."""
     begin = time.monotonic()
-    name, spec, source = _read(wanted)
+    name, source = sources.find(code)
+    spec = deploying.spec(options, name)
     later = f"jac-orc get {name}{remote.options}"
     try:
         with show.Progress() as progress:
             await _upload(remote, spec, source, progress)
             async with deploying.watched(remote, name, progress):
-                module = await deploying.create(remote, spec, update=wanted.update, wait=wanted.wait)
+                module = await deploying.create(remote, spec, update=update, wait=wait)
     except asyncio.CancelledError:
         text = f"if it was begun, {name} goes on being deployed; this tells how it goes: {later}"
         print(f"jac-orc create: {text}", file=sys.stderr)
         raise
     if as_json:
         show.document(module)
-    elif not wanted.wait:
+    elif not wait:
         show.say(f"{name} is {show.phase(module)}; this tells how it goes: {later}")
     else:
         show.say(show.readiness(module, time.monotonic() - begin, remote.options))
@@ -57,9 +45,10 @@ async def create(remote: Remote, wanted: Creation, *, as_json: bool) -> None:
             show.say(f"a first call to try:\n\n  {await first_call(remote, name)}\n")
 
 
-async def plan(remote: Remote, wanted: Creation, *, as_json: bool) -> None:
+async def plan(remote: Remote, code: Code, options: Spec, *, as_json: bool) -> None:
     """Prints what `create` would make."""
-    _, spec, source = _read(wanted)
+    name, source = sources.find(code)
+    spec = deploying.spec(options, name)
     with show.Progress() as progress:
         await _upload(remote, spec, source, progress)
     planned = await remote.call(remote.modules.PlanModule, pb.PlanModuleRequest(spec=deploying.cleared(spec)))
@@ -75,19 +64,6 @@ async def plan(remote: Remote, wanted: Creation, *, as_json: bool) -> None:
         print("this pod manager runs modules as processes of its machine, so there are no manifests", file=sys.stderr)
 
 
-def _read(wanted: Creation) -> tuple[str, pb.ModuleSpec, sources.Source | None]:
-    """The module's name, its spec, and its code if that is given; raises UsageError or PackingError."""
-    name = wanted.module
-    if wanted.source is None:
-        if not name:
-            raise UsageError("name a module, or give its code with --source")
-        return name, deploying.spec(wanted.spec, name), None
-    source = sources.read(wanted.source)
-    source.hint()
-    name = name or sources.only_name(wanted.source)
-    return name, deploying.spec(wanted.spec, name), source
-
-
 async def _upload(remote: Remote, spec: pb.ModuleSpec, source: sources.Source | None, progress: show.Progress) -> None:
     """Stores the code, and names it in the spec."""
     if source is not None:
@@ -95,7 +71,7 @@ async def _upload(remote: Remote, spec: pb.ModuleSpec, source: sources.Source | 
         spec.source.CopyFrom(await sources.upload(remote, source))
 
 
-async def list_modules(remote: Remote, *, as_json: bool) -> None:
+async def list_(remote: Remote, *, as_json: bool) -> None:
     """Lists the modules."""
     found = pb.ListModulesResponse()
     while True:

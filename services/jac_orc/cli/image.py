@@ -8,14 +8,13 @@ import shutil
 import subprocess
 import tempfile
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from google.protobuf import json_format
 
 from jac_orc.cli import deploying, show, sources
 from jac_orc.cli.failures import CallError, UsageError
-from jac_orc.cli.options import Packages
+from jac_orc.cli.options import Code, Image, Packages
 
 TOOLS = ("docker", "podman", "buildah")
 _SECONDS = 30.0
@@ -35,33 +34,13 @@ LABEL org.opencontainers.image.title={{module}}
 """
 
 
-@dataclass(frozen=True)
-class Image:
-    """What `image build` was asked for."""
-
-    module: str
-    tag: str
-    base: str
-    source: Path | None
-    packages: Packages
-    tool: str
-    push: bool
-    more: Sequence[str]
-    """Further arguments of the tool's `build`."""
-
-
-def build(image: Image) -> None:
+def build(image: Image, code: Code, packages: Packages) -> None:
     """Builds it; raises UsageError, CallError where the tool fails, and PackingError."""
     tool = find_tool(image.tool)
-    if not image.module and image.source is None:
-        raise UsageError("name a module, or give its code with --source")
-    source = None if image.source is None else sources.read(image.source)
-    if source is not None:
-        source.hint()
-    name = image.module or (sources.only_name(image.source) if image.source is not None else "")
+    name, source = sources.find(code)
     with tempfile.TemporaryDirectory(prefix="jac-orc-image-") as directory:
         context = Path(directory)
-        question = {"spec": _document(image.packages, name), "allowed_requirements": None}
+        question = {"spec": _document(packages, name), "allowed_requirements": None}
         (context / "question.json").write_text(json.dumps(question), encoding="utf-8")
         folders = given = ""
         if source is not None:
@@ -71,7 +50,7 @@ def build(image: Image) -> None:
                 folders = f"SOURCE_FOLDERS={_FOLDER}/source/src:{_FOLDER}/source"
         text = _DOCKERFILE.format(module=name, source=given, folders=folders)
         (context / "Dockerfile").write_text(text, encoding="utf-8")
-        arguments = ["--build-arg", f"BASE={image.base}", "--tag", image.tag, *image.more]
+        arguments = ["--build-arg", f"BASE={image.base}", "--tag", image.tag, *(image.option or ())]
         _run(tool, "build", *arguments, directory)
     if image.push:
         _run(tool, "push", image.tag)

@@ -2,31 +2,17 @@
 
 from __future__ import annotations
 
-import enum
 import io
 import itertools
 import os
 import sys
-from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
-import platformdirs
 import typer
 from typer.core import TyperGroup
 
 from jac_orc.cli import modules
-
-_STATE_DIR = platformdirs.user_state_path("jac-orc")
-_CACHE_DIR = platformdirs.user_cache_path("jac-orc")
-
-
-class LogLevel(enum.StrEnum):
-    """The levels of the log."""
-
-    DEBUG = "debug"
-    INFO = "info"
-    WARNING = "warning"
-    ERROR = "error"
+from jac_orc.cli.options import Up, grouped
 
 
 class Commands(TyperGroup):
@@ -59,61 +45,14 @@ def _root() -> None:
 
 
 @app.command()
-def up(
-    port: Annotated[
-        int, typer.Option(help="Port of the front proxy on 127.0.0.1 (REST and gRPC). 0: any.", min=0, max=65535)
-    ] = 8080,
-    pod_manager_port: Annotated[
-        int, typer.Option(help="Port of the pod manager on 127.0.0.1. 0: any.", min=0, max=65535)
-    ] = 50050,
-    xds_port: Annotated[
-        int, typer.Option(help="Port of the xDS server on 127.0.0.1. 0: any.", min=0, max=65535)
-    ] = 18000,
-    state_dir: Annotated[
-        Path, typer.Option(help="Where modules, pods and logs are kept.", file_okay=False)
-    ] = _STATE_DIR,
-    cache_dir: Annotated[
-        Path, typer.Option(help="Where the modules' environments are kept.", file_okay=False)
-    ] = _CACHE_DIR,
-    auto_deploy: Annotated[bool, typer.Option(help="Whether a call to a module deploys it.")] = True,
-    policy: Annotated[
-        Path | None,
-        typer.Option(
-            help="A YAML file with the operator's policy: allow, refuse, guess, requirements, secrets, images.",
-            dir_okay=False,
-        ),
-    ] = None,
-    spares: Annotated[
-        int,
-        typer.Option(
-            help="Module servers that wait, so that a module starts at once; each takes some 31 MB.", min=0, max=100
-        ),
-    ] = 1,
-    front_workers: Annotated[
-        int,
-        typer.Option(
-            help="Threads of the front proxy. 0: one for every two cores, as modules need the others.", min=0, max=1024
-        ),
-    ] = 0,
-    log_level: Annotated[LogLevel, typer.Option(help="The least level that is logged.")] = LogLevel.INFO,
-) -> None:
+@grouped
+def up(*, options: Up) -> None:
     """Run everything on this machine: pod manager, Envoy, and modules as child processes. Ctrl-C stops it all."""
     import asyncio
 
-    from jac_orc.cli.up import Options, UsageError, run
+    from jac_orc.cli.failures import UsageError
+    from jac_orc.cli.up import run
 
-    options = Options(
-        port,
-        pod_manager_port,
-        xds_port,
-        state_dir.absolute(),
-        cache_dir.absolute(),
-        auto_deploy,
-        policy,
-        spares,
-        front_workers,
-        log_level.value,
-    )
     try:
         sys.exit(asyncio.run(run(options)))
     except UsageError as failure:

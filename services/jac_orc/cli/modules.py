@@ -2,41 +2,15 @@
 
 from __future__ import annotations
 
-import enum
 import sys
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
-from jac_orc.cli.options import INT32_MAX, Packages, Place, Spec, grouped
+from jac_orc.cli.options import INT32_MAX, Code, Image, Packages, Place, PlanTarget, Spec, Target, grouped
 
-if TYPE_CHECKING:
-    from jac_orc.cli.remote import Remote
-
-
-class Output(enum.StrEnum):
-    """How results are printed."""
-
-    TABLE = "table"
-    JSON = "json"
-
-
-class PlanOutput(enum.StrEnum):
-    """How plans are printed."""
-
-    YAML = "yaml"
-    JSON = "json"
-
-
-Format = Annotated[Output, typer.Option("--output", "-o", help="A table for people, or JSON.")]
-ModuleOrSource = Annotated[
-    str,
-    typer.Argument(help="The module's import name; may be left out where the source has only one."),
-]
-Source = Annotated[
-    Path | None, typer.Option(metavar="PATH", help="Its code: a folder, or a .zip, .whl or .tar.gz file.")
-]
 Name = Annotated[str, typer.Argument(metavar="MODULE", help="The module's import name.", show_default=False)]
 NoWait = Annotated[bool, typer.Option("--no-wait", help="Don't wait until it is done.")]
 
@@ -52,80 +26,40 @@ def register(app: typer.Typer) -> None:
 
 def create(
     *,
-    module: ModuleOrSource = "",
-    source: Source = None,
+    code: Code,
     spec: Spec,
     update: Annotated[
         bool, typer.Option("--update", help="If it is deployed otherwise, change what options are given for.")
     ] = False,
     no_wait: NoWait = False,
-    output: Format = Output.TABLE,
-    place: Place,
+    target: Target,
 ) -> None:
     """Deploy a module."""
-    from jac_orc.cli.commands import Creation
-
-    _run("create", place, output, Creation(module, source, spec, update, not no_wait))
+    _run("create", target, code, spec, update, not no_wait)
 
 
-def plan(
-    *,
-    module: ModuleOrSource = "",
-    source: Source = None,
-    spec: Spec,
-    output: Annotated[PlanOutput, typer.Option("--output", "-o", help="YAML, or JSON.")] = PlanOutput.YAML,
-    place: Place,
-) -> None:
+def plan(*, code: Code, spec: Spec, target: PlanTarget) -> None:
     """Print what creating a module would make, and make nothing: in a cluster the objects, else the whole spec."""
-    from jac_orc.cli.commands import Creation
-
-    _run("plan", place, output, Creation(module, source, spec))
+    _run("plan", target, code, spec)
 
 
-def image_build(
-    *,
-    tag: Annotated[str, typer.Option("--tag", "-t", metavar="IMAGE", help="What the image is called.")],
-    base: Annotated[str, typer.Option(metavar="IMAGE", help="The product's image, which it is built upon.")],
-    module: ModuleOrSource = "",
-    source: Source = None,
-    packages: Packages,
-    tool: Annotated[
-        str, typer.Option(metavar="NAME", show_default="docker, podman or buildah", help="What builds it.")
-    ] = "",
-    option: Annotated[
-        list[str] | None, typer.Option(metavar="OPTION", help="A further option of its build. May be given often.")
-    ] = None,
-    push: Annotated[bool, typer.Option("--push", help="Push it to its registry.")] = False,
-) -> None:
+def image_build(*, image: Image, code: Code, packages: Packages) -> None:
     """Build an image with a module's environment and code in it, for `create --image`."""
-    from jac_orc.cli.failures import CallError, UsageError
-    from jac_orc.cli.image import Image, build
-    from jac_orc.client.packing import PackingError
+    from jac_orc.cli import image as images
+    from jac_orc.cli import remote
 
-    try:
-        build(Image(module, tag, base, source, packages, tool, push, option or ()))
-    except (UsageError, CallError, PackingError) as failure:
-        print(f"jac-orc image build: {failure}", file=sys.stderr)
-        sys.exit(2 if isinstance(failure, UsageError) else 1)
+    with remote.reported("image build"):
+        images.build(image, code, packages)
 
 
-def list_(
-    *,
-    output: Format = Output.TABLE,
-    place: Place,
-) -> None:
+def list_(*, target: Target) -> None:
     """List the modules that are deployed."""
-    _run("list", place, output)
+    _run("list_", target)
 
 
-def get(
-    *,
-    module: Name,
-    output: Format = Output.TABLE,
-    place: Place,
-) -> None:
+def get(*, module: Name, target: Target) -> None:
     """Tell all about a module."""
-    _run("get", place, output, module)
+    _run("get", target, module)
 
 
 def scale(
@@ -135,21 +69,15 @@ def scale(
         int, typer.Argument(metavar="N", help="How many pods.", min=0, max=INT32_MAX, show_default=False)
     ],
     no_wait: NoWait = False,
-    output: Format = Output.TABLE,
-    place: Place,
+    target: Target,
 ) -> None:
     """Set how many pods a module has."""
-    _run("scale", place, output, module, replicas, not no_wait)
+    _run("scale", target, module, replicas, not no_wait)
 
 
-def delete(
-    *,
-    module: Name,
-    output: Format = Output.TABLE,
-    place: Place,
-) -> None:
+def delete(*, module: Name, target: Target) -> None:
     """Remove a module and everything made for it."""
-    _run("delete", place, output, module)
+    _run("delete", target, module)
 
 
 def logs(
@@ -159,11 +87,10 @@ def logs(
     tail: Annotated[
         int | None, typer.Option(help="How many lines of each pod.", min=0, max=INT32_MAX, show_default="100")
     ] = None,
-    output: Format = Output.TABLE,
-    place: Place,
+    target: Target,
 ) -> None:
     """Print what a module's pods have logged."""
-    _run("logs", place, output, module, follow, tail)
+    _run("logs", target, module, follow, tail)
 
 
 def dev(
@@ -184,27 +111,21 @@ def dev(
     remote.run("dev", place, lambda found: development.develop(found, folder, module, spec))
 
 
-def doctor(
-    *,
-    output: Format = Output.TABLE,
-    place: Place,
-) -> None:
+def doctor(*, target: Target) -> None:
     """Find what is wrong, and tell how to mend it: in the cluster of --context or $KUBECONFIG, else on this machine."""
+    import asyncio
+
     from jac_orc.cli import doctor as examination
     from jac_orc.cli import remote
 
-    examined = examination.examine(place, as_json=output is Output.JSON)
-    if not remote.finish("doctor", examined):
-        sys.exit(1)
+    with remote.reported("doctor"):
+        healthy = asyncio.run(examination.examine(target, as_json=target.output == "json"))
+    sys.exit(0 if healthy else 1)
 
 
-def _run(name: str, place: Place, output: Output | PlanOutput, *arguments: Any) -> None:
-    """Runs the command of that name in `commands`."""
+def _run(name: str, target: Target | PlanTarget, *arguments: Any) -> None:
+    """Run the command of that name in `commands`."""
     from jac_orc.cli import commands, remote
 
-    command = getattr(commands, name if name != "list" else "list_modules")
-
-    async def work(found: Remote) -> None:
-        await command(found, *arguments, as_json=output == "json")
-
-    remote.run(name, place, work)
+    command = partial(getattr(commands, name), as_json=target.output == "json")
+    remote.run(name.rstrip("_"), target, lambda found: command(found, *arguments))

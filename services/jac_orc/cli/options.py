@@ -9,8 +9,10 @@ import shlex
 import typing
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Annotated, Any
+from pathlib import Path
+from typing import Annotated, Any, Literal
 
+import platformdirs
 import typer
 
 INT32_MAX = 2**31 - 1
@@ -51,6 +53,34 @@ class Place:
         """It again, to put behind a command that people shall run for the same pod manager."""
         given = {"--url": self.url, "--context": self.context, "--namespace": self.namespace}
         return "".join(f" {option} {shlex.quote(value)}" for option, value in given.items() if value)
+
+
+@dataclass(frozen=True)
+class Target(Place):
+    """Where the pod manager is, and how a command prints its result."""
+
+    output: Annotated[Literal["table", "json"], typer.Option("--output", "-o", help="A table for people, or JSON.")] = (
+        "table"
+    )
+
+
+@dataclass(frozen=True)
+class PlanTarget(Place):
+    """Where the pod manager is, and how a plan is printed."""
+
+    output: Annotated[Literal["yaml", "json"], typer.Option("--output", "-o", help="YAML, or JSON.")] = "yaml"
+
+
+@dataclass(frozen=True)
+class Code:
+    """A module, by its name, by its code, or both."""
+
+    module: Annotated[
+        str, typer.Argument(help="The module's import name; may be left out where the source has only one.")
+    ] = ""
+    source: Annotated[
+        Path | None, typer.Option(metavar="PATH", help="Its code: a folder, or a .zip, .whl or .tar.gz file.")
+    ] = None
 
 
 @dataclass(frozen=True)
@@ -151,6 +181,65 @@ class Spec(Packages):
     ] = None
 
 
+@dataclass(frozen=True)
+class Image:
+    """How an image is built."""
+
+    tag: Annotated[str, typer.Option("--tag", "-t", metavar="IMAGE", help="What the image is called.")]
+    base: Annotated[str, typer.Option(metavar="IMAGE", help="The product's image, which it is built upon.")]
+    tool: Annotated[
+        str, typer.Option(metavar="NAME", show_default="docker, podman or buildah", help="What builds it.")
+    ] = ""
+    option: Annotated[
+        list[str] | None, typer.Option(metavar="OPTION", help="A further option of its build. May be given often.")
+    ] = None
+    push: Annotated[bool, typer.Option("--push", help="Push it to its registry.")] = False
+
+
+@dataclass(frozen=True)
+class Up:
+    """How everything runs on this machine."""
+
+    port: Annotated[
+        int, typer.Option(help="Port of the front proxy on 127.0.0.1 (REST and gRPC). 0: any.", min=0, max=65535)
+    ] = 8080
+    pod_manager_port: Annotated[
+        int, typer.Option(help="Port of the pod manager on 127.0.0.1. 0: any.", min=0, max=65535)
+    ] = 50050
+    xds_port: Annotated[int, typer.Option(help="Port of the xDS server on 127.0.0.1. 0: any.", min=0, max=65535)] = (
+        18000
+    )
+    state_dir: Annotated[Path, typer.Option(help="Where modules, pods and logs are kept.", file_okay=False)] = (
+        platformdirs.user_state_path("jac-orc")
+    )
+    cache_dir: Annotated[Path, typer.Option(help="Where the modules' environments are kept.", file_okay=False)] = (
+        platformdirs.user_cache_path("jac-orc")
+    )
+    auto_deploy: Annotated[bool, typer.Option(help="Whether a call to a module deploys it.")] = True
+    policy: Annotated[
+        Path | None,
+        typer.Option(
+            help="A YAML file with the operator's policy: allow, refuse, guess, requirements, secrets, images.",
+            dir_okay=False,
+        ),
+    ] = None
+    spares: Annotated[
+        int,
+        typer.Option(
+            help="Module servers that wait, so that a module starts at once; each takes some 31 MB.", min=0, max=100
+        ),
+    ] = 1
+    front_workers: Annotated[
+        int,
+        typer.Option(
+            help="Threads of the front proxy. 0: one for every two cores, as modules need the others.", min=0, max=1024
+        ),
+    ] = 0
+    log_level: Annotated[
+        Literal["debug", "info", "warning", "error"], typer.Option(help="The least level that is logged.")
+    ] = "info"
+
+
 def grouped(command: Callable[..., None]) -> Callable[..., None]:
     """The command with the fields of its groups as parameters in their place, for Typer, which reads signatures."""
     hints = typing.get_type_hints(command, include_extras=True)
@@ -176,8 +265,6 @@ def grouped(command: Callable[..., None]) -> Callable[..., None]:
 def _parameters(group: Any) -> list[inspect.Parameter]:
     hints = typing.get_type_hints(group, include_extras=True)
     return [
-        inspect.Parameter(
-            field.name, inspect.Parameter.KEYWORD_ONLY, default=field.default, annotation=hints[field.name]
-        )
-        for field in dataclasses.fields(group)
+        parameter.replace(annotation=hints[parameter.name], kind=inspect.Parameter.KEYWORD_ONLY)
+        for parameter in inspect.signature(group).parameters.values()
     ]

@@ -6,8 +6,8 @@ import asyncio
 import contextlib
 import os
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator
-from typing import Any, TypeVar
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from typing import TypeVar
 
 import grpc
 from google.rpc import error_details_pb2
@@ -23,7 +23,6 @@ from jac_orc.v1 import module_pb2_grpc, pod_manager_pb2_grpc
 
 Q = TypeVar("Q")
 R = TypeVar("R")
-T = TypeVar("T")
 
 INTERRUPTED = 130
 _MAX_MESSAGE_BYTES = 64 * 1024 * 1024 + 64 * 1024
@@ -147,24 +146,22 @@ def run(command: str, place: Place, work: Callable[[Remote], Awaitable[None]]) -
         async with address(place) as found, Remote(found, place.options) as remote:
             await work(remote)
 
-    finish(command, connected(), place.options)
+    with reported(command, place.options):
+        asyncio.run(connected())
 
 
-def finish(command: str, work: Coroutine[Any, Any, T], options: str = "") -> T:
-    """What the work returns; ends the process where it fails."""
+@contextlib.contextmanager
+def reported(command: str, options: str = "") -> Iterator[None]:
+    """End the process, with a message and its exit code, if the block fails."""
     try:
-        result = asyncio.run(work)
+        yield
         sys.stdout.flush()
-        return result
     except KeyboardInterrupt:
         sys.exit(INTERRUPTED)
     except BrokenPipeError:  # nobody reads any more; what is left to print has no place to go
         with open(os.devnull, "w") as nowhere:
             os.dup2(nowhere.fileno(), sys.stdout.fileno())
         sys.exit(1)
-    except (UsageError, config.ConfigurationError) as failure:
+    except (UsageError, config.ConfigurationError, OrcError, CallError, PackingError, OSError) as failure:
         print(show.printable(explain(command, failure, options)), file=sys.stderr)
-        sys.exit(2)
-    except (OrcError, CallError, PackingError, OSError) as failure:
-        print(show.printable(explain(command, failure, options)), file=sys.stderr)
-        sys.exit(1)
+        sys.exit(2 if isinstance(failure, (UsageError, config.ConfigurationError)) else 1)

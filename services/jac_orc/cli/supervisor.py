@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import signal
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -11,7 +10,7 @@ from pathlib import Path
 
 from jac_orc.core import liveness
 from jac_orc.core.files import open_private
-from jac_orc.core.processes import dying_with_parent
+from jac_orc.core.processes import ManagedProcess, dying_with_parent
 
 _FIRST_PAUSE = 0.1
 _LONGEST_PAUSE = 10.0
@@ -30,16 +29,15 @@ class Child:
     answers: liveness.Answers | None = None
     """Returns whether the process answers; None: it is never checked."""
     liveness_period: float = liveness.Settings.liveness_period
-    process: asyncio.subprocess.Process | None = field(default=None, init=False)
+    process: ManagedProcess | None = field(default=None, init=False)
 
     async def start(self) -> None:
         """Starts the process once."""
         with open_private(self.output, "ab") as output:
             # Started from the main thread, with whose end the kernel sends the signal (prctl(2)).
-            self.process = await asyncio.create_subprocess_exec(
-                *dying_with_parent(self.command), env=dict(self.environment), stdin=asyncio.subprocess.DEVNULL,
-                stdout=output, stderr=output, pass_fds=self.pass_fds, start_new_session=True,
-            )  # fmt: skip
+            self.process = ManagedProcess.start_piped(
+                dying_with_parent(self.command), self.environment, self.pass_fds, output=output
+            )
 
     async def keep(self, say: Callable[[str], None]) -> None:
         """Starts the running process again whenever it ends, after a pause that doubles while it ends soon."""
@@ -49,11 +47,11 @@ class Child:
             began = loop.time()
             probing = asyncio.create_task(self._probe(say))
             try:
-                code = await self.process.wait()
+                await self.process.ended.wait()
             finally:
                 probing.cancel()
             pause = 0.0 if loop.time() - began > _STABLE_AFTER else max(_FIRST_PAUSE, pause * 2)
-            say(f"{self.name} ended with {describe(code)}; starting it again")
+            say(f"{self.name} ended with {describe(self.process.returncode or 0)}; starting it again")
             await asyncio.sleep(min(pause, _LONGEST_PAUSE))
             await self.start()
 
@@ -66,21 +64,13 @@ class Child:
 
     def kill(self, number: signal.Signals = signal.SIGKILL) -> None:
         """Sends the signal, if the process runs."""
-        if self.process is not None and self.process.returncode is None:
-            with contextlib.suppress(ProcessLookupError):
-                self.process.send_signal(number)
+        if self.process is not None:
+            self.process.signal(number)
 
     async def stop(self, grace: float) -> None:
         """Asks it to end, waits for the grace in seconds, then kills it."""
-        if self.process is None:
-            return
-        self.kill(signal.SIGTERM)
-        try:
-            async with asyncio.timeout(grace):
-                await self.process.wait()
-        except TimeoutError:
-            self.kill()
-            await self.process.wait()
+        if self.process is not None:
+            await self.process.stop(grace)
 
 
 def describe(code: int) -> str:

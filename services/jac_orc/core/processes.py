@@ -53,10 +53,7 @@ class ManagedProcess:
 
         def run() -> subprocess.Popen[bytes]:
             with open_private(output, "ab") as file:
-                return subprocess.Popen(
-                    command, env=dict(environment), stdin=subprocess.DEVNULL, stdout=file, stderr=file,
-                    pass_fds=pass_fds, start_new_session=True,
-                )  # fmt: skip
+                return _spawn(command, environment, pass_fds, file)
 
         return cls.of(await asyncio.to_thread(run))
 
@@ -68,17 +65,14 @@ class ManagedProcess:
         pass_fds: Sequence[int] = (),
         *,
         quiet: bool = False,
+        output: IO[bytes] | None = None,
     ) -> ManagedProcess:
         """Start a process in a session of its own, whose output is read from `stdout` and `stderr`; `quiet`: dropped.
 
-        It is forked by this thread, as `dying_with_parent` requires.
+        With `output` it goes to that file. The process is forked by this thread, as `dying_with_parent` requires.
         """
-        output = subprocess.DEVNULL if quiet else subprocess.PIPE
-        child = subprocess.Popen(
-            command, env=dict(environment), stdin=subprocess.DEVNULL, stdout=output, stderr=output,
-            pass_fds=pass_fds, start_new_session=True,
-        )  # fmt: skip
-        return cls.of(child)
+        pipe = subprocess.DEVNULL if quiet else subprocess.PIPE
+        return cls.of(_spawn(command, environment, pass_fds, output or pipe))
 
     @classmethod
     def of(cls, child: subprocess.Popen[bytes]) -> ManagedProcess:
@@ -138,6 +132,15 @@ class ManagedProcess:
                 os.killpg(self.pid, signal.SIGKILL)
             self.returncode = self._child.wait()
         self.ended.set()
+
+
+def _spawn(
+    command: Sequence[str], environment: Mapping[str, str], pass_fds: Sequence[int], output: IO[bytes] | int
+) -> subprocess.Popen[bytes]:
+    return subprocess.Popen(
+        command, env=dict(environment), stdin=subprocess.DEVNULL, stdout=output, stderr=output,
+        pass_fds=pass_fds, start_new_session=True,
+    )  # fmt: skip
 
 
 class _Pipe(asyncio.StreamReader):

@@ -49,6 +49,6 @@ def test_bounds_need_the_upper_one(options: dict[str, Any]) -> None:
 def test_a_module_tells_its_bounds(capsys: pytest.CaptureFixture[str]) -> None:
     autoscaling = pb.Autoscaling(min_replicas=1, max_replicas=5, target_cpu=80)
     show.module(pb.Module(name="math", spec=pb.ModuleSpec(module_name="math", replicas=3, autoscaling=autoscaling)))
-    assert "autoscaling  1 to 5 pods, at 80 % of the CPU that they request\n" in capsys.readouterr().out
+    assert "autoscaling  max_replicas=5, min_replicas=1, target_cpu=80\n" in capsys.readouterr().out
     show.module(pb.Module(name="math", spec=pb.ModuleSpec(module_name="math")))
     assert "autoscaling" not in capsys.readouterr().out

@@ -9,7 +9,7 @@ import re
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from types import TracebackType
 from typing import Any
 
@@ -25,6 +25,7 @@ from jac_orc.v1 import pod_manager_pb2 as pb
 
 _MANY = 4  # packages in a line
 _WIDE = 10_000  # characters a line, where no terminal has a width
+_IN_OTHER_ROWS = ("module_name", "python_version", "replicas", "requirements", "source")
 _NAME = re.compile(r"[A-Za-z0-9._-]+")
 
 
@@ -144,30 +145,17 @@ def module(found: pb.Module) -> None:
     """Prints what there is to know of a module."""
     spec, status = found.spec, found.status
     environment = status.environment
+    fields = json_format.MessageToDict(spec, preserving_proto_field_name=True)
     rows = [
         ("module", found.name),
         ("phase", phase(found)),
         ("doing", status.progress),
         ("error", status.error.message),
         ("pods", f"{status.ready_replicas} of {spec.replicas} answer"),
-        ("autoscaling", _autoscaling(spec.autoscaling) if spec.HasField("autoscaling") else ""),
         ("from", _origin(spec)),
-        ("constraints", ", ".join(spec.constraints)),
         ("python", environment.python_version or spec.python_version),
         ("packages", ", ".join(environment.packages)),
-        ("env", _pairs(spec.env)),
-        ("secrets", ", ".join(spec.secrets)),
-        ("resources", ", ".join(f"{field.name} {value}" for field, value in spec.resources.ListFields())),
-        ("labels", _pairs(spec.labels)),
-        ("annotations", _pairs(spec.annotations)),
-        ("nodes", _pairs(spec.node_selector)),
-        ("tolerations", ", ".join(map(_toleration, spec.tolerations))),
-        ("affinity", json.dumps(_plain(spec.affinity)) if spec.HasField("affinity") else ""),
-        ("priority", spec.priority_class),
-        ("account", spec.service_account),
-        ("workers", f"{spec.workers} a pod"),
-        ("calls", f"{spec.max_concurrency} at a time a pod, {spec.queue} more may wait"),
-        ("timeout", f"{spec.timeout.ToTimedelta().total_seconds():g} s"),
+        *((name, _shown(value)) for name, value in fields.items() if name not in _IN_OTHER_ROWS),
         ("created", f"{_age(found.create_time)} ago"),
         ("changed", f"{_age(found.update_time)} ago" if found.generation > 1 else ""),
     ]
@@ -180,19 +168,14 @@ def module(found: pb.Module) -> None:
         )
 
 
-def _pairs(pairs: Mapping[str, str]) -> str:
-    return ", ".join(f"{name}={value}" for name, value in sorted(pairs.items()))
-
-
-def _toleration(toleration: pb.Toleration) -> str:
-    taint = f"{toleration.key}={toleration.value}" if toleration.value else toleration.key
-    seconds = f" for {toleration.toleration_seconds} s" if toleration.HasField("toleration_seconds") else ""
-    return f"{taint}:{toleration.effect or '*'}{seconds}"
-
-
-def _autoscaling(autoscaling: pb.Autoscaling) -> str:
-    bounds = f"{autoscaling.min_replicas} to {autoscaling.max_replicas} pods"
-    return f"{bounds}, at {autoscaling.target_cpu} % of the CPU that they request"
+def _shown(value: Any) -> str:
+    """Return a field of a spec for people: lists and maps without brackets, what is deeper as JSON."""
+    if isinstance(value, list):
+        return ", ".join(map(_shown, value))
+    if isinstance(value, dict):
+        texts = {name: text if isinstance(text, str) else json.dumps(text) for name, text in value.items()}
+        return ", ".join(f"{name}={text}" for name, text in sorted(texts.items()))
+    return str(value)
 
 
 def phase(module: pb.Module) -> str:

@@ -19,7 +19,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from jac_orc.client import packing
-from jac_orc.client.packing import Packed, PackingError, importable, module_names, pack, walk
+from jac_orc.client.packing import Packed, PackingError, importable, pack, walk
 
 
 def write(folder: Path, *names: str) -> Path:
@@ -352,4 +352,4 @@ def test_the_importable_names(files: list[str], found: list[str]) -> None:
 def test_the_importable_names_of_a_folder(tmp_path: Path) -> None:
     write(tmp_path, "shop/__init__.py", "old/__init__.py", "tests/__init__.py", "venv/x.py")
     (tmp_path / ".orcignore").write_text("old/\n")
-    assert module_names(tmp_path) == ["shop"]
+    assert importable(walk(tmp_path).files) == ["shop"]

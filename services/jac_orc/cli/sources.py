@@ -14,7 +14,7 @@ from jac_orc.cli.failures import UsageError
 from jac_orc.cli.options import Code
 from jac_orc.cli.remote import Remote
 from jac_orc.cli.show import printable
-from jac_orc.client.packing import Packed, PackingError, importable, module_names, pack
+from jac_orc.client.packing import Packed, PackingError, importable, pack, walk
 from jac_orc.v1 import pod_manager_pb2 as pb
 
 _PIECE_BYTES = 256 * 1024
@@ -82,7 +82,7 @@ def only_name(path: Path) -> str:
 
 def _names(path: Path) -> list[str]:
     if path.is_dir():
-        return module_names(path)
+        return importable(walk(path).files)
     try:
         if not path.name.endswith(".tar.gz"):
             with zipfile.ZipFile(path) as archive:

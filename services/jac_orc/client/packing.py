@@ -25,7 +25,7 @@ from pathlib import Path
 from pathspec.patterns.gitignore import GitIgnorePatternError
 from pathspec.patterns.gitignore.spec import GitIgnoreSpecPattern
 
-__all__ = ["Packed", "PackingError", "Tree", "importable", "module_names", "pack", "walk"]
+__all__ = ["Packed", "PackingError", "Tree", "importable", "pack", "walk"]
 
 MAX_FILES = 20_000
 MAX_BYTES = 256 * 1024 * 1024
@@ -35,26 +35,22 @@ _LEVEL = 4  # of deflate: half the time of the usual 6, and a few per cent large
 _LEAST_TIME = (1980, 1, 1, 0, 0, 0)  # the earliest that a zip archive can tell
 _MODE = stat.S_IFREG | 0o644
 
-_NEVER_SOURCE = re.compile(
-    "|".join(
-        fnmatch.translate(pattern)
-        for pattern in """
-        .git .hg .svn __pycache__ *.py[co] .venv venv node_modules .mypy_cache .ruff_cache .pytest_cache .tox .nox
-        *.egg-info .DS_Store
-        .*.sw? *~ .#* #*# 4913 *___jb_tmp___ *___jb_old___ .goutputstream-*
-        """.split()  # the last line: what editors write beside a file that is open, or while they save
-    )
-)
+
+def _any_of(patterns: str) -> re.Pattern[str]:
+    return re.compile("|".join(map(fnmatch.translate, patterns.split())))
+
+
+# The last line: what editors write beside a file that is open, or while they save.
+_NEVER_SOURCE = _any_of("""
+    .git .hg .svn __pycache__ *.py[co] .venv venv node_modules .mypy_cache .ruff_cache .pytest_cache .tox .nox
+    *.egg-info .DS_Store
+    .*.sw? *~ .#* #*# 4913 *___jb_tmp___ *___jb_old___ .goutputstream-*
+""")
 # Importable as they are, but what a module is deployed for.
-_NOT_THE_MODULE = re.compile(
-    "|".join(
-        fnmatch.translate(pattern)
-        for pattern in """
-        test tests test_* *_test conftest doc docs example examples sample samples bench benchmarks script scripts tools
-        setup noxfile tasks fabfile dodo versioneer manage build dist
-        """.split()
-    )
-)
+_NOT_THE_MODULE = _any_of("""
+    test tests test_* *_test conftest doc docs example examples sample samples bench benchmarks script scripts tools
+    setup noxfile tasks fabfile dodo versioneer manage build dist
+""")
 _MODULE_FILE = re.compile(r"([^./]+)(?:\.py|\.(?:cpython|abi3)[^/]*\.so)")
 
 
@@ -85,9 +81,13 @@ def pack(folder: Path) -> Packed:
         text = f"{folder} has no files to pack: it is empty, or .gitignore and .orcignore leave all of it out"
         raise PackingError(f"{text}; give the folder with the code")
     tree.check_limits()
+    # A path that was left out is named as a whole string, or as a part of a path in one.
+    left_out: dict[bytes, list[str]] = {}
+    for path in tree.left_out:
+        left_out.setdefault(os.fsencode(path.rstrip("/").rpartition("/")[2]), []).append(path)
+    mention = re.compile(rb"[\"'/](" + b"|".join(map(re.escape, left_out)) + rb")(?=[\"'/])")
+    mentioned = set[bytes]()
     buffer = io.BytesIO()
-    count = 0
-    mentions = _Mentions(tree.left_out)
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED, compresslevel=_LEVEL) as archive:
         for name in sorted(tree.files):
             try:
@@ -104,35 +104,11 @@ def pack(folder: Path) -> Packed:
                 archive.writestr(info, content)
             except UnicodeEncodeError as failure:
                 raise PackingError(f"the name of {os.fsencode(name)!r} is not UTF-8; rename the file") from failure
-            count += 1
             if name.endswith(".py"):
-                mentions.look_into(content)
-    return Packed(buffer.getvalue(), count, mentions.found)
-
-
-class _Mentions:
-    """Finds which of the paths that were left out the code names, as a whole string or as a part of a path in one."""
-
-    def __init__(self, paths: Iterable[str]) -> None:
-        self._paths: dict[bytes, list[str]] = {}
-        for path in paths:
-            self._paths.setdefault(os.fsencode(path.rstrip("/").rpartition("/")[2]), []).append(path)
-        names = b"|".join(map(re.escape, self._paths))
-        self._pattern = re.compile(rb"[\"'/](" + names + rb")(?=[\"'/])") if self._paths else None
-        self._named = set[bytes]()
-
-    def look_into(self, code: bytes) -> None:
-        if self._pattern is not None:
-            self._named.update(self._pattern.findall(code))
-
-    @property
-    def found(self) -> tuple[str, ...]:
-        return tuple(sorted(path for name in self._named for path in self._paths[name]))
-
-
-def module_names(folder: Path) -> list[str]:
-    """The top-level names that can be imported from the folder's code; raises PackingError."""
-    return importable(walk(folder).files)
+                mentioned.update(mention.findall(content))
+        count = len(archive.namelist())
+    missed = tuple(sorted(path for name in mentioned for path in left_out.get(name, ())))
+    return Packed(buffer.getvalue(), count, missed)
 
 
 def importable(paths: Iterable[str]) -> list[str]:

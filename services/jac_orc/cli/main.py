@@ -23,7 +23,7 @@ class Commands(TyperGroup):
             if not word or (word.startswith("--") and word.find("=") == len(word) - 1):
                 text = f"nothing is given behind {word or before}; give a value, or leave it out"
                 raise typer.BadParameter(text)
-            if not _is_utf8(word):
+            if any("\ud800" <= char <= "\udfff" for char in word):  # bytes that are not of the locale's encoding
                 text = f"{os.fsencode(word)[:100]!r} can't be read as {sys.getfilesystemencoding()} text"
                 raise typer.BadParameter(f"{text}; write it in UTF-8, in a locale like LC_ALL=C.UTF-8")
         return super().parse_args(ctx, args)
@@ -69,14 +69,6 @@ def version() -> None:
     import importlib.metadata
 
     print(importlib.metadata.version("jac-cloud-orc"))
-
-
-def _is_utf8(word: str) -> bool:
-    try:
-        word.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
 
 
 def _prepare_streams() -> None:

@@ -242,14 +242,9 @@ class Up:
 
 def grouped(command: Callable[..., None]) -> Callable[..., None]:
     """The command with the fields of its groups as parameters in their place, for Typer, which reads signatures."""
-    hints = typing.get_type_hints(command, include_extras=True)
-    groups: dict[str, Any] = {name: hint for name, hint in hints.items() if dataclasses.is_dataclass(hint)}
-    parameters = list[inspect.Parameter]()
-    for parameter in inspect.signature(command).parameters.values():
-        if (group := groups.get(parameter.name)) is None:
-            parameters.append(parameter.replace(annotation=hints[parameter.name], kind=inspect.Parameter.KEYWORD_ONLY))
-        else:
-            parameters += _parameters(group)
+    own = _parameters(command)
+    groups: dict[str, Any] = {each.name: each.annotation for each in own if dataclasses.is_dataclass(each.annotation)}
+    parameters = [one for each in own for one in (_parameters(groups[each.name]) if each.name in groups else [each])]
 
     @functools.wraps(command)
     def run(**given: Any) -> None:
@@ -262,9 +257,7 @@ def grouped(command: Callable[..., None]) -> Callable[..., None]:
     return run
 
 
-def _parameters(group: Any) -> list[inspect.Parameter]:
-    hints = typing.get_type_hints(group, include_extras=True)
-    return [
-        parameter.replace(annotation=hints[parameter.name], kind=inspect.Parameter.KEYWORD_ONLY)
-        for parameter in inspect.signature(group).parameters.values()
-    ]
+def _parameters(of: Callable[..., object]) -> list[inspect.Parameter]:
+    hints = typing.get_type_hints(of, include_extras=True)
+    found = inspect.signature(of).parameters.values()
+    return [each.replace(annotation=hints[each.name], kind=inspect.Parameter.KEYWORD_ONLY) for each in found]

@@ -15,17 +15,14 @@ from google.rpc import code_pb2, error_details_pb2, status_pb2
 from jac_orc.v1 import errors_pb2
 
 __all__ = [
-    "AbortedError",
     "AlreadyExistsError",
     "CancelledError",
-    "DataLossError",
     "DeadlineExceededError",
     "FailedPreconditionError",
     "InternalError",
     "InvalidArgumentError",
     "NotFoundError",
     "OrcError",
-    "OutOfRangeError",
     "PermissionDeniedError",
     "ResourceExhaustedError",
     "UnauthenticatedError",
@@ -141,24 +138,6 @@ class CancelledError(OrcError):
     """The caller, or something on the way, gave the call up."""
 
     code = code_pb2.CANCELLED
-
-
-class AbortedError(OrcError):
-    """Something else came in between; trying all of it again may succeed."""
-
-    code = code_pb2.ABORTED
-
-
-class OutOfRangeError(OrcError):
-    """The request goes past the end of what there is."""
-
-    code = code_pb2.OUT_OF_RANGE
-
-
-class DataLossError(OrcError):
-    """Data is lost or damaged for good."""
-
-    code = code_pb2.DATA_LOSS
 
 
 class UnknownError(OrcError):
@@ -325,4 +304,6 @@ def from_status(status: status_pb2.Status) -> OrcError:
             message = kind()
             if packed.Unpack(message):
                 details.append(message)
-    return _BY_CODE.get(status.code, OrcError)(reason, status.message, metadata, details)
+    failure = _BY_CODE.get(status.code, OrcError)(reason, status.message, metadata, details)
+    failure.code = status.code  # one that nothing here raises has no class
+    return failure

@@ -18,35 +18,46 @@ import typer
 INT32_MAX = 2**31 - 1
 """The largest number that an int32 field of a request can hold."""
 
+Texts = list[str] | None
+
+
+def _text(metavar: str, text: str, default: str | bool = False) -> Any:
+    """Return an option that is empty unless it is given; `default` says what applies then."""
+    return typer.Option(metavar=metavar, help=text, show_default=default)
+
+
+def _texts(metavar: str, text: str, *names: str) -> Any:
+    """Return an option that may be given often."""
+    return typer.Option(*names, metavar=metavar, help=f"{text} May be given often.")
+
+
+def _number(
+    text: str, least: int, default: str | bool = False, *, metavar: str | None = None, most: int = INT32_MAX
+) -> Any:
+    """Return an option that takes a whole number; `default` says what applies if it isn't given."""
+    return typer.Option(metavar=metavar, help=text, min=least, max=most, show_default=default)
+
+
+def _port(server: str) -> Any:
+    return _number(f"Port of the {server}. 0: any.", 0, True, most=65535)
+
+
+def _seconds(text: str) -> Any:
+    return typer.Option(metavar="SECONDS", help=text, min=0, show_default="300")
+
 
 @dataclass(frozen=True)
 class Place:
     """What a command was told of where its pod manager is; empty: nothing."""
 
     url: Annotated[
-        str,
-        typer.Option(
-            metavar="URL",
-            show_default=False,
-            help="The front port. Else $JAC_ORC_URL, $POD_MANAGER_URL, or http://127.0.0.1:8080.",
-        ),
+        str, _text("URL", "The front port. Else $JAC_ORC_URL, $POD_MANAGER_URL, or http://127.0.0.1:8080.")
     ] = ""
     context: Annotated[
         str,
-        typer.Option(
-            metavar="NAME",
-            show_default=False,
-            help="A cluster instead, as the kubeconfig names it; kubectl forwards a port. Else $JAC_ORC_CONTEXT.",
-        ),
+        _text("NAME", "A cluster instead, as the kubeconfig names it; kubectl forwards a port. Else $JAC_ORC_CONTEXT."),
     ] = ""
-    namespace: Annotated[
-        str,
-        typer.Option(
-            metavar="NAME",
-            show_default=False,
-            help="Where in the cluster. Else $JAC_ORC_NAMESPACE, or jac-orc.",
-        ),
-    ] = ""
+    namespace: Annotated[str, _text("NAME", "Where in the cluster. Else $JAC_ORC_NAMESPACE, or jac-orc.")] = ""
 
     @property
     def options(self) -> str:
@@ -87,97 +98,42 @@ class Code:
 class Packages:
     """What a module's environment has in it; None and empty: not given."""
 
-    requirement: Annotated[
-        list[str] | None,
-        typer.Option("--requirement", "-r", metavar="REQ", help="What to install, 'numpy>=2'. May be given often."),
-    ] = None
-    constraint: Annotated[
-        list[str] | None,
-        typer.Option("--constraint", "-c", metavar="REQ", help="Bounds whatever is installed, 'numpy<2.4'."),
-    ] = None
-    python: Annotated[
-        str, typer.Option(metavar="VERSION", help="The Python of the module, 3.12.", show_default=False)
-    ] = ""
+    requirement: Annotated[Texts, _texts("REQ", "What to install, 'numpy>=2'.", "--requirement", "-r")] = None
+    constraint: Annotated[Texts, _texts("REQ", "Bounds whatever is installed, 'numpy<2.4'.", "--constraint", "-c")] = (
+        None
+    )
+    python: Annotated[str, _text("VERSION", "The Python of the module, 3.12.")] = ""
 
 
 @dataclass(frozen=True)
 class Spec(Packages):
     """What to deploy; None and empty: not given."""
 
-    replicas: Annotated[int | None, typer.Option(help="How many pods.", min=0, max=INT32_MAX, show_default="1")] = None
-    workers: Annotated[
-        int | None, typer.Option(help="How many processes in each pod.", min=1, max=INT32_MAX, show_default="1")
-    ] = None
-    env: Annotated[
-        list[str] | None, typer.Option(metavar="NAME=VALUE", help="An environment variable of the module's.")
-    ] = None
-    timeout: Annotated[
-        float | None, typer.Option(metavar="SECONDS", help="How long a call may take.", min=0, show_default="300")
-    ] = None
-    import_timeout: Annotated[
-        float | None, typer.Option(metavar="SECONDS", help="How long its import may take.", min=0, show_default="300")
-    ] = None
-    cpu: Annotated[
-        str, typer.Option(metavar="N", help="Cores that each pod requests, 500m or 2.", show_default=False)
-    ] = ""
-    memory: Annotated[
-        str, typer.Option(metavar="BYTES", help="Memory that each pod requests, 512Mi.", show_default=False)
-    ] = ""
-    cpu_limit: Annotated[
-        str, typer.Option(metavar="N", help="Cores beyond which a pod is throttled.", show_default="none")
-    ] = ""
-    memory_limit: Annotated[
-        str, typer.Option(metavar="BYTES", help="Memory beyond which a pod is killed.", show_default="--memory")
-    ] = ""
-    tmp: Annotated[str, typer.Option(metavar="BYTES", help="Size of a pod's /tmp.", show_default="2Gi")] = ""
-    gpu: Annotated[
-        int, typer.Option(metavar="N", help="GPUs of each pod.", min=0, max=INT32_MAX, show_default=False)
-    ] = 0
-    secret: Annotated[
-        list[str] | None, typer.Option(metavar="NAME", help="A secret whose entries become variables.")
-    ] = None
-    image: Annotated[
-        str, typer.Option(metavar="IMAGE", help="In a cluster, an image with its environment.", show_default=False)
-    ] = ""
-    label: Annotated[
-        list[str] | None, typer.Option(metavar="NAME=VALUE", help="Label of its pods. May be given often.")
-    ] = None
-    annotation: Annotated[
-        list[str] | None, typer.Option(metavar="NAME=VALUE", help="Annotation of its pods. May be given often.")
-    ] = None
-    node_selector: Annotated[
-        list[str] | None,
-        typer.Option(metavar="NAME=VALUE", help="In a cluster, a label that its nodes must have. May be given often."),
-    ] = None
-    toleration: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="KEY[=VALUE][:EFFECT]", help="In a cluster, a taint that its pods tolerate. May be given often."
-        ),
-    ] = None
-    priority_class: Annotated[
-        str, typer.Option(metavar="NAME", help="In a cluster, the PriorityClass of its pods.", show_default=False)
-    ] = ""
-    service_account: Annotated[
-        str, typer.Option(metavar="NAME", help="In a cluster, the ServiceAccount of its pods.", show_default=False)
-    ] = ""
-    min_replicas: Annotated[
-        int | None, typer.Option(help="In a cluster, the least number of pods.", min=1, max=INT32_MAX, show_default="1")
-    ] = None
+    replicas: Annotated[int | None, _number("How many pods.", 0, "1")] = None
+    workers: Annotated[int | None, _number("How many processes in each pod.", 1, "1")] = None
+    env: Annotated[Texts, _texts("NAME=VALUE", "An environment variable of the module's.")] = None
+    timeout: Annotated[float | None, _seconds("How long a call may take.")] = None
+    import_timeout: Annotated[float | None, _seconds("How long its import may take.")] = None
+    cpu: Annotated[str, _text("N", "Cores that each pod requests, 500m or 2.")] = ""
+    memory: Annotated[str, _text("BYTES", "Memory that each pod requests, 512Mi.")] = ""
+    cpu_limit: Annotated[str, _text("N", "Cores beyond which a pod is throttled.", "none")] = ""
+    memory_limit: Annotated[str, _text("BYTES", "Memory beyond which a pod is killed.", "--memory")] = ""
+    tmp: Annotated[str, _text("BYTES", "Size of a pod's /tmp.", "2Gi")] = ""
+    gpu: Annotated[int, _number("GPUs of each pod.", 0, metavar="N")] = 0
+    secret: Annotated[Texts, _texts("NAME", "A secret whose entries become variables.")] = None
+    image: Annotated[str, _text("IMAGE", "In a cluster, an image with its environment.")] = ""
+    label: Annotated[Texts, _texts("NAME=VALUE", "Label of its pods.")] = None
+    annotation: Annotated[Texts, _texts("NAME=VALUE", "Annotation of its pods.")] = None
+    node_selector: Annotated[Texts, _texts("NAME=VALUE", "In a cluster, a label that its nodes must have.")] = None
+    toleration: Annotated[Texts, _texts("KEY[=VALUE][:EFFECT]", "In a cluster, a taint that its pods tolerate.")] = None
+    priority_class: Annotated[str, _text("NAME", "In a cluster, the PriorityClass of its pods.")] = ""
+    service_account: Annotated[str, _text("NAME", "In a cluster, the ServiceAccount of its pods.")] = ""
+    min_replicas: Annotated[int | None, _number("In a cluster, the least number of pods.", 1, "1")] = None
     max_replicas: Annotated[
-        int | None,
-        typer.Option(
-            help="And the largest: between them it follows the load. 0 ends that.",
-            min=0,
-            max=INT32_MAX,
-            show_default=False,
-        ),
+        int | None, _number("And the largest: between them it follows the load. 0 ends that.", 0)
     ] = None
     target_cpu: Annotated[
-        int | None,
-        typer.Option(
-            metavar="PERCENT", help="The share of its --cpu that this aims at.", min=1, max=INT32_MAX, show_default="80"
-        ),
+        int | None, _number("The share of its --cpu that this aims at.", 1, "80", metavar="PERCENT")
     ] = None
 
 
@@ -187,12 +143,8 @@ class Image:
 
     tag: Annotated[str, typer.Option("--tag", "-t", metavar="IMAGE", help="What the image is called.")]
     base: Annotated[str, typer.Option(metavar="IMAGE", help="The product's image, which it is built upon.")]
-    tool: Annotated[
-        str, typer.Option(metavar="NAME", show_default="docker, podman or buildah", help="What builds it.")
-    ] = ""
-    option: Annotated[
-        list[str] | None, typer.Option(metavar="OPTION", help="A further option of its build. May be given often.")
-    ] = None
+    tool: Annotated[str, _text("NAME", "What builds it.", "docker, podman or buildah")] = ""
+    option: Annotated[Texts, _texts("OPTION", "A further option of its build.")] = None
     push: Annotated[bool, typer.Option("--push", help="Push it to its registry.")] = False
 
 
@@ -200,15 +152,9 @@ class Image:
 class Up:
     """How everything runs on this machine."""
 
-    port: Annotated[
-        int, typer.Option(help="Port of the front proxy on 127.0.0.1 (REST and gRPC). 0: any.", min=0, max=65535)
-    ] = 8080
-    pod_manager_port: Annotated[
-        int, typer.Option(help="Port of the pod manager on 127.0.0.1. 0: any.", min=0, max=65535)
-    ] = 50050
-    xds_port: Annotated[int, typer.Option(help="Port of the xDS server on 127.0.0.1. 0: any.", min=0, max=65535)] = (
-        18000
-    )
+    port: Annotated[int, _port("front proxy on 127.0.0.1 (REST and gRPC)")] = 8080
+    pod_manager_port: Annotated[int, _port("pod manager on 127.0.0.1")] = 50050
+    xds_port: Annotated[int, _port("xDS server on 127.0.0.1")] = 18000
     state_dir: Annotated[Path, typer.Option(help="Where modules, pods and logs are kept.", file_okay=False)] = (
         platformdirs.user_state_path("jac-orc")
     )
@@ -225,14 +171,12 @@ class Up:
     ] = None
     spares: Annotated[
         int,
-        typer.Option(
-            help="Module servers that wait, so that a module starts at once; each takes some 31 MB.", min=0, max=100
-        ),
+        _number("Module servers that wait, so that a module starts at once; each takes some 31 MB.", 0, True, most=100),
     ] = 1
     front_workers: Annotated[
         int,
-        typer.Option(
-            help="Threads of the front proxy. 0: one for every two cores, as modules need the others.", min=0, max=1024
+        _number(
+            "Threads of the front proxy. 0: one for every two cores, as modules need the others.", 0, True, most=1024
         ),
     ] = 0
     log_level: Annotated[

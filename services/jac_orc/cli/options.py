@@ -201,6 +201,7 @@ def grouped(command: Callable[..., None]) -> Callable[..., None]:
     return run
 
 
+@functools.cache  # evaluating the hints of a group takes milliseconds, and commands share groups
 def _parameters(of: Callable[..., object]) -> list[inspect.Parameter]:
     hints = typing.get_type_hints(of, include_extras=True)
     found = inspect.signature(of).parameters.values()

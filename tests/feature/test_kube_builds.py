@@ -74,8 +74,23 @@ async def test_the_store_keeps_the_sources_of_what_is_being_replaced(
     async with server.served() as client:
         backend = KubernetesBackend(client, CLUSTER, store)
         await backend.start()
-        await backend._clean_up()
+        await backend._remove_unused()
         assert {ref for ref in (old, new, unused) if (tmp_path / "sources" / ref.hex).exists()} == {old, new}
+        await backend.stop()
+
+
+async def test_the_store_keeps_everything_while_the_cluster_cant_be_followed(
+    no_task_left: None, tmp_path: Path, store: Store, add: Callable[[bytes], SourceRef]
+) -> None:
+    unused = add(b"x = 1")
+    async with ApiServer().served() as client:
+        backend = KubernetesBackend(client, CLUSTER, store)
+        backend.faults.set("following pods", False)
+        await backend._remove_unused()
+        assert (tmp_path / "sources" / unused.hex).exists()
+        backend.faults.set("following pods", None)
+        await backend._remove_unused()
+        assert not (tmp_path / "sources" / unused.hex).exists()
         await backend.stop()
 
 

@@ -1,9 +1,7 @@
-"""Requests to an API server: credentials, proxies and the lease, against a server in this process."""
+"""Requests to an API server: credentials and proxies, against a server in this process."""
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
 import json
 import ssl
 import sys
@@ -18,8 +16,6 @@ from kubernetes.aio.client import Configuration
 
 from jac_orc.errors import OrcError
 from jac_orc.pod_manager.backends.kube.client import KubeClient
-from jac_orc.pod_manager.backends.kube.housekeeping import LEASE, Pace, keep_house
-from tests.feature.api_server import ApiServer
 from tests.feature.front_files import make_certificate
 
 PLUGIN = """
@@ -116,34 +112,3 @@ async def test_a_client_certificate_is_shown(no_task_left: None, tmp_path: Path)
         client, _ = await KubeClient.connect(kubeconfig(tmp_path, url, user, **{"certificate-authority": certificate}))
         assert await client.get("/version")
         await client.close()
-
-
-async def test_a_lease_is_released_by_a_clean_stop_and_taken_over_at_once(no_task_left: None) -> None:
-    server, done = ApiServer(), list[str]()
-    pace = Pace(lease=30, renew=20, retry=1, work=60)
-    path = f"/apis/coordination.k8s.io/v1/namespaces/orc/leases/{LEASE}"
-
-    async def keep(client: KubeClient, name: str) -> None:
-        async def clean_up() -> None:
-            done.append(name)
-
-        await keep_house(client, "orc", clean_up, pace)
-
-    async def stopped(task: asyncio.Task[None]) -> None:
-        task.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await task
-
-    async with server.served() as client:
-        first = asyncio.create_task(keep(client, "first"))
-        async with asyncio.timeout(10):
-            while not done:
-                await asyncio.sleep(0.01)
-            assert server.objects[path]["spec"]["holderIdentity"]
-            second = asyncio.create_task(keep(client, "second"))
-            await asyncio.sleep(0.2)
-            await stopped(first)
-            assert "holderIdentity" not in server.objects[path]["spec"]
-            while done != ["first", "second"]:
-                await asyncio.sleep(0.01)
-        await stopped(second)

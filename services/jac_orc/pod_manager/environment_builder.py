@@ -58,7 +58,7 @@ async def build(settings: Settings) -> None:
     allowed = None if allowed is None else tuple(allowed)
     policy = Policy(allowed_requirements=allowed, builds=question.get("builds", True))
     locks = Locks(settings.store / "locks", sources, policy, settings.install_timeout)
-    # Others build and use environments in the store, too: removing any is for the pod manager that holds the lease.
+    # Others build and use environments in the store, too: removing any is for pod managers, which know what is in use.
     root = settings.store / "environments"
     environments = Environments(root, locks, timeout=settings.install_timeout, collects=False)
     try:

@@ -11,11 +11,10 @@ import contextlib
 import dataclasses
 from collections.abc import AsyncIterator
 
-from jac_orc.core.tasks import NamedLocks, Tasks
+from jac_orc.core.tasks import NamedLocks, Tasks, report_working
 from jac_orc.errors import error
 from jac_orc.pod_manager.backends.kube import builders, documents, objects
 from jac_orc.pod_manager.backends.kube.client import ConflictError, Document, KubeClient, NotFoundInClusterError
-from jac_orc.pod_manager.backends.kube.housekeeping import keep_house
 from jac_orc.pod_manager.backends.kube.logs import read_logs
 from jac_orc.pod_manager.backends.kube.maker import damaged, name_taken
 from jac_orc.pod_manager.backends.kube.objects import Record
@@ -23,6 +22,8 @@ from jac_orc.pod_manager.backends.kube.pods import Cluster
 from jac_orc.pod_manager.backends.kube.reconciler import Reconciler
 from jac_orc.pod_manager.backends.kube.store import Store
 from jac_orc.pod_manager.model import LogLine, Module, ModuleSpec
+
+_CLEAN_UP = 3600.0
 
 
 class KubernetesBackend:
@@ -43,8 +44,7 @@ class KubernetesBackend:
         """Follows the cluster; returns once all that there is is known. Raises OrcError where that takes too long."""
         await self._reconciler.start()
         if self._store is not None:
-            namespace = self._cluster.namespace
-            self._tasks.supervise("holding the lease", lambda: keep_house(self._client, namespace, self._clean_up))
+            self._tasks.supervise("removing unused sources and environments", self._clean_up)
 
     async def stop(self) -> None:
         """Lets go of the cluster, where everything goes on."""
@@ -123,8 +123,18 @@ class KubernetesBackend:
         return read_logs(self._client, self._cluster.path("Pod"), pods, follow=follow, tail=tail)
 
     async def _clean_up(self) -> None:
-        """Removes from the store what neither a module nor a pod uses."""
-        assert self._store is not None
+        while True:
+            await self._remove_unused()
+            report_working()
+            await asyncio.sleep(_CLEAN_UP)
+
+    async def _remove_unused(self) -> None:
+        """Remove from the store what neither a module nor a pod uses.
+
+        Several pod managers may do it at once. One that can't follow the cluster does not know what is in use.
+        """
+        if self._store is None or self.faults.is_impaired:
+            return
         templates = [each["spec"]["template"] for each in self._caches.deployments.objects.values()]
         users = [*templates, *self._caches.pods.objects.values()]
         environments, sources = (

@@ -90,10 +90,6 @@ class KubeClient:
         """Changes the fields that the body names (RFC 7386); raises NotFoundInClusterError, ConflictError."""
         return await self._request("PATCH", path, {"fieldManager": FIELD_MANAGER}, body, "application/merge-patch+json")
 
-    async def replace(self, path: str, body: Document) -> Document:
-        """Replace an object; raises ConflictError if it is no longer at the body's `resourceVersion`."""
-        return await self._request("PUT", path, {"fieldManager": FIELD_MANAGER}, body)
-
     async def delete(self, path: str, body: Document) -> None:
         """Deletes an object, with DeleteOptions; one that is gone is no fault. Raises ConflictError."""
         try:

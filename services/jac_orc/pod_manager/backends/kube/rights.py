@@ -23,7 +23,6 @@ _VERBS = {
     ("autoscaling", "horizontalpodautoscalers"): "get list watch create patch delete",
     ("batch", "jobs"): "list watch create patch delete",
     ("", "events"): "list watch",
-    ("coordination.k8s.io", "leases"): "get create update",
 }
 
 

@@ -169,8 +169,6 @@ async def test_objects_of_an_older_version_are_brought_up_to_date(server: ApiSer
     server.put(SLICE, {"metadata": {"name": "math-1", "labels": labels}, "endpoints": []})
     record = Record.first(SPEC)
     deployment = objects.deployment(CLUSTER, record, Runtime())
-    for at in (deployment, deployment["spec"]["template"]):
-        del at["metadata"]["annotations"][objects.MODULE], at["metadata"]["labels"][objects.MODULE]
     uid = server.put(DEPLOYMENT, deployment)["metadata"]["uid"]
     for dependent in objects.dependents(CLUSTER, SPEC, uid):
         metadata = {key: value for key, value in dependent["metadata"].items() if key != "annotations"}
@@ -180,7 +178,6 @@ async def test_objects_of_an_older_version_are_brought_up_to_date(server: ApiSer
         backend = KubernetesBackend(client, CLUSTER, None)
         await backend.start()
         await until(lambda: objects.is_current(server.objects[BUDGET]))
-        await until(lambda: server.objects[DEPLOYMENT]["metadata"]["labels"].get(objects.MODULE) == "math")
         await until(lambda: objects.is_current(server.objects[SCALER]))
         await backend.stop()
     assert server.objects[BUDGET]["spec"]["unhealthyPodEvictionPolicy"] == "AlwaysAllow"

@@ -30,7 +30,8 @@ AUTOSCALED = ModuleSpec("statistics", replicas=2, resources=Resources(cpu="500m"
 
 
 def record(spec: ModuleSpec) -> Record:
-    return Record(spec, 2, 1_790_000_000.0, {"0123456789ab": 1, spec.revision(): 2})
+    revision = spec.revision(labelled=True)
+    return Record(spec, 2, 1_790_000_000.0, revision, {"0123456789ab": 1, revision: 2})
 
 
 RENDERED: dict[str, Callable[[], list[Document]]] = {

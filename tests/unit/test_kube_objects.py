@@ -55,7 +55,7 @@ def test_a_record_is_read_as_it_was_written() -> None:
     deployment = objects.deployment(CLUSTER, record, Runtime())
     assert objects.record_of(deployment) == record
     assert record.generation == 3
-    assert record.revisions == {spec.revision(): 1, ModuleSpec("shop").revision(): 2}
+    assert record.revisions == {spec.revision(labelled=True): 1, ModuleSpec("shop").revision(labelled=True): 2}
 
 
 def autoscaled(least: int, most: int, replicas: int = 1) -> ModuleSpec:

@@ -17,7 +17,7 @@ from jac_orc.pod_manager.model import Module, ModulePhase, ModuleSpec, PodPhase
 NOW = 1_790_000_000.0
 SINCE = "2026-09-21T13:20:00Z"  # 53 minutes before
 CLUSTER = Cluster("jac-orc", "jac-cloud-orc:1")
-RECORD = Record(ModuleSpec("math", replicas=2), 3, NOW, {"old": 2, ModuleSpec("math").revision(): 3})
+RECORD = Record(ModuleSpec("math", replicas=2), 3, NOW, "new", {"old": 2, "new": 3})
 
 
 def deployment(**status_fields: Any) -> Document:
@@ -32,7 +32,7 @@ def pod(name: str = "math-1", *, revision: str = "", container: Document | None 
     return {
         "metadata": {
             "name": name,
-            "labels": {objects.REVISION_LABEL: revision or RECORD.spec.revision()},
+            "labels": {objects.REVISION_LABEL: revision or RECORD.revision},
             "creationTimestamp": SINCE,
         },
         "status": {

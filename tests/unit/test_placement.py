@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import json
 from typing import Any
 
@@ -234,34 +233,6 @@ def test_a_cpu_limit_is_set_only_if_it_is_asked_for(wanted: Resources, expected:
 # --- other versions ---
 
 
-def first_release(spec: ModuleSpec) -> dict[str, Any]:
-    """What the first release wrote of a spec."""
-    document = dataclasses.asdict(spec)
-    for name in ("annotations", "node_selector", "tolerations", "affinity", "priority_class", "service_account"):
-        del document[name]
-    document["resources"] = {name: document["resources"][name] for name in ("cpu", "memory", "gpu")}
-    return document
-
-
-@pytest.mark.parametrize(
-    "spec",
-    [
-        ModuleSpec("math"), ModuleSpec("shop", labels={"team": "a"}),
-        ModuleSpec("shop", env={"A": "1"}, resources=Resources("1", "1Gi", 1), secrets=("a",), replicas=3),
-    ],
-    ids=str,
-)  # fmt: skip
-def test_an_upgrade_leaves_modules_as_they_are(spec: ModuleSpec) -> None:
-    document = first_release(spec)
-    hashed = {name: value for name, value in document.items() if name not in ("replicas", "labels", "autoscaling")}
-    revision = hashlib.sha256(json.dumps(hashed, sort_keys=True).encode()).hexdigest()[:12]
-    record = {"spec": document, "generation": 1, "update_time": 1.0, "revisions": {revision: 1}, "autoscaling_since": 0}
-    deployed = {"metadata": {"annotations": {objects.RECORD: json.dumps(record)}}}
-    found = objects.record_of(deployed)
-    assert found is not None and (found.spec, found.pod_revision) == (spec, revision)
-    assert json.loads(Record(spec, 1, 1.0).text())["spec"] == json.loads(json.dumps(document)), "and it reads ours"
-
-
 def test_fields_of_a_newer_version_are_left_out() -> None:
     record = json.loads(Record.first(PLACED).text())
     record["newer"] = record["spec"]["newer"] = record["spec"]["resources"]["newer"] = 1
@@ -277,7 +248,7 @@ def test_whatever_pods_are_made_of_is_in_their_revision() -> None:
                      "service_account", "resources")
     ]  # fmt: skip
     specs = [ModuleSpec("shop", **change) for change in [{}, *changes]]
-    assert len({Record.first(spec).pod_revision for spec in specs}) == len(specs)
+    assert len({Record.first(spec).revision for spec in specs}) == len(specs)
     assert len({spec.revision() for spec in specs}) == len(specs) - 1, "processes have no labels"
 
 

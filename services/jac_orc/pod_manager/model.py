@@ -79,27 +79,14 @@ class ModuleSpec:
     priority_class: str = ""
     service_account: str = ""
 
-    def document(self) -> dict[str, Any]:
-        """Return the spec as JSON has it.
-
-        Fields that the first release had not are left out at their defaults: its records and revisions stay the same,
-        and it can read those of specs that don't use these fields.
-        """
-        content = dataclasses.asdict(self)
-        for part, names in ((content, _LATER_FIELDS), (content["resources"], _LATER_RESOURCES)):
-            for name in names:
-                if not part[name]:
-                    del part[name]
-        return content
-
     def revision(self, *, labelled: bool = False) -> str:
         """Return a hash of what a pod is made from: pods of one revision are alike.
 
         With `labelled`, labels are part of it.
         """
-        content = self.document()
+        content = dataclasses.asdict(self)
         del content["replicas"], content["autoscaling"]
-        if not (labelled and self.labels):
+        if not labelled:
             del content["labels"]
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:12]
 
@@ -132,17 +119,13 @@ class ModuleSpec:
             raise error("MODULE_SPEC_DIFFERS", text, {"module": self.module_name, "fields": ",".join(differing)})
 
 
-_LATER_FIELDS = ("annotations", "node_selector", "tolerations", "affinity", "priority_class", "service_account")
-_LATER_RESOURCES = ("cpu_limit", "memory_limit", "tmp")
-
-
 def known(kind: Any, document: Mapping[str, Any]) -> dict[str, Any]:
     """Return the fields of a document that a dataclass has: what a newer version has added is left out."""
     return {each.name: document[each.name] for each in dataclasses.fields(kind) if each.name in document}
 
 
 def spec_from_document(document: Mapping[str, Any]) -> ModuleSpec:
-    """Return the spec of a document, `ModuleSpec.document`; fields that it lacks have their defaults.
+    """Return the spec of a document, `dataclasses.asdict` of one; fields that it lacks have their defaults.
 
     Raises TypeError or AttributeError for what was none.
     """

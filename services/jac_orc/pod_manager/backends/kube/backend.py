@@ -141,7 +141,7 @@ class KubernetesBackend:
             {(user["metadata"].get("annotations") or {}).get(key, "") for user in users}
             for key in (objects.ENVIRONMENT, objects.SOURCE)
         )
-        # Those that are not deployed yet, and those of pods that an older version made, which lack the annotation.
+        # Those that are not deployed yet.
         recorded = {module.spec.source.digest for module in self._modules.values() if module.spec.source}
         await self._store.clean_up(environments, sources | recorded)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
 import math
@@ -79,7 +80,7 @@ def builder(cluster: Cluster, spec: ModuleSpec, owners: Iterable[tuple[str, str]
     }
     labels, annotations = {**own, **objects.module_label(spec.module_name)}, {objects.MODULE: spec.module_name}
     question = {
-        "spec": ModuleSpec(spec.module_name, **{name: getattr(spec, name) for name in _QUESTION}).document(),
+        "spec": dataclasses.asdict(ModuleSpec(spec.module_name, **{name: getattr(spec, name) for name in _QUESTION})),
         "allowed_requirements": cluster.allowed_requirements,
         "builds": cluster.builds,
     }

@@ -59,7 +59,6 @@ class Maker:
         metadata = deployment["metadata"]
         if objects.is_applied(deployment, record) and not anew:
             await self._make_dependents(record, metadata["uid"])
-            await self._identify(metadata, record.spec.module_name)
             if record.spec.autoscaling is not None and objects.is_asleep(deployment, record):
                 await self._wake(metadata, record.spec.autoscaling.min_replicas)
             return True
@@ -162,13 +161,6 @@ class Maker:
             if wanted["metadata"]["ownerReferences"][0]["uid"] not in objects.owners(there):
                 raise name_taken(kind, name) from None
             await self._client.apply(path, wanted)
-
-    async def _identify(self, metadata: Document, module_name: str) -> None:
-        """Add the import name to a Deployment of an older version, whose pods stay as they are."""
-        if objects.MODULE not in metadata["annotations"]:
-            labels, annotations = objects.identity(module_name)
-            change = {"uid": metadata["uid"], "labels": labels, "annotations": annotations}
-            await self._client.merge(self._cluster.path("Deployment", metadata["name"]), {"metadata": change})
 
     async def _wake(self, metadata: Document, replicas: int) -> None:
         path = self._cluster.path("Deployment", metadata["name"])

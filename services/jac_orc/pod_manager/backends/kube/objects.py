@@ -64,23 +64,18 @@ class Record:
     spec: ModuleSpec
     generation: int
     update_time: float
+    revision: str
+    """That of the pods that the record asks for. An upgrade may compute another one, and must not replace them."""
     revisions: Mapping[str, int] = field(default_factory=dict)
     """The generations that pods may be of, by their revision; a change that is taken back has pods of the old one."""
     autoscaling_since: int = 0
     """The generation that has last changed the spec's autoscaling, or taken it away; 0: none has."""
-    revision: str = ""
-    """The revision of the spec's pods; empty in records of the first release, whose pods lack the spec's labels."""
-
-    @property
-    def pod_revision(self) -> str:
-        """The revision of the pods that the record asks for."""
-        return self.revision or self.spec.revision()
 
     @classmethod
     def first(cls, spec: ModuleSpec) -> Record:
         """That of a module which is created now."""
         revision = spec.revision(labelled=True)
-        return cls(spec, 1, time.time(), {revision: 1}, revision=revision)
+        return cls(spec, 1, time.time(), revision, {revision: 1})
 
     def changed(self, spec: ModuleSpec) -> Record:
         """That of the module once it is changed to the spec."""
@@ -89,7 +84,7 @@ class Record:
         revisions.setdefault(revision, self.generation + 1)
         is_as_before = spec.autoscaling == self.spec.autoscaling
         since = self.autoscaling_since if is_as_before else self.generation + 1
-        return Record(spec, self.generation + 1, time.time(), revisions, since, revision)
+        return Record(spec, self.generation + 1, time.time(), revision, revisions, since)
 
     def as_scaled(self, deployment: Mapping[str, Any]) -> Record:
         """The record with as many pods as an autoscaler has given the Deployment meanwhile, within its bounds now."""
@@ -100,7 +95,7 @@ class Record:
 
     def text(self) -> str:
         """As JSON."""
-        return json.dumps({**dataclasses.asdict(self), "spec": self.spec.document()}, separators=(",", ":"))
+        return json.dumps(dataclasses.asdict(self), separators=(",", ":"))
 
 
 def record_of(deployment: Mapping[str, Any]) -> Record | None:
@@ -206,7 +201,7 @@ def deployment(cluster: Cluster, record: Record, runtime: Runtime) -> Document:
             "revisionHistoryLimit": 2,
             "template": {
                 "metadata": {
-                    "labels": {**spec.labels, **labels, REVISION_LABEL: record.pod_revision},
+                    "labels": {**spec.labels, **labels, REVISION_LABEL: record.revision},
                     "annotations": {
                         **spec.annotations,
                         **annotations,

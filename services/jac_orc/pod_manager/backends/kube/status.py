@@ -49,7 +49,7 @@ def module_of(
     metadata = deployment["metadata"]
     is_applied = objects.is_applied(deployment, record)
     replicas = deployment["spec"].get("replicas", 1) if is_applied else record.spec.replicas
-    revision = record.pod_revision
+    revision = record.revision
     endpoints = _endpoints(slices)
     living = [pod for pod in pods if pod["status"].get("phase") not in ("Failed", "Succeeded")]
     current = [pod for pod in living if _is_of(pod, revision)]

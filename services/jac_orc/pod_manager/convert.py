@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import datetime
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import yaml
 from google.protobuf import struct_pb2, timestamp_pb2
+from google.protobuf.duration_pb2 import Duration
 from google.protobuf.field_mask_pb2 import FieldMask
+from google.protobuf.message import Message
 from google.rpc import error_details_pb2
 
 from jac_orc.errors import OrcError, error, to_status
@@ -18,7 +20,6 @@ from jac_orc.pod_manager.model import (
     LogLine,
     Module,
     ModuleSpec,
-    Pod,
     Resources,
     Toleration,
     check_name,
@@ -32,7 +33,6 @@ _MOST_FAULTS = 10
 _MOST_BYTES = 1600
 # Fields of the wire that this version doesn't act on: asking for one is refused, never ignored.
 _NOT_YET = ("expose",)
-_RESOURCES = pb.Resources.DESCRIPTOR.fields
 _AUTOSCALED = ("replicas", "is the autoscaler's to choose; change `autoscaling`, its `min_replicas` and `max_replicas`")
 
 
@@ -42,49 +42,21 @@ def spec_from(message: pb.ModuleSpec) -> ModuleSpec:
     A source must be an uploaded one by now (`uploads.store`).
     """
     check_name(message.module_name)
-    unsupported = [field.name for field, _ in message.ListFields() if field.name in _NOT_YET]
-    if unsupported:
+    fields = _set_fields(message)
+    if unsupported := [name for name in fields if name in _NOT_YET]:
         message_text = f"not implemented yet in a module spec: {', '.join(unsupported)}"
         raise error("NOT_IMPLEMENTED", message_text, {"fields": ",".join(unsupported)})
-    given = {
-        field: getattr(message, field)
-        for field in ("replicas", "workers", "max_concurrency", "queue")
-        if message.HasField(field)
-    }
-    for field in ("timeout", "import_timeout"):
-        if message.HasField(field):
-            duration = getattr(message, field)
-            given[field] = duration.seconds + duration.nanos / 1e9
-    source = None
-    if message.HasField("source"):
-        source = SourceRef(message.source.uploaded.digest, message.source.uploaded.file_name)
-    spec = ModuleSpec(
-        module_name=message.module_name,
-        requirements=tuple(message.requirements),
-        constraints=tuple(message.constraints),
-        source=source,
-        env=dict(message.env),
-        python_version=message.python_version,
-        labels=dict(message.labels),
-        resources=Resources(**{field.name: getattr(message.resources, field.name) for field in _RESOURCES}),
-        secrets=tuple(message.secrets),
-        image=message.image,
-        autoscaling=_autoscaling_from(message.autoscaling) if message.HasField("autoscaling") else None,
-        annotations=dict(message.annotations),
-        node_selector=dict(message.node_selector),
-        tolerations=tuple(map(_toleration_from, message.tolerations)),
-        affinity={name: _plain(each) for name, each in message.affinity.fields.items()},
-        priority_class=message.priority_class,
-        service_account=message.service_account,
-        **given,
-    )
+    spec = ModuleSpec(**{name: _READ[name](value) if name in _READ else value for name, value in fields.items()})
     _check(spec)
     return spec.scaled_to(spec.replicas)
 
 
-def _toleration_from(message: pb.Toleration) -> Toleration:
-    seconds = message.toleration_seconds if message.HasField("toleration_seconds") else None
-    return Toleration(message.key, message.operator, message.value, message.effect, seconds)
+def _set_fields(message: Message) -> dict[str, Any]:
+    return {field.name: value for field, value in message.ListFields()}
+
+
+def _seconds(duration: Duration) -> float:
+    return duration.seconds + duration.nanos / 1e9
 
 
 def _plain(value: struct_pb2.Value) -> Any:
@@ -108,6 +80,19 @@ def _autoscaling_from(message: pb.Autoscaling) -> Autoscaling:
     return Autoscaling(least, message.max_replicas, message.target_cpu)
 
 
+_READ: dict[str, Callable[[Any], Any]] = {
+    **dict.fromkeys(("requirements", "constraints", "secrets"), tuple),
+    **dict.fromkeys(("env", "labels", "annotations", "node_selector"), dict),
+    **dict.fromkeys(("timeout", "import_timeout"), _seconds),
+    "source": lambda source: SourceRef(source.uploaded.digest, source.uploaded.file_name),
+    "resources": lambda resources: Resources(**_set_fields(resources)),
+    "autoscaling": _autoscaling_from,
+    "tolerations": lambda tolerations: tuple(Toleration(**_set_fields(each)) for each in tolerations),
+    "affinity": lambda affinity: {name: _plain(each) for name, each in affinity.fields.items()},
+}
+"""What a spec has in place of a field of the message, where that is not the same."""
+
+
 def _check(spec: ModuleSpec) -> None:
     """Raises OrcError for a faulty spec."""
     if faults := violations(spec):
@@ -129,37 +114,13 @@ def _invalid(faults: Sequence[Violation]) -> OrcError:
 
 def spec_message(spec: ModuleSpec) -> pb.ModuleSpec:
     """The spec as a message."""
-    message = pb.ModuleSpec(
-        module_name=spec.module_name,
-        requirements=spec.requirements,
-        replicas=spec.replicas,
-        env=dict(spec.env),
-        workers=spec.workers,
-        max_concurrency=spec.max_concurrency,
-        queue=spec.queue,
-        python_version=spec.python_version,
-        labels=dict(spec.labels),
-        constraints=spec.constraints,
-        secrets=spec.secrets,
-        image=spec.image,
-        annotations=dict(spec.annotations),
-        node_selector=dict(spec.node_selector),
-        tolerations=[pb.Toleration(**dataclasses.asdict(each)) for each in spec.tolerations],
-        priority_class=spec.priority_class,
-        service_account=spec.service_account,
-    )
-    if spec.affinity:
-        message.affinity.update(spec.affinity)
-    if spec.resources != Resources():
-        message.resources.CopyFrom(pb.Resources(**dataclasses.asdict(spec.resources)))
-    if spec.autoscaling is not None:
-        message.autoscaling.CopyFrom(pb.Autoscaling(**dataclasses.asdict(spec.autoscaling)))
-    message.timeout.FromTimedelta(datetime.timedelta(seconds=spec.timeout))
-    message.import_timeout.FromTimedelta(datetime.timedelta(seconds=spec.import_timeout))
-    if spec.source is not None:
-        uploaded = pb.UploadedSource(digest=spec.source.digest, file_name=spec.source.file_name)
-        message.source.uploaded.CopyFrom(uploaded)
-    return message
+    fields = dataclasses.asdict(spec)
+    for name in ("timeout", "import_timeout"):
+        fields[name] = datetime.timedelta(seconds=fields[name])
+    fields["source"] = spec.source and {"uploaded": fields["source"]}
+    fields["affinity"] = fields["affinity"] or None
+    fields["resources"] = None if spec.resources == Resources() else fields["resources"]
+    return pb.ModuleSpec(**fields)
 
 
 def merged(module: Module, changes: pb.ModuleSpec, paths: Iterable[str]) -> ModuleSpec:
@@ -197,10 +158,11 @@ def module_message(module: Module) -> pb.Module:
         spec=spec_message(module.spec),
         status=pb.ModuleStatus(
             phase=f"MODULE_PHASE_{module.phase.value}",
-            pods=[_pod_message(pod) for pod in module.pods],
+            pods=[pb.Pod(**{**vars(pod), "phase": f"POD_PHASE_{pod.phase.value}"}) for pod in module.pods],
             ready_replicas=len(module.ready),
             observed_generation=module.observed_generation,
             progress=module.progress,
+            error=None if module.error is None else to_status(module.error),
         ),
         uid=module.uid,
         generation=module.generation,
@@ -211,19 +173,7 @@ def module_message(module: Module) -> pb.Module:
         message.status.environment.python_version = module.lock.python_version
         message.status.environment.packages.extend(module.lock.packages)
         message.status.environment.digest = module.lock.digest
-    if module.error is not None:
-        message.status.error.CopyFrom(to_status(module.error))
     return message
-
-
-def _pod_message(pod: Pod) -> pb.Pod:
-    return pb.Pod(
-        name=pod.name,
-        phase=f"POD_PHASE_{pod.phase.value}",
-        address=pod.address,
-        restarts=pod.restarts,
-        generation=pod.generation,
-    )
 
 
 def _timestamp(seconds: float) -> timestamp_pb2.Timestamp:

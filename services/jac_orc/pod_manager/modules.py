@@ -12,6 +12,7 @@ import dataclasses
 import logging
 from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
+from weakref import WeakValueDictionary
 
 from jac_orc.core.tasks import NamedLocks, Tasks, report_working
 from jac_orc.errors import OrcError, error
@@ -258,7 +259,8 @@ class Settling:
 
     def __init__(self, backend: Backend) -> None:
         self._backend = backend
-        self._changes: dict[str, set[asyncio.Future[None]]] = {}
+        # The next change of a module, by its name; waiters keep it alive.
+        self._changes: WeakValueDictionary[str, asyncio.Event] = WeakValueDictionary()
         self.is_stopping = False
 
     async def follow(self) -> None:
@@ -275,15 +277,11 @@ class Settling:
 
     def _wake(self, *names: str) -> None:
         for name in names:
-            for waiting in self._changes.pop(name, ()):
-                if not waiting.done():
-                    waiting.set_result(None)
+            if (change := self._changes.pop(name, None)) is not None:
+                change.set()
 
     async def wait(self, module: Module, done: Callable[[Module], bool]) -> Module:
-        """Return the module once `done` holds; raises OrcError, also when the module is deleted.
-
-        A waiter that is cancelled leaves nothing behind.
-        """
+        """Return the module once `done` holds; raises OrcError, also when the module is deleted."""
         while True:
             now = self._backend.get(module.name)
             if now is None or now.uid != module.uid or now.phase is ModulePhase.DELETING:
@@ -294,15 +292,5 @@ class Settling:
                 return now
             if self.is_stopping:
                 raise asyncio.CancelledError  # no OrcError, which would undo what is under way
-            changed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-            self._changes.setdefault(module.name, set()).add(changed)
-            try:
-                await changed
-            finally:
-                self._forget(module.name, changed)
-
-    def _forget(self, name: str, waiting: asyncio.Future[None]) -> None:
-        waiters = self._changes.get(name, set())
-        waiters.discard(waiting)
-        if not waiters:
-            self._changes.pop(name, None)
+            change = self._changes.setdefault(module.name, asyncio.Event())
+            await change.wait()

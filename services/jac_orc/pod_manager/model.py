@@ -234,6 +234,19 @@ class Module:
         return rolled_out and len(self.ready) == len(self.pods) == self.spec.replicas
 
 
+def phase_of(module: Module, work: ModulePhase) -> ModulePhase:
+    """Return the phase of a module as it is; `work` is what is being done until it has pods that import."""
+    if module.phase is ModulePhase.DELETING:
+        return ModulePhase.DELETING
+    if module.ready:
+        return ModulePhase.READY
+    if module.error is not None:
+        return ModulePhase.FAILED
+    if module.spec.replicas == 0:
+        return ModulePhase.IDLE
+    return ModulePhase.IMPORTING if any(pod.phase is PodPhase.IMPORTING for pod in module.pods) else work
+
+
 @dataclass(frozen=True)
 class LogLine:
     """One line of a pod's log; `time` is ISO 8601, or empty where the line has none."""

@@ -16,7 +16,7 @@ from typing import Any
 from jac_orc.core.tasks import Faults
 from jac_orc.errors import OrcError
 from jac_orc.pod_manager.backends.watchers import Watchers
-from jac_orc.pod_manager.model import LogLine, Module, ModulePhase, ModuleSpec, Pod, PodPhase
+from jac_orc.pod_manager.model import LogLine, Module, ModulePhase, ModuleSpec, Pod, PodPhase, phase_of
 
 
 class FakeBackend:
@@ -120,9 +120,7 @@ class FakeBackend:
         return self._set(dataclasses.replace(module, observed_generation=module.generation))
 
     def _set(self, module: Module) -> Module:
-        phase = ModulePhase.READY if module.ready else ModulePhase.FAILED if module.error else ModulePhase.STARTING
-        if phase is ModulePhase.STARTING and module.spec.replicas == 0:
-            phase = ModulePhase.IDLE
-        module = self._modules[module.name] = dataclasses.replace(module, phase=phase)
+        module = dataclasses.replace(module, phase=phase_of(module, ModulePhase.STARTING))
+        self._modules[module.name] = module
         self._watchers.publish(module)
         return module

@@ -21,7 +21,7 @@ from jac_orc.pod_manager.backends.local_pod import Host, LocalPod, PodRecord, Ru
 from jac_orc.pod_manager.backends.watchers import Watchers
 from jac_orc.pod_manager.environments import Environment, Environments
 from jac_orc.pod_manager.installer import MAX_PROGRESS, stage_of
-from jac_orc.pod_manager.model import Lock, Module, ModulePhase, ModuleSpec, PodPhase
+from jac_orc.pod_manager.model import Lock, Module, ModulePhase, ModuleSpec, PodPhase, phase_of
 from jac_orc.pod_manager.sources import SourceKind, Sources
 
 logger = logging.getLogger(__name__)
@@ -49,7 +49,7 @@ class Deployment:
         self._pods: list[LocalPod] = []
         self._drains: set[asyncio.Task[None]] = set()
         self._changed = asyncio.Event()
-        self.module = dataclasses.replace(module, phase=self._phase(module))
+        self.module = dataclasses.replace(module, phase=phase_of(module, self._stage))
         self._tasks = Tasks()
         self._log = LogWriter(installer_log(host, module.name))
         self._task = self._tasks.supervise(f"deploying {module.name}", self._reconcile)
@@ -248,21 +248,9 @@ class Deployment:
     def _tell(self) -> None:
         pods = tuple(pod.state for pod in self._pods)
         module = dataclasses.replace(self.module, pods=pods)
-        self.module = dataclasses.replace(module, phase=self._phase(module))
+        work = ModulePhase.STARTING if pods else self._stage
+        self.module = dataclasses.replace(module, phase=phase_of(module, work))
         self._watchers.publish(self.module)
-
-    def _phase(self, module: Module) -> ModulePhase:
-        if module.phase is ModulePhase.DELETING:
-            return ModulePhase.DELETING
-        if module.ready:
-            return ModulePhase.READY
-        if module.error is not None:
-            return ModulePhase.FAILED
-        if module.spec.replicas == 0:
-            return ModulePhase.IDLE
-        if any(pod.phase is PodPhase.IMPORTING for pod in self._pods):
-            return ModulePhase.IMPORTING
-        return ModulePhase.STARTING if self._pods else self._stage
 
 
 def installer_log(host: Host, name: str) -> Path:

@@ -17,7 +17,7 @@ from jac_orc.errors import OrcError, error, from_status
 from jac_orc.pod_manager.backends.kube import builders, objects
 from jac_orc.pod_manager.backends.kube.objects import Record
 from jac_orc.pod_manager.backends.kube.pods import GRPC_PORT, SERVER, Document
-from jac_orc.pod_manager.model import Lock, Module, ModulePhase, Pod, PodPhase
+from jac_orc.pod_manager.model import Lock, Module, ModulePhase, Pod, PodPhase, phase_of
 
 _SILENT_AFTER = 30.0
 """Seconds after which a Job that has neither a pod nor an event is worth a look, and a pod that has only a node."""
@@ -69,36 +69,20 @@ def module_of(
         generation=record.generation,
         create_time=_seconds(metadata["creationTimestamp"]),
         update_time=record.update_time,
-        phase=ModulePhase.STARTING,
+        phase=ModulePhase.DELETING if metadata.get("deletionTimestamp") else ModulePhase.STARTING,
         pods=tuple(sorted(seen, key=lambda pod: pod.name)),
         observed_generation=record.generation if is_rolled_out else record.generation - 1,
         error=failure,
         lock=lock,
         progress=(build.progress if build else "") or _waiting(current, now) or evicted,
     )
-    return dataclasses.replace(module, phase=_phase(module, deployment, build))
+    return dataclasses.replace(module, phase=phase_of(module, build.phase if build else module.phase))
 
 
 def failed(module: Module, why: OrcError) -> Module:
     """The module with a fault of its Deployment that its pods don't show; they may serve on all the same."""
     is_doing = module.phase in (ModulePhase.READY, ModulePhase.DELETING)
     return dataclasses.replace(module, error=why, phase=module.phase if is_doing else ModulePhase.FAILED)
-
-
-def _phase(module: Module, deployment: Document, build: Build | None) -> ModulePhase:
-    if deployment["metadata"].get("deletionTimestamp"):
-        return ModulePhase.DELETING
-    if module.ready:
-        return ModulePhase.READY
-    if module.error is not None:
-        return ModulePhase.FAILED
-    if build is not None:
-        return build.phase
-    if module.spec.replicas == 0:
-        return ModulePhase.IDLE
-    if any(pod.phase is PodPhase.IMPORTING for pod in module.pods):
-        return ModulePhase.IMPORTING
-    return ModulePhase.STARTING
 
 
 def _endpoints(slices: Iterable[Document]) -> dict[str, Document]:

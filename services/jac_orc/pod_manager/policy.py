@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import yaml
+from packaging.utils import canonicalize_name
 
 from jac_orc.core.config import ConfigurationError
 from jac_orc.errors import OrcError, error
@@ -160,36 +162,37 @@ class _Loader(yaml.SafeLoader):
 class _List:
     """A key of the policy file whose value is a list."""
 
-    name: str
+    key: str
+    field: str
+    """The field of the policy that has it."""
     form: str
     entry: re.Pattern[str]
+    canonical: Callable[[str], str] = str
+    """Return an entry as the policy has it."""
 
-    def read(self, document: dict[object, object]) -> tuple[str, ...] | None:
-        """Return the entries; None if the key is absent. Raises ValueError for a value of another form."""
-        if self.name not in document:
-            return None
-        value = document[self.name]
+    def read(self, value: object) -> tuple[str, ...]:
+        """Return the entries. Raises ValueError for a value of another form."""
         if not isinstance(value, list):
-            raise ValueError(f"`{self.name}` must be a list of {self.form}")
+            raise ValueError(f"`{self.key}` must be a list of {self.form}")
         for each in value:
             if not isinstance(each, str) or not self.entry.match(each):
-                raise ValueError(f"`{self.name}` must be a list of {self.form}; {str(each)[:100]!r} is none")
-        return tuple(value)
+                raise ValueError(f"`{self.key}` must be a list of {self.form}; {str(each)[:100]!r} is none")
+        return tuple(map(self.canonical, value))
 
 
 _LISTS = (
-    _List("allow", "module names", _MODULE),
-    _List("refuse", "module names", _MODULE),
-    _List("requirements", "distributions, without versions", _REQUIREMENT),
-    _List("secrets", "names of Secrets, or patterns of them", _SECRET),
-    _List("images", "images, or patterns of them", _IMAGE),
-    _List("service_accounts", "names of ServiceAccounts, or patterns of them", _SECRET),
-    _List("priority_classes", "names of PriorityClasses, or patterns of them", _SECRET),
-    _List("labels", "names of labels, or patterns of them", _NAME),
-    _List("annotations", "names of annotations, or patterns of them", _NAME),
+    _List("allow", "allowed", "module names", _MODULE),
+    _List("refuse", "refused", "module names", _MODULE),
+    _List("requirements", "allowed_requirements", "distributions, without versions", _REQUIREMENT, canonicalize_name),
+    _List("secrets", "secrets", "names of Secrets, or patterns of them", _SECRET),
+    _List("images", "images", "images, or patterns of them", _IMAGE, canonical_pattern),
+    _List("service_accounts", "service_accounts", "names of ServiceAccounts, or patterns of them", _SECRET),
+    _List("priority_classes", "priority_classes", "names of PriorityClasses, or patterns of them", _SECRET),
+    _List("labels", "labels", "names of labels, or patterns of them", _NAME),
+    _List("annotations", "annotations", "names of annotations, or patterns of them", _NAME),
 )
 _FLAGS = ("guess", "builds")
-KEYS = (*_FLAGS, *(each.name for each in _LISTS))
+KEYS = (*_FLAGS, *(each.key for each in _LISTS))
 """All keys of a policy file."""
 
 
@@ -199,21 +202,8 @@ def _policy(document: object) -> Policy:
         raise ValueError(f"must have keys and values, as in `guess: false`; known keys: {', '.join(KEYS)}")
     if unknown := [str(key)[:100] for key in document if key not in KEYS]:
         raise ValueError(f"unknown key `{unknown[0]}`; known keys: {', '.join(KEYS)}")
-    flags = {key: document.get(key, True) for key in _FLAGS}
+    flags = {key: document[key] for key in _FLAGS if key in document}
     if faulty := [key for key, value in flags.items() if not isinstance(value, bool)]:
         raise ValueError(f"`{faulty[0]}` must be true or false")
-    lists = {each.name: each.read(document) for each in _LISTS}
-    requirements, images = lists["requirements"], lists["images"]
-    return Policy(
-        allowed=lists["allow"] or (),
-        refused=lists["refuse"] or (),
-        guess=flags["guess"],
-        builds=flags["builds"],
-        allowed_requirements=requirements and tuple(re.sub(r"[-_.]+", "-", each).lower() for each in requirements),
-        secrets=lists["secrets"],
-        images=images and tuple(map(canonical_pattern, images)),
-        service_accounts=lists["service_accounts"] or (),
-        priority_classes=lists["priority_classes"],
-        labels=lists["labels"],
-        annotations=lists["annotations"],
-    )
+    fields: dict[str, Any] = {each.field: each.read(document[each.key]) for each in _LISTS if each.key in document}
+    return Policy(**flags, **fields)

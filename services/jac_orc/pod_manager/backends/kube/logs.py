@@ -55,7 +55,7 @@ async def _last(client: KubeClient, path: str, pod: str, tail: int, turns: async
     if tail == 0:  # but the newest tells where new ones begin
         return []
     async with turns:
-        return [line async for line in _lines(client, path, pod, {"tailLines": str(tail)})]
+        return [line async for line in lines_of(client, path, pod, {"tailLines": str(tail)})]
 
 
 async def _follow(
@@ -66,14 +66,15 @@ async def _follow(
     if pod in since and not since[pod]:
         query["tailLines"] = "0"
     with contextlib.suppress(OrcError):  # it is tried again
-        async for line in _lines(client, path, pod, query):
+        async for line in lines_of(client, path, pod, query):
             if line.time > since.get(pod, ""):
                 since[pod] = line.time
                 await queue.put(line)
     await asyncio.sleep(_PAUSE)
 
 
-async def _lines(client: KubeClient, path: str, pod: str, query: dict[str, str]) -> AsyncIterator[LogLine]:
+async def lines_of(client: KubeClient, path: str, pod: str, query: dict[str, str]) -> AsyncIterator[LogLine]:
+    """Yield the lines of a pod's log, none if the pod is gone; `path` and `query` are the API server's."""
     query = {"timestamps": "true", **query}
     try:
         lines = cast(AsyncGenerator[bytes], client.lines(f"{path}/{pod}/log", query, silence=None))

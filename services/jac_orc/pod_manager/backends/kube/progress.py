@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import AsyncGenerator, Callable, Sequence
-from typing import cast
+from collections.abc import Callable, Sequence
 
-from jac_orc.core import logs
 from jac_orc.core.tasks import Tasks
-from jac_orc.pod_manager.backends.kube.client import Document, KubeClient, NotFoundInClusterError
+from jac_orc.pod_manager.backends.kube.client import Document, KubeClient
+from jac_orc.pod_manager.backends.kube.logs import lines_of
 from jac_orc.pod_manager.backends.kube.pods import Cluster
 from jac_orc.pod_manager.installer import MAX_PROGRESS, stage_of
 from jac_orc.pod_manager.model import ModulePhase
@@ -38,17 +36,11 @@ class Progress:
         await self._tasks.cancel()
 
     async def _follow(self, builder: str, pod: str) -> None:
-        path = self._cluster.path("Pod", pod) + "/log"
         try:
-            lines = cast(AsyncGenerator[bytes], self._client.lines(path, {"follow": "true"}, silence=None))
-            async with contextlib.aclosing(lines):
-                async for line in lines:
-                    fields = logs.parse(line.decode("utf-8", "replace"))
-                    stage = stage_of(fields["text"]) if fields.get("stream") == "installer" else None
-                    if stage is not None:
-                        self._told[pod] = (stage, fields["text"][:MAX_PROGRESS])
-                        self._on_change(builder)
-        except NotFoundInClusterError:  # the pod is gone
-            return
+            async for line in lines_of(self._client, self._cluster.path("Pod"), pod, {"follow": "true"}):
+                stage = stage_of(line.text) if line.stream == "installer" else None
+                if stage is not None:
+                    self._told[pod] = (stage, line.text[:MAX_PROGRESS])
+                    self._on_change(builder)
         finally:
             self._told.pop(pod, None)

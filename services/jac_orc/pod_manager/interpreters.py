@@ -8,10 +8,12 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+from packaging.version import Version
+
 from jac_orc.errors import error
 from jac_orc.pod_manager.installer import run_uv
 
-_OLDEST = (3, 8)  # what the guest runs on
+_OLDEST = Version("3.8")  # what the guest runs on
 
 
 @dataclass(frozen=True)
@@ -35,16 +37,16 @@ async def find(version: str) -> Interpreter:
     if not version or own().version == version or own().version.startswith(version + "."):
         return own()
     found = await _installed()
-    fitting = [each for each in found if f"{each.version}.".startswith(version + ".") and _parts(each) >= _OLDEST]
+    fitting = [each for each in found if f"{each.version}.".startswith(version + ".")]
     if fitting:
-        return max(fitting, key=_parts)
-    there = sorted({each.version for each in [*found, own()] if _parts(each) >= _OLDEST}, reverse=True)
+        return max(fitting, key=lambda each: Version(each.version))
+    there = sorted({each.version for each in [*found, own()]}, reverse=True)
     text = f"this machine has no Python {version}; it has {', '.join(there)}"
     raise error("PYTHON_NOT_FOUND", text, {"python_version": version, "versions": ",".join(there)})
 
 
 async def _installed() -> list[Interpreter]:
-    """CPython's ordinary builds, as the installer finds them."""
+    """CPython's ordinary builds that are new enough, as the installer finds them."""
     listed = await run_uv(
         "python", "list", "--only-installed", "--output-format", "json", tell=lambda _: None, timeout=60
     )
@@ -52,10 +54,5 @@ async def _installed() -> list[Interpreter]:
         Interpreter(each["path"], each["version"])
         for each in json.loads(listed)
         if each["implementation"] == "cpython" and each["variant"] == "default"
+        if Version(each["version"]) >= _OLDEST
     ]
-
-
-def _parts(interpreter: Interpreter) -> tuple[int, ...]:
-    """For comparisons; a pre-release counts as what it is before."""
-    numbers = interpreter.version.split(".")
-    return tuple(int("".join(filter(str.isdigit, number[:2])) or 0) for number in numbers)

@@ -103,14 +103,14 @@ class Environments:
         self._collects = collects
         self._builds: dict[str, _Build] = {}
         self._turns = asyncio.Semaphore(concurrency)
-        self._blanks: dict[str, asyncio.Task[Path]] | None = None
+        self._blank: asyncio.Task[Path] | None = None
         self._compiling: dict[str, asyncio.Task[None]] = {}
         self._tasks = Tasks()
 
     def keep_blanks(self) -> None:
         """Begins to keep an empty environment ready, so that no build waits until one is made."""
-        self._blanks = {}
-        self._refill(interpreters.own().path)
+        making = self._make_blank(interpreters.own().path, lambda _: None, after=_AFTER_TAKEN)
+        self._blank = self._tasks.start(making)
 
     async def resolve(self, spec: ModuleSpec, tell: Tell) -> Lock:
         """As `Locks.resolve`, when it is this one's turn."""
@@ -156,11 +156,9 @@ class Environments:
     async def stop(self) -> None:
         """Ends the builds that are under way, and what they have made."""
         tasks: list[asyncio.Task[Any]] = [build.task for build in self._builds.values() if build.task is not None]
-        blanks, self._blanks = self._blanks or {}, None
-        for blank in blanks.values():
-            if blank.done() and not blank.cancelled() and blank.exception() is None:
-                await asyncio.to_thread(shutil.rmtree, blank.result(), ignore_errors=True)
-        tasks += blanks.values()
+        blank, self._blank = self._blank, None
+        if blank is not None and blank.done() and not blank.cancelled() and blank.exception() is None:
+            await asyncio.to_thread(shutil.rmtree, blank.result(), ignore_errors=True)
         for task in tasks:
             task.cancel()
         await asyncio.gather(self._tasks.cancel(), *tasks, return_exceptions=True)
@@ -245,7 +243,7 @@ class Environments:
         logger.info("building an environment: Python %s, %s", lock.python_version, ", ".join(lock.packages) or "empty")
         try:
             async with turn(self._turns, _LONGEST_TURN):
-                aside = await self._blank(lock.python, tell)
+                aside = await self._take_blank(lock.python, tell)
                 try:
                     if lock.text:
                         own = await asyncio.to_thread(_own_files, aside)
@@ -264,20 +262,16 @@ class Environments:
             text = f"the environment can't be built below {self._root}: {failure}"
             raise error("ENVIRONMENT_FAILED", text) from failure
 
-    async def _blank(self, python: str, tell: Tell) -> Path:
+    async def _take_blank(self, python: str, tell: Tell) -> Path:
         """An empty environment, aside: the one that is ready, if it still is."""
-        blank = self._blanks.pop(python, None) if self._blanks is not None else None
-        if blank is not None:
-            self._refill(python)
+        if self._blank is not None and python == interpreters.own().path:
+            blank = self._blank
+            self.keep_blanks()
             with contextlib.suppress(OrcError, OSError):
                 ready = await blank
                 if (ready / "bin" / "python").exists():
                     return ready
         return await self._make_blank(python, tell)
-
-    def _refill(self, python: str) -> None:
-        if self._blanks is not None:
-            self._blanks[python] = self._tasks.start(self._make_blank(python, lambda _: None, after=_AFTER_TAKEN))
 
     async def _make_blank(self, python: str, tell: Tell, after: float = 0.0) -> Path:
         """Makes an empty environment aside, `after` so many seconds."""

@@ -65,16 +65,15 @@ async def test_a_lock_that_cant_be_read_is_read_again(
     await volume.stop()
 
 
-async def test_a_lock_is_kept_only_while_a_module_shows_it(no_task_left: None, tmp_path: Path) -> None:
+async def test_a_lock_is_kept_only_while_its_environment_is_in_use(no_task_left: None, tmp_path: Path) -> None:
     lock_file(tmp_path).write_text(json.dumps(dataclasses.asdict(LOCK)))
     volume, heard = store(tmp_path), list[str]()
     volume.lock(LOCK.digest, "a", heard.append)
     await until(lambda: heard)
-    module = [volume.lock(LOCK.digest, "a", heard.append)]
-    await asyncio.sleep(0.5)
-    assert volume.known == {LOCK.digest}
-    module.clear()
-    await until(lambda: not volume.known)
+    await volume.clean_up({LOCK.digest}, ())
+    assert volume.lock(LOCK.digest, "a", heard.append) == LOCK
+    await volume.clean_up((), ())
+    assert volume.lock(LOCK.digest, "a", heard.append) is None
     await volume.stop()
 
 

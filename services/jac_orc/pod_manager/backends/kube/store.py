@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Collection
-from weakref import WeakValueDictionary
 
 from jac_orc.core.tasks import Tasks
 from jac_orc.pod_manager.backends.kube.pods import Runtime
@@ -17,7 +16,6 @@ logger = logging.getLogger(__name__)
 
 _SOURCE_KEPT = 3600.0
 _READ_AGAIN = 2.0
-_HELD = 0.2
 
 
 class Store:
@@ -26,8 +24,7 @@ class Store:
     def __init__(self, environments: Environments, sources: Sources) -> None:
         self._environments = environments
         self._sources = sources
-        # Only those that a module shows, which holds them.
-        self._locks: WeakValueDictionary[str, Lock] = WeakValueDictionary()
+        self._locks: dict[str, Lock] = {}  # of environments that were in use at the last clean-up, or asked for since
         self._reading: dict[str, set[str]] = {}
         self._tasks = Tasks()
 
@@ -54,11 +51,6 @@ class Store:
             self._reading.setdefault(digest, set()).add(reader)
         return lock
 
-    @property
-    def known(self) -> set[str]:
-        """The digests of the environments whose locks are in memory."""
-        return set(self._locks)
-
     async def _read(self, digest: str, on_read: Callable[[str], None]) -> None:
         lock: Lock | None = None
         try:
@@ -71,7 +63,6 @@ class Store:
             self._locks[digest] = lock
         for reader in self._reading.pop(digest, ()):
             on_read(reader)
-        await asyncio.sleep(_HELD)  # by then the readers hold the lock
 
     async def touch(self, spec: ModuleSpec) -> None:
         """Count the spec's source as just used, so that the next clean-ups keep it."""
@@ -79,6 +70,7 @@ class Store:
 
     async def clean_up(self, environments: Collection[str], sources: Collection[str]) -> None:
         """Removes what nobody has needed for long; given are the digests of what is in use."""
+        self._locks = {digest: lock for digest, lock in self._locks.items() if digest in environments}
         await asyncio.to_thread(self._sources.remove_unused, sources, _SOURCE_KEPT)
         await asyncio.to_thread(self._environments.collect, environments)
 

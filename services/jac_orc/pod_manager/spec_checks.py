@@ -9,6 +9,7 @@ import dataclasses
 import json
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any
 
 from jac_orc.core.config import MODULE_ENV_PREFIX
 from jac_orc.pod_manager.model import Autoscaling, ModuleSpec, Resources, Toleration, is_standard_library
@@ -144,6 +145,10 @@ _NUMBERS = {
     "workers": (1, MAX_WORKERS),
     "max_concurrency": (1, MAX_CONCURRENCY),
     "queue": (0, MAX_QUEUE),
+    "resources.gpu": (0, MAX_GPUS),
+    "autoscaling.min_replicas": (1, MAX_REPLICAS),
+    "autoscaling.max_replicas": (1, MAX_REPLICAS),
+    "autoscaling.target_cpu": (1, MAX_TARGET_CPU),
 }
 _LISTS = (
     "requirements", "constraints", "env", "labels", "secrets", "annotations", "node_selector", "tolerations",
@@ -160,17 +165,9 @@ def violations(spec: ModuleSpec) -> list[Violation]:
     if faults := too_many or list(_size_violations(spec)):  # to check each of the strings would take long
         return faults
     return [
-        *(
-            (field, fault)
-            for field, check in _STRINGS.items()
-            for field, text in _strings(spec, field)
-            if (fault := check(text))
-        ),
+        *_string_violations(spec),
         *_number_violations(spec),
-        *_variable_violations(spec.env),
-        *_label_violations("labels", spec.labels),
-        *_annotation_violations(spec.annotations),
-        *_label_violations("node_selector", spec.node_selector),
+        *_entry_violations(spec),
         *_toleration_violations(spec.tolerations),
         *_affinity_violations(spec.affinity),
         *_pod_affinity_violations(spec),
@@ -180,52 +177,43 @@ def violations(spec: ModuleSpec) -> list[Violation]:
     ]
 
 
-def _strings(spec: ModuleSpec, field: str) -> Iterator[Violation]:
-    """Yield the strings of a field that are set, each with the field's name and the string's index in it."""
-    names = field.replace("uploaded.", "").split(".")
-    value: object = spec
-    for name in names:
-        value = getattr(value, name, "")
-    if isinstance(value, tuple | list):
-        yield from ((f"{field}[{index}]", text) for index, text in enumerate(value))
-    elif value:
-        yield field, str(value)
+def _value(spec: ModuleSpec, field: str) -> Any:
+    """Return what a field like `resources.cpu` has; None if the spec lacks what it is in."""
+    value: Any = spec
+    for name in field.replace("uploaded.", "").split("."):
+        value = getattr(value, name, None)
+    return value
+
+
+def _string_violations(spec: ModuleSpec) -> Iterator[Violation]:
+    for field, check in _STRINGS.items():
+        value = _value(spec, field)
+        strings = {field: value} if value and isinstance(value, str) else {}
+        if isinstance(value, tuple):
+            strings = {f"{field}[{index}]": text for index, text in enumerate(value)}
+        yield from ((at, fault) for at, text in strings.items() if (fault := check(text)))
 
 
 def _number_violations(spec: ModuleSpec) -> Iterator[Violation]:
-    for name, (least, most) in _NUMBERS.items():
-        if not least <= getattr(spec, name) <= most:
-            yield name, f"must be from {least} to {most}, not {getattr(spec, name)}"
+    for field, (least, most) in _NUMBERS.items():
+        value = _value(spec, field)
+        if value is not None and not least <= value <= most:
+            yield field, f"must be from {least} to {most}, not {value}"
     for name in ("timeout", "import_timeout"):
         seconds = getattr(spec, name)
         if not 0 < seconds <= MAX_TIMEOUT:
             yield name, f"must be more than 0 s and at most {MAX_TIMEOUT:g} s, not {seconds:g} s"
 
 
-def _variable_violations(env: Mapping[str, str]) -> Iterator[Violation]:
-    for name, value in env.items():
-        if fault := VARIABLE_NAME.fault(name):
-            yield "env", fault
-        elif fault := value_fault(value, MAX_VARIABLE_BYTES - len(f"{MODULE_ENV_PREFIX}{name}=")):
-            yield f"env[{name}]", fault
-
-
-def _label_violations(field: str, labels: Mapping[str, str]) -> Iterator[Violation]:
-    for name, value in labels.items():
-        if fault := LABEL_NAME.fault(name):
-            yield field, fault
-        elif (field == "labels" and (fault := _reserved(name))) or (fault := LABEL_VALUE.fault(value)):
-            yield f"{field}[{name}]", fault
-
-
-def _annotation_violations(annotations: Mapping[str, str]) -> Iterator[Violation]:
-    for name, value in annotations.items():
-        if fault := LABEL_NAME.fault(name):
-            yield "annotations", fault
-        elif fault := _reserved(name) or value_fault(value, MAX_ANNOTATION_BYTES):
-            yield f"annotations[{name}]", fault
-    size = sum(len(f"{name}{value}".encode("utf-8", "surrogatepass")) for name, value in annotations.items())
-    if size > MAX_ANNOTATION_BYTES and max(map(len, annotations.values())) <= MAX_ANNOTATION_BYTES:
+def _entry_violations(spec: ModuleSpec) -> Iterator[Violation]:
+    for field, (name_fault, entry_fault) in _MAPS.items():
+        for name, value in getattr(spec, field).items():
+            if fault := name_fault(name):
+                yield field, fault
+            elif fault := entry_fault(name, value):
+                yield f"{field}[{name}]", fault
+    size = sum(len(f"{name}{value}".encode("utf-8", "surrogatepass")) for name, value in spec.annotations.items())
+    if size > MAX_ANNOTATION_BYTES and max(map(len, spec.annotations.values())) <= MAX_ANNOTATION_BYTES:
         yield "annotations", f"have {size:,} bytes together, of at most {MAX_ANNOTATION_BYTES:,}"
 
 
@@ -240,6 +228,18 @@ def _reserved(name: str) -> str:
 
 def _is_below(domain: str, domains: Iterable[str]) -> bool:
     return any(f".{domain}".endswith(f".{each}") for each in domains)
+
+
+_MAPS: Mapping[str, tuple[Callable[[str], str], Callable[[str, str], str]]] = {
+    "env": (
+        VARIABLE_NAME.fault,
+        lambda name, value: value_fault(value, MAX_VARIABLE_BYTES - len(f"{MODULE_ENV_PREFIX}{name}=")),
+    ),
+    "labels": (LABEL_NAME.fault, lambda name, value: _reserved(name) or LABEL_VALUE.fault(value)),
+    "annotations": (LABEL_NAME.fault, lambda name, value: _reserved(name) or value_fault(value, MAX_ANNOTATION_BYTES)),
+    "node_selector": (LABEL_NAME.fault, lambda _, value: LABEL_VALUE.fault(value)),
+}
+"""What is wrong with a name in a map, and with an entry whose name is right."""
 
 
 def _toleration_violations(tolerations: Sequence[Toleration]) -> Iterator[Violation]:
@@ -332,15 +332,9 @@ def _resource_violations(resources: Resources) -> Iterator[Violation]:
         value, limit = getattr(resources, name), getattr(resources, f"{name}_limit")
         if value and limit and not rule_.fault(value) and not rule_.fault(limit) and amount(limit) < amount(value):
             yield f"resources.{name}_limit", f"must be at least {name}, {value}, not {limit}"
-    if not 0 <= resources.gpu <= MAX_GPUS:
-        yield "resources.gpu", f"must be from 0 to {MAX_GPUS}, not {resources.gpu}"
 
 
 def _autoscaling_violations(autoscaling: Autoscaling) -> Iterator[Violation]:
-    limits = {"min_replicas": MAX_REPLICAS, "max_replicas": MAX_REPLICAS, "target_cpu": MAX_TARGET_CPU}
-    for name, limit in limits.items():
-        if not 1 <= getattr(autoscaling, name) <= limit:
-            yield f"autoscaling.{name}", f"must be from 1 to {limit}, not {getattr(autoscaling, name)}"
     least, most = autoscaling.min_replicas, autoscaling.max_replicas
     if 1 <= most < least <= MAX_REPLICAS:
         yield "autoscaling.min_replicas", f"must be at most max_replicas, {most}, not {least}"

@@ -10,8 +10,7 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import logging
-from collections.abc import Callable, Coroutine
-from typing import Any, TypeVar
+from collections.abc import Callable
 from weakref import WeakValueDictionary
 
 from jac_orc.core.tasks import NamedLocks, Tasks, report_working
@@ -22,8 +21,6 @@ from jac_orc.pod_manager.model import Module, ModulePhase, ModuleSpec, check_nam
 from jac_orc.pod_manager.policy import Policy
 
 logger = logging.getLogger(__name__)
-
-T = TypeVar("T")
 
 _STOPPING = "the pod manager is stopping; the change may go on: look at the module, or send the request again"
 
@@ -89,7 +86,7 @@ class Modules:
         if not wait:
             module, _ = await self._applied(spec)
             return module
-        return await self._kept(self._create(spec))
+        return await self._shielded(self._tasks.start(self._create(spec)))
 
     async def update(self, name: str, change: Callable[[Module], ModuleSpec], *, wait: bool = True) -> Module:
         """Changes the module's spec to what `change` makes of the module.
@@ -98,13 +95,12 @@ class Modules:
         waited for or not. Raises OrcError.
         """
         applied: asyncio.Future[Module] = asyncio.get_running_loop().create_future()
-        updated = asyncio.ensure_future(self._kept(self._update(name, change, applied)))
-        updated.add_done_callback(_told)
+        updated = self._tasks.start(self._update(name, change, applied))
         if not wait:
             await asyncio.wait([applied, updated], return_when=asyncio.FIRST_COMPLETED)
             if applied.done():
                 return applied.result()
-        return await updated
+        return await self._shielded(updated)
 
     async def delete(self, name: str) -> None:
         """Removes the module; raises OrcError if there is none. What is being done to it ends with that."""
@@ -201,11 +197,8 @@ class Modules:
                     await self.backend.apply(before.spec)
                 raise
 
-    async def _kept(self, work: Coroutine[Any, Any, T]) -> T:
-        """Return what the work returns; it goes on to its end even if the caller goes away."""
-        return await self._shielded(self._tasks.start(work))
-
-    async def _shielded(self, task: asyncio.Task[T]) -> T:
+    async def _shielded(self, task: asyncio.Task[Module]) -> Module:
+        """Return what the task returns; it goes on to its end even if the caller goes away."""
         try:
             return await asyncio.shield(task)
         except asyncio.CancelledError:
@@ -226,12 +219,6 @@ def _is_settled(now: Module) -> bool:
     if now.error is not None:
         raise now.error.with_traceback(None)
     return now.settled
-
-
-def _told(updated: asyncio.Future[Module]) -> None:
-    """Takes note of a failure, for which perhaps nobody waits any more: it is in the log."""
-    if not updated.cancelled():
-        updated.exception()
 
 
 def _advised(failure: OrcError, spec: ModuleSpec) -> OrcError:

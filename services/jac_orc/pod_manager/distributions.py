@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import re
 import sys
-from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cache
@@ -204,9 +203,9 @@ def _lines(file: str) -> Iterator[tuple[str, list[str]]]:
             yield distribution, [] if names == ["-"] else names or [distribution.replace("-", "_")]
 
 
-# Names to search, by their length: normalised, a bit for each character in it, how far back among equally near ones,
-# and what to suggest for it.
-_Searchable = dict[int, list[tuple[str, int, int, str]]]
+# Names to search: normalised, a bit for each character in it, how far back among equally near ones, and what to
+# suggest for it.
+_Searchable = list[tuple[str, int, int, str]]
 
 
 @cache
@@ -232,23 +231,19 @@ def _searchable(tiers: list[set[str]]) -> _Searchable:
     for name in sys.stdlib_module_names:
         if not name.startswith("_"):
             meant.setdefault(canonicalize_name(name), (len(tiers), name))
-    found: _Searchable = defaultdict(list)
-    for name, (order, suggestion) in meant.items():
-        found[len(name)].append((name, _characters(name), order, suggestion))
-    return found
+    return [(name, _characters(name), order, suggestion) for name, (order, suggestion) in meant.items()]
 
 
 def _within(name: str, faults: int, names: _Searchable, min_chars: int = 0) -> Iterator[tuple[int, int, str, str]]:
     """All names at most so far away: how far, how far back, the name, and what to suggest for it."""
     characters = _characters(name)
-    for length in range(len(name) - faults, len(name) + faults + 1):
-        allowed = faults if max(length, len(name)) >= min_chars else 0
-        for other, others, order, suggestion in names.get(length, ()):
-            # A fault changes at most two characters' presence: this tells most names apart, and quickly.
-            if (characters ^ others).bit_count() <= 2 * allowed:
-                distance = _distance(name, other, allowed)
-                if distance <= allowed:
-                    yield distance, order, other, suggestion
+    for other, others, order, suggestion in names:
+        # A fault changes at most two characters' presence: this tells most names apart, and quickly.
+        if (characters ^ others).bit_count() <= 2 * faults and abs(len(other) - len(name)) <= faults:
+            allowed = faults if max(len(other), len(name)) >= min_chars else 0
+            distance = _distance(name, other, allowed)
+            if distance <= allowed:
+                yield distance, order, other, suggestion
 
 
 def _characters(name: str) -> int:

@@ -34,14 +34,14 @@ from jac_orc.pod_manager.source_archives import (
     read_zip,
     too_large,
 )
-from jac_orc.pod_manager.texts import rule, shown
+from jac_orc.pod_manager.texts import Rule, shown
 
 __all__ = ["SourceKind", "SourceLimits", "SourceRef", "Sources", "Upload"]
 
 _ASIDE = ".aside-"
 TREE = "tree"
-DIGEST = rule(71, "sha256:[0-9a-f]{64}", "sha256: and 64 hexadecimal digits in lower case")
-FILE_NAME = rule(200, r"[A-Za-z0-9][A-Za-z0-9._+!-]*", "a file name of letters, digits and ._+!-")
+DIGEST = Rule(71, "sha256:[0-9a-f]{64}", "sha256: and 64 hexadecimal digits in lower case")
+FILE_NAME = Rule(200, r"[A-Za-z0-9][A-Za-z0-9._+!-]*", "a file name of letters, digits and ._+!-")
 _PROJECT_FILES = ("pyproject.toml", "setup.py", "requirements.txt")
 
 

@@ -15,7 +15,7 @@ from jac_orc.core.config import MODULE_ENV_PREFIX
 from jac_orc.pod_manager.model import Autoscaling, ModuleSpec, Resources, Toleration, is_standard_library
 from jac_orc.pod_manager.requirements import requirement_fault
 from jac_orc.pod_manager.sources import DIGEST, FILE_NAME
-from jac_orc.pod_manager.texts import rule, shown, value_fault
+from jac_orc.pod_manager.texts import Rule, shown, value_fault
 
 Violation = tuple[str, str]
 """A field, such as `requirements[2]`, `env[HOME]` or `resources.cpu`, and what is wrong with it."""
@@ -95,18 +95,18 @@ _IMAGE = (
     r"(?::[A-Za-z0-9_][A-Za-z0-9_.-]{0,127})?(?:@sha256:[0-9a-f]{64})?"
 )
 
-VARIABLE_NAME = rule(256, "[A-Za-z_][A-Za-z0-9_]*", "a name of an environment variable")
-LABEL_NAME = rule(
+VARIABLE_NAME = Rule(256, "[A-Za-z_][A-Za-z0-9_]*", "a name of an environment variable")
+LABEL_NAME = Rule(
     317, rf"(?:(?=[^/]{{1,253}}/){_DNS_NAME}/)?{_QUALIFIED}", "a label's name like team or example.com/team"
 )
-LABEL_VALUE = rule(63, f"(?:{_QUALIFIED})?", "a label's value: letters, digits and -_. between letters or digits")
-SECRET = rule(253, _DNS_NAME, "a name of a Secret like shop-keys")
-IMAGE = rule(500, _IMAGE, "a name of an image like registry.example/shop:1.0")
-PYTHON_VERSION = rule(10, r"3\.\d{1,2}(\.\d{1,2})?", "a version of Python 3 like 3.12 or 3.12.1")
-CPU = rule(10, r"(?!0*(\.0*)?m?\Z)(\d{1,6}m|\d{1,4}(\.\d{1,3})?)", "a number of cores like 500m or 2")
-MEMORY = rule(25, _MEMORY.pattern, "a number of bytes like 512Mi or 2Gi")
-PRIORITY_CLASS = rule(253, _DNS_NAME, "a name of a PriorityClass like batch-low")
-SERVICE_ACCOUNT = rule(253, _DNS_NAME, "a name of a ServiceAccount like shop-reader")
+LABEL_VALUE = Rule(63, f"(?:{_QUALIFIED})?", "a label's value: letters, digits and -_. between letters or digits")
+SECRET = Rule(253, _DNS_NAME, "a name of a Secret like shop-keys")
+IMAGE = Rule(500, _IMAGE, "a name of an image like registry.example/shop:1.0")
+PYTHON_VERSION = Rule(10, r"3\.\d{1,2}(\.\d{1,2})?", "a version of Python 3 like 3.12 or 3.12.1")
+CPU = Rule(10, r"(?!0*(\.0*)?m?\Z)(\d{1,6}m|\d{1,4}(\.\d{1,3})?)", "a number of cores like 500m or 2")
+MEMORY = Rule(25, _MEMORY.pattern, "a number of bytes like 512Mi or 2Gi")
+PRIORITY_CLASS = Rule(253, _DNS_NAME, "a name of a PriorityClass like batch-low")
+SERVICE_ACCOUNT = Rule(253, _DNS_NAME, "a name of a ServiceAccount like shop-reader")
 
 
 def byte_count(memory: str) -> float:

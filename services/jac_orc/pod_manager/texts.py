@@ -60,20 +60,15 @@ def hidden(text: str) -> str:
 
 @dataclass(frozen=True)
 class Rule:
-    """What a string may be: its size, its form, and how a message names that form."""
+    """What a string may be: its size, its form as a regular expression, and how a message names that form."""
 
     max_bytes: int
-    form: re.Pattern[str]
+    form: str
     expected: str
 
     def fault(self, text: str) -> str:
         """Return what is wrong with the text; empty if nothing is."""
         fault = plain_fault(text, self.max_bytes)
-        if not fault and self.form.fullmatch(text):
+        if not fault and re.fullmatch(self.form, text):
             return ""
         return f"{shown(text, 60)} is not {self.expected}" + (f": it {fault}" if fault else "")
-
-
-def rule(max_bytes: int, form: str, expected: str) -> Rule:
-    """Return the rule of a regular expression that the whole text matches."""
-    return Rule(max_bytes, re.compile(form), expected)

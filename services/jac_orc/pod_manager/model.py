@@ -17,6 +17,8 @@ from jac_orc.errors import OrcError, error
 from jac_orc.pod_manager.sources import SourceRef
 
 MAX_NAME_CHARS = 200
+INPUTS = ("requirements", "constraints", "python_version", "source")
+"""The fields of a spec that its environment is resolved from; with equal ones a lock stays right."""
 
 
 @dataclass(frozen=True)
@@ -89,11 +91,6 @@ class ModuleSpec:
         if not labelled:
             del content["labels"]
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:12]
-
-    @property
-    def inputs(self) -> tuple[object, ...]:
-        """What its environment is resolved from; with equal inputs a lock stays right."""
-        return (self.requirements, self.constraints, self.python_version, self.source)
 
     @property
     def needs_install(self) -> bool:

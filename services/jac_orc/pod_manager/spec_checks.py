@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from jac_orc.core.config import MODULE_ENV_PREFIX
-from jac_orc.pod_manager.model import Autoscaling, ModuleSpec, Resources, Toleration, is_standard_library
+from jac_orc.pod_manager.model import INPUTS, Autoscaling, ModuleSpec, Resources, Toleration, is_standard_library
 from jac_orc.pod_manager.requirements import requirement_fault
 from jac_orc.pod_manager.sources import DIGEST, FILE_NAME
 from jac_orc.pod_manager.texts import Rule, shown, value_fault
@@ -343,7 +343,7 @@ def _autoscaling_violations(autoscaling: Autoscaling) -> Iterator[Violation]:
 def _conflicts(spec: ModuleSpec) -> Iterator[Violation]:
     """Yield what the rest of the spec, or the system, doesn't go with."""
     if spec.image:
-        for name in ("requirements", "constraints", "source", "python_version"):
+        for name in INPUTS:
             if getattr(spec, name):
                 yield name, "is part of the image already; give one or the other"
     for index, name in enumerate(spec.secrets):

@@ -28,7 +28,7 @@ from jac_orc.pod_manager.backends.local_reports import Reports
 from jac_orc.pod_manager.backends.spares import Spares
 from jac_orc.pod_manager.backends.watchers import Watchers
 from jac_orc.pod_manager.environments import Environments
-from jac_orc.pod_manager.model import Lock, LogLine, Module, ModulePhase, ModuleSpec, spec_from_document
+from jac_orc.pod_manager.model import INPUTS, Lock, LogLine, Module, ModulePhase, ModuleSpec, spec_from_document
 from jac_orc.pod_manager.policy import fingerprint
 from jac_orc.pod_manager.sources import Sources
 
@@ -78,7 +78,7 @@ class LocalBackend:
         """Takes up the modules and pods that an earlier pod manager has left."""
         for directory in (self._files, self._host.pods, self._host.logs):
             directory.mkdir(parents=True, exist_ok=True)
-        records = [_read(file, _pod_record_from) for file in sorted(self._host.pods.glob("*.json"))]
+        records = [_read(file, PodRecord) for file in sorted(self._host.pods.glob("*.json"))]
         for module in [_read(file, _module_from) for file in sorted(self._files.glob("*.json"))]:
             self._deploy(module, [record for record in records if record.module_name == module.name])
         for record in records:
@@ -127,7 +127,7 @@ class LocalBackend:
             elif deployment.module.spec != spec:
                 generation = deployment.module.generation + 1
                 changes: dict[str, Any] = {"spec": spec, "generation": generation, "update_time": now, "error": None}
-                if spec.inputs != deployment.module.spec.inputs:
+                if not set(INPUTS).isdisjoint(spec.differing_fields(deployment.module.spec)):
                     changes["lock"] = None
                 await asyncio.to_thread(self._sources.touch, deployment.module.spec.source)  # a rollback needs it
                 await asyncio.to_thread(self._write, dataclasses.replace(deployment.module, **changes))
@@ -208,17 +208,13 @@ class LocalBackend:
         files.write_json(self._files / f"{module.name}.json", document)
 
 
-def _read(file: Path, convert: Callable[[Any], T]) -> T:
+def _read(file: Path, convert: Callable[..., T]) -> T:
     """What a state file holds; raises ConfigurationError for one that a hand, not this program, has written."""
     try:
-        return convert(files.read_json(file))
+        return convert(**files.read_json(file))
     except (ValueError, TypeError, KeyError, AttributeError) as failure:
         text = f"the state file {file} is damaged ({failure}); mend or remove it"
         raise ConfigurationError(text) from failure
-
-
-def _pod_record_from(document: dict[str, Any]) -> PodRecord:
-    return PodRecord(**document)
 
 
 def _check(spec: ModuleSpec) -> None:
@@ -230,7 +226,6 @@ def _check(spec: ModuleSpec) -> None:
         raise error("NOT_IMPLEMENTED", text, {"fields": "autoscaling"})
 
 
-def _module_from(document: dict[str, Any]) -> Module:
-    spec = spec_from_document(document.pop("spec"))
-    lock = Lock(**found) if (found := document.pop("lock", None)) else None
-    return Module(spec=spec, phase=ModulePhase.STARTING, lock=lock, **document)
+def _module_from(spec: dict[str, Any], lock: dict[str, str] | None = None, **fields: Any) -> Module:
+    resolved = Lock(**lock) if lock else None
+    return Module(spec=spec_from_document(spec), phase=ModulePhase.STARTING, lock=resolved, **fields)

@@ -23,7 +23,7 @@ from jac_orc.pod_manager.backends.kube.pods import (
     store_mount,
     tmp_volume,
 )
-from jac_orc.pod_manager.model import ModuleSpec
+from jac_orc.pod_manager.model import INPUTS, ModuleSpec
 from jac_orc.pod_manager.sources import TREE, SourceKind
 
 BUILDER = "builder"
@@ -32,7 +32,6 @@ BUILDER = "builder"
 UNBUILT = "not-built-yet"
 """In plans, in place of an environment's digest."""
 
-_QUESTION = ("requirements", "constraints", "python_version", "source")
 _BUILD_GRACE, _BUILD_MARGIN = 5, 60
 _KEPT_BUILDS = 600
 
@@ -55,7 +54,7 @@ def plan(cluster: Cluster, record: Record, runtime: Runtime | None, uid: str) ->
 
 def environment_key(cluster: Cluster, spec: ModuleSpec) -> str:
     """Names the build of the spec's environment: equal questions share one."""
-    asked = {**{name: getattr(spec, name) for name in _QUESTION}, "source": spec.source and str(spec.source)}
+    asked = {**{name: getattr(spec, name) for name in INPUTS}, "source": spec.source and str(spec.source)}
     content = [cluster.image, cluster.allowed_requirements, cluster.builds, asked]
     return hashlib.sha256(json.dumps(content).encode()).hexdigest()[:16]
 
@@ -80,7 +79,7 @@ def builder(cluster: Cluster, spec: ModuleSpec, owners: Iterable[tuple[str, str]
     }
     labels, annotations = {**own, **objects.module_label(spec.module_name)}, {objects.MODULE: spec.module_name}
     question = {
-        "spec": dataclasses.asdict(ModuleSpec(spec.module_name, **{name: getattr(spec, name) for name in _QUESTION})),
+        "spec": dataclasses.asdict(ModuleSpec(spec.module_name, **{name: getattr(spec, name) for name in INPUTS})),
         "allowed_requirements": cluster.allowed_requirements,
         "builds": cluster.builds,
     }

@@ -45,9 +45,7 @@ class Caches:
 
     async def follow(self, tasks: Tasks) -> None:
         """Follows the cluster by tasks of these; returns once all that there is is known. Raises OrcError."""
-        informers = (
-            self.deployments, self.pods, self.slices, self.jobs, self.autoscalers, self.budgets, self.refusals,
-        )  # fmt: skip
+        informers: list[Informer] = list(vars(self).values())  # it has nothing else
         for informer in informers:
             tasks.supervise(f"following {informer.path}", informer.run)
         try:

@@ -11,7 +11,7 @@ import grpc
 from google.rpc import status_pb2
 
 from jac_orc.errors import OrcError, error, from_call, from_status
-from jac_orc.guest.large_values import parts_of
+from jac_orc.guest.large_values import parts_of, room_for
 from jac_orc.guest.protowire import VARINT, Malformed, fields, key, sized, string, text, varint
 from jac_orc.guest.python_value_decoder import Decoder
 from jac_orc.guest.python_value_encoder import Encoder
@@ -159,23 +159,21 @@ class Assembly:
     """The PythonValue that comes in GetValueResponses."""
 
     def __init__(self) -> None:
-        self._data = bytearray()
+        self.message = memoryview(b"")
+        """All of it."""
         self._filled = 0
 
     def add(self, message: bytes) -> None:
-        """Takes the next one."""
+        """Takes the next one; raises OrcError if more comes than announced, MemoryError if that is too much."""
         for number, value in fields(message):
             if number == 1:
-                self._data = bytearray(value)
+                self.message = room_for(value)
             elif number == 2:
                 end = self._filled + len(value)
-                self._data[self._filled : end] = value
+                if end > len(self.message):
+                    raise error("VALUE_NOT_REPRESENTABLE", f"more came than the {len(self.message)} bytes announced")
+                self.message[self._filled : end] = value
                 self._filled = end
-
-    @property
-    def message(self) -> memoryview:
-        """All of it."""
-        return memoryview(self._data)
 
 
 def batch_results(message: bytes, value: Callable[[Any], Any]) -> list[Any]:

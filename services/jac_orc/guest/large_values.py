@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import mmap
 from typing import TYPE_CHECKING, Any
 
 from .failures import Refusal
@@ -15,7 +16,23 @@ if TYPE_CHECKING:
 LARGE_BYTES = 4 * 1024 * 1024
 """From this size on, values go in parts: a message is written, sent, taken apart and read one after the other."""
 PART_BYTES = 1024 * 1024
+_ALIGNMENT = 64
 _SIZE, _DATA = key(1, VARINT), key(2)
+
+
+def room_for(size: int) -> memoryview:
+    """Memory for a message, whose end is aligned, as an array's bytes come last, and are used where they are.
+
+    In large pages, since the faults of small ones take longer than all else. Raises MemoryError.
+    """
+    start = -size % _ALIGNMENT
+    try:
+        memory = mmap.mmap(-1, start + size or 1, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    except (OSError, OverflowError):
+        raise MemoryError("there is no memory for a value of %d bytes" % size) from None
+    if hasattr(mmap, "MADV_HUGEPAGE"):
+        memory.madvise(mmap.MADV_HUGEPAGE)
+    return memoryview(memory)[start : start + size]
 
 
 class _Upload:
@@ -25,9 +42,9 @@ class _Upload:
         self.size = size
         self.filled = 0
         try:
-            self.data = bytearray(size)
+            self.data = room_for(size)
         except MemoryError:
-            self.data = bytearray()
+            self.data = memoryview(b"")
 
 
 class Uploads:
@@ -43,7 +60,7 @@ class Uploads:
             upload = self._uploads[number] = _Upload(part.total)
         end = upload.filled + part.size
         fits = end <= len(upload.data)
-        part.read_into(memoryview(upload.data)[upload.filled : end] if fits else memoryview(bytearray(part.size)))
+        part.read_into(upload.data[upload.filled : end] if fits else memoryview(bytearray(part.size)))
         upload.filled = end
 
     def drop(self, number: int) -> None:
@@ -57,7 +74,7 @@ class Uploads:
             raise Malformed("a value that has not come as a whole")
         if len(upload.data) < upload.size:
             raise Refusal("OBJECT_LIMIT", "there is no memory for a value of %d bytes" % upload.size)
-        return memoryview(upload.data)
+        return upload.data
 
 
 def parts_of(pieces: Iterable[Any]) -> Iterator[tuple[Any, ...]]:

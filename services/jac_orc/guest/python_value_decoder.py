@@ -7,6 +7,7 @@ much memory or time. The kinds that are met most often are read at once, the oth
 from __future__ import annotations
 
 import array
+import mmap
 import sys
 from typing import TYPE_CHECKING, Any
 
@@ -143,7 +144,7 @@ class Decoder:
 def _own(content: memoryview) -> Any:
     """Bytes for an array of its own: those of the message, if that may be written to and is hardly larger."""
     buffer = content.obj
-    if content.readonly or not isinstance(buffer, bytearray) or 2 * len(content) < len(buffer):
+    if content.readonly or not isinstance(buffer, (bytearray, mmap.mmap)) or 2 * len(content) < len(buffer):
         return bytearray(content)
     return content
 

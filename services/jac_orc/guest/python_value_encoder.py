@@ -144,11 +144,10 @@ class Encoder:
         return self._head(_KEYS[RECORD], size + self._put(string(1, name)))
 
     def _tensor(self, kind: str, dtype: str, shape: Any, fortran: bool, data: memoryview) -> int:
-        size = self._put(string(5, kind))
-        if len(data):
-            size += self._head(_FOURTH, self._put(data))
-        sizes = b"".join(map(varint, shape))
-        size += self._put(string(1, dtype) + (sized(_SECOND, sizes) if shape else b"") + flag(3, fortran))
+        """A TensorValue, whose bytes come last: see `large_values.room_for`."""
+        size = self._head(_FOURTH, self._put(data)) if len(data) else 0
+        sizes = sized(_SECOND, b"".join(map(varint, shape))) if shape else b""
+        size += self._put(string(1, dtype) + sizes + flag(3, fortran) + string(5, kind))
         return self._head(_KEYS[TENSOR], size)
 
 

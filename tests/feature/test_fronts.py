@@ -65,6 +65,15 @@ class Servicer:
             yield b"x" * 100_000
         for byte in request:
             yield bytes([byte])
+        if request == b"many":
+            try:
+                for number in range(5000):
+                    self.written += 1
+                    yield b"%d" % number + bytes(number % 7 * 1000)
+            except (asyncio.CancelledError, GeneratorExit):
+                self.given_up.append(request)
+                raise
+            raise error("OBJECT_LOST", "it is gone", {"obj_id": "x"})
 
     async def Both(self, requests: AsyncIterator[bytes], context: Any) -> AsyncGenerator[bytes]:
         mode = dict(context.invocation_metadata()).get("mode")
@@ -176,6 +185,30 @@ async def test_metadata_that_are_sent_do_not_count_as_the_message_behind_them(ru
     call = running.both(iter([b"x"]), metadata=(("mode", "metadata"),))
     assert [len(message) async for message in call] == [5_000_000] * 3 + [1]
     assert dict(await call.initial_metadata())["x-begun"] == "yes"
+
+
+async def test_all_messages_arrive_in_order_before_the_failure_behind_them(running: Running) -> None:
+    for pause in (0.0, 0.002):
+        call, come = running.stream(b"many"), []
+        for _ in range(5004):
+            come.append((await call.read()).rstrip(b"\0"))
+            if len(come) % 500 == 0:
+                await asyncio.sleep(pause)
+        assert come == [b"m", b"a", b"n", b"y", *(b"%d" % number for number in range(5000))]
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await call.read()
+        assert failure_of(caught.value).error.reason == "OBJECT_LOST"
+
+
+async def test_a_stream_that_nobody_wants_any_more_ends_amid_its_messages(running: Running) -> None:
+    for number in range(1, 21):
+        call = running.stream(b"many")
+        for _ in range(number * 10):
+            await call.read()
+        call.cancel()
+        await until(lambda: len(running.servicer.given_up) == number)  # noqa: B023 - awaited at once
+    assert running.servicer.written < 20 * 5000
+    assert await running.unary(b"hello") == b"hello"
 
 
 async def test_a_caller_that_gives_up_is_noticed(running: Running) -> None:

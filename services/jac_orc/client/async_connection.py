@@ -123,7 +123,8 @@ class AsyncItems(AsyncIterator[Any]):
             raise failure_of(failure) from None
         if response is grpc.aio.EOF:
             raise StopAsyncIteration
-        return await connection.run(connection._receiving(response), None)
+        value, is_large = connection._received(response)
+        return await connection.get(value) if is_large else value
 
     def close(self) -> None:
         """Closes the generator."""

@@ -118,17 +118,17 @@ class Caller(abc.ABC):
         """The value in a response's first field."""
         return self._results.value(dict(fields(response)).get(1, b""))
 
-    def _receiving(self, response: bytes) -> Steps:
-        """The value of a CallPythonResponse or a StreamPythonResponse."""
+    def _received(self, response: bytes) -> tuple[Any, bool]:
+        """What a CallPythonResponse or a StreamPythonResponse has: a value, or a Remote of one that is to be got."""
         parts = dict(fields(response))
-        value = self._results.value(parts.get(1, b""))
-        return (yield from self._getting(value)) if parts.get(2) else value
+        return self._results.value(parts.get(1, b"")), bool(parts.get(2))
 
     def _calling(self, method: str, arguments: Arguments, options: bytes) -> Steps:
         held = yield from self._sending_ahead([arguments])
         response = yield Rpc("CallPython", arguments.message(method, options))
         del held
-        return (yield from self._receiving(response))
+        value, is_large = self._received(response)
+        return (yield from self._getting(value)) if is_large else value
 
     def _streaming(self, method: str, arguments: Arguments) -> Steps:
         """What a stream is begun with, and what must be kept while it runs."""

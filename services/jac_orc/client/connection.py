@@ -105,7 +105,8 @@ class Items(Iterator[Any]):
             response = next(self._responses)
         except grpc.RpcError as failure:
             raise failure_of(failure) from None
-        return self._connection.run(self._connection._receiving(response), None)
+        value, is_large = self._connection._received(response)
+        return self._connection.get(value) if is_large else value
 
     def close(self) -> None:
         """Closes the generator."""

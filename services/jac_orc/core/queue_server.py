@@ -32,6 +32,8 @@ _NEVER = 4e9
 """Seconds since 1970 from which on a deadline is grpc-core's word for none."""
 _EARLY_SECONDS = 0.2
 """How long the status of a call waits for its first message: clients lose a status that comes while they send that."""
+_AHEAD_MESSAGES, _AHEAD_BYTES = 16, 32 * 1024
+"""How much a handler may be ahead of what is sent: the thread sends on, without a turn of the loop for each message."""
 _STOP_SECONDS = 5.0
 _PAUSE = 0.1
 _CALL, _DOWN = object(), object()
@@ -51,14 +53,15 @@ class _Tag:
 class Rpc:
     """A call, which is its handler's context and the iterator of its messages as well.
 
-    Only the event loop may use its fields, except `_call`. Each batch needs new operations: grpc-core owns them until
-    the batch is done.
+    Only the event loop may use its fields, except `_call` and `_unsent`: while `_is_sending`, the thread that polls
+    sends the messages in `_unsent`, and tells the loop when there are none. Each batch needs new operations: grpc-core
+    owns them until the batch is done.
     """
 
     __slots__ = (
-        "_call", "_deadline", "_has_begun", "_has_received", "_has_sent", "_is_receiving", "_last", "_message",
-        "_metadata", "_on_cancel", "_on_done", "_reader", "_server", "_task", "_trailing", "_writer", "has_ended",
-        "method", "path",
+        "_ahead", "_call", "_deadline", "_has_begun", "_has_sent", "_is_receiving", "_is_sending", "_last", "_may_end",
+        "_message", "_metadata", "_on_cancel", "_on_done", "_reader", "_server", "_task", "_trailing",
+        "_unsent", "_writer", "has_ended", "method", "path",
     )  # fmt: skip
 
     def __init__(self, server: QueueServer, event: Any) -> None:
@@ -71,10 +74,13 @@ class Rpc:
         self.method: Method | None = server.methods.get(self.path)
         self._message: Any = None
         self._is_receiving = True
-        self._has_received = False
+        self._may_end = False
         self._last: tuple[Any, ...] = ()
         self._has_begun = self._has_sent = self.has_ended = False
         self._reader: asyncio.Future[Any] | None = None
+        self._unsent: deque[bytes] = deque()
+        self._ahead = 0
+        self._is_sending = False
         self._writer: asyncio.Future[None] | None = None
         self._task: asyncio.Task[None] | None = None
         self._on_cancel: Callable[[], None] | None = None
@@ -116,9 +122,25 @@ class Rpc:
         assert self.method is not None
         if self.method.response_serializer is not None:
             message = self.method.response_serializer(message)
-        self._writer = self._server.loop.create_future()
-        self._start((*self._initial_metadata(), cygrpc.SendMessageOperation(message, 0)), _SENT)
-        await self._writer
+        if not self._is_sending:
+            self._is_sending = True
+            self._start((*self._initial_metadata(), cygrpc.SendMessageOperation(message, 0)), _SENT)
+            return
+        self._unsent.append(message)
+        self._ahead += len(message)
+        if len(self._unsent) >= _AHEAD_MESSAGES or self._ahead >= _AHEAD_BYTES:
+            self._writer = self._server.loop.create_future()
+            await self._writer
+
+    def send_next(self) -> bool:
+        """Send the next of the messages that wait; return whether there was one. For the thread that polls."""
+        try:
+            message = self._unsent.popleft()
+        except IndexError:
+            return False
+        flags = cygrpc.WriteFlag.buffer_hint if self._unsent else 0  # one write to the socket for all that wait
+        self._start((cygrpc.SendMessageOperation(message, flags),), _SENT)
+        return True
 
     async def send_initial_metadata(self, metadata: Any) -> None:
         if not self.has_ended:
@@ -141,14 +163,17 @@ class Rpc:
         status = cygrpc.SendStatusFromServerOperation(tuple(trailing) or self._trailing, code, details.encode(), 0)
         sent = () if message is None else (cygrpc.SendMessageOperation(message, 0),)
         self._last = (*self._initial_metadata(), *sent, status)
-        if self._has_received:
-            self._send_last()
-        else:
-            self._server.loop.call_later(_EARLY_SECONDS, self._send_last)
+        if not self._may_end:
+            self._server.loop.call_later(_EARLY_SECONDS, self._let_end)
+        self._send_last()
+
+    def _let_end(self) -> None:
+        self._may_end = True
+        self._send_last()
 
     def _send_last(self) -> None:
-        last, self._last = self._last, ()
-        if last:
+        if self._last and self._may_end and not self._is_sending:
+            last, self._last = self._last, ()
             self._start(last, _FINISHED)
 
     def _initial_metadata(self, metadata: Any = ()) -> tuple[Any, ...]:
@@ -173,8 +198,7 @@ class Rpc:
         """Takes what the queue has told, on the event loop."""
         if kind == _RECEIVED:
             self._is_receiving = False
-            self._has_received = True
-            self._send_last()
+            self._let_end()
             if not self._has_begun:
                 self._begin(value)
             elif self._reader is not None and not self._reader.done():
@@ -182,8 +206,12 @@ class Rpc:
             else:
                 self._message = value
         elif kind == _SENT:
-            if self._writer is not None and not self._writer.done():
-                self._writer.set_result(None)
+            if not self.send_next():  # nothing has come since the thread looked
+                self._is_sending = False
+                self._ahead = 0
+                if self._writer is not None and not self._writer.done():
+                    self._writer.set_result(None)
+                self._send_last()
         elif kind == _OPENED:
             if not self._has_begun:
                 self._begin(None)
@@ -219,6 +247,7 @@ class Rpc:
 
     def _cancel(self) -> None:
         has_ended, self.has_ended = self.has_ended, True
+        self._unsent.clear()
         if self._task is not None:
             self._task.cancel()
         if has_ended:
@@ -322,7 +351,8 @@ class QueueServer:
             message = event.batch_operations[0].message()
             self._tell(tag.rpc, _RECEIVED, EOF if message is None else message)
         elif tag.kind == _SENT:
-            self._tell(tag.rpc, _SENT, None)
+            if not tag.rpc.send_next():
+                self._tell(tag.rpc, _SENT, None)
         elif tag.kind == _CLOSED and event.batch_operations[0].cancelled():
             self._tell(tag.rpc, _CLOSED, None)
         return False

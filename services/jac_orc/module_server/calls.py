@@ -91,14 +91,16 @@ class Calls:
         taken = 0
         try:
             while True:
-                try:
-                    async with asyncio.timeout(self._settings.timeout):
-                        body_or_end = await messages.next()
-                except TimeoutError:
-                    raise deadline_exceeded(self._settings.timeout) from None
-                if body_or_end is None:
+                if messages.is_empty:
+                    try:
+                        async with asyncio.timeout(self._settings.timeout):
+                            await messages.wait()
+                    except TimeoutError:
+                        raise deadline_exceeded(self._settings.timeout) from None
+                message = messages.next()
+                if message is None:
                     return
-                yield body_or_end
+                yield message
                 taken += 1
                 if taken % _CREDIT_STEP == 0:
                     call.add_credit(_CREDIT_STEP)
@@ -378,11 +380,19 @@ class Messages:
         self._failure = failure
         self.set_result(b"")
 
-    async def next(self) -> bytes | None:
-        """The next message; None at the end. Raises OrcError where the call has failed."""
-        while not self._messages and not self._has_ended:
+    @property
+    def is_empty(self) -> bool:
+        """Whether neither a message nor the end has come yet."""
+        return not self._messages and not self._has_ended
+
+    async def wait(self) -> None:
+        """Returns when there is one of them."""
+        while self.is_empty:
             self._come.clear()
             await self._come.wait()
+
+    def next(self) -> bytes | None:
+        """The next message; None at the end. Raises OrcError where the call has failed."""
         if self._messages:
             return self._messages.popleft()
         if self._failure is not None:

@@ -8,7 +8,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator
+from functools import partial, partialmethod
 
 from google.api import httpbody_pb2
 from google.protobuf import json_format
@@ -31,29 +32,8 @@ from jac_orc.v1 import module_pb2
 SERVICE = module_pb2.DESCRIPTOR.services_by_name["ModuleService"]
 
 
-def _unary(method: str) -> Callable[[ModuleServicer, bytes, Reply], None]:
-    def begin(self: ModuleServicer, request: bytes, reply: Reply) -> None:
-        self._begin(method, request, reply)
-
-    return begin
-
-
-def _stream(method: str) -> Callable[[ModuleServicer, bytes, Context], AsyncGenerator[bytes]]:
-    async def messages(self: ModuleServicer, request: bytes, context: Context) -> AsyncGenerator[bytes]:
-        async with contextlib.aclosing(self._messages(method, request, context)) as messages:
-            async for message in messages:
-                yield message
-
-    return messages
-
-
 class ModuleServicer:
     """Answers the calls of one module; every method takes and gives bytes."""
-
-    Call, RunModule, CallJson, CallNamed = map(_unary, ("Call", "RunModule", "CallJson", "CallNamed"))
-    Describe, ReleaseObject, RenewObject = map(_unary, ("Describe", "ReleaseObject", "RenewObject"))
-    CallPython, CallBatch = map(_unary, ("CallPython", "CallBatch"))
-    Stream, StreamPython, GetValue = map(_stream, ("Stream", "StreamPython", "GetValue"))
 
     def __init__(self, calls: Calls, peers: Peers, settings: Settings) -> None:
         self._calls = calls
@@ -100,6 +80,11 @@ class ModuleServicer:
         remaining = call.time_remaining()
         return self._timeout if remaining is None else remaining
 
+    _unary = partial(partialmethod, _begin)
+    Call, RunModule, CallJson, CallNamed = map(_unary, ("Call", "RunModule", "CallJson", "CallNamed"))
+    Describe, ReleaseObject, RenewObject = map(_unary, ("Describe", "ReleaseObject", "RenewObject"))
+    CallPython, CallBatch = map(_unary, ("CallPython", "CallBatch"))
+
     def send_on(self, method: str, request: bytes, reply: Reply, obj_id: str) -> None:
         """Has another pod, which has the object, answer the call; raises OrcError where it came from one."""
         self._check_not_sent_on(reply)
@@ -124,6 +109,8 @@ class ModuleServicer:
             async with contextlib.aclosing(relayed) as messages:
                 async for message in messages:
                     yield message
+
+    Stream, StreamPython, GetValue = map(partial(partialmethod, _messages), ("Stream", "StreamPython", "GetValue"))
 
     async def _lines(self, messages: AsyncGenerator[bytes], remaining: float | None) -> AsyncGenerator[bytes]:
         """The messages; a failure after the first is the last line, as the status has been sent by then."""

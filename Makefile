@@ -14,6 +14,8 @@ DEV := $(VENV)/dev.stamp
 TYPED := services/jac_orc $(wildcard protos/*.py tests bench)
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
+# What is imported is compiled once, as in an installation: a module server starts in half the time.
+unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:

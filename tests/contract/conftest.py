@@ -11,6 +11,7 @@ from jac_orc.pod_manager.backends.base import Backend
 from jac_orc.pod_manager.backends.kube.backend import KubernetesBackend
 from jac_orc.pod_manager.backends.kube.client import KubeClient
 from jac_orc.pod_manager.backends.kube.pods import Cluster
+from jac_orc.pod_manager.settings import Settings
 from tests.cluster.kubectl import image, new_namespace
 from tests.contract.subjects import Fake, Kubernetes, Local, Subject
 
@@ -41,7 +42,7 @@ async def subject(request: pytest.FixtureRequest, tmp_path: Path, environments: 
     if request.param == "kubernetes":
         name = request.getfixturevalue("namespace")
         client, _ = await KubeClient.connect()
-        cluster = Cluster(name, image(), service_account="default")
+        cluster = Cluster(name, image(), settings=Settings(module_account="default"))
         kubernetes = Kubernetes(KubernetesBackend(client, cluster, None), name)
         await kubernetes.backend.start()
         yield kubernetes

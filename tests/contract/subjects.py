@@ -22,6 +22,7 @@ from jac_orc.pod_manager.environments import Environments
 from jac_orc.pod_manager.locks import Locks
 from jac_orc.pod_manager.model import Module, ModulePhase
 from jac_orc.pod_manager.policy import Policy
+from jac_orc.pod_manager.settings import Settings
 from jac_orc.pod_manager.sources import Sources
 from tests.cluster.kubectl import end_pods, kubectl
 from tests.support import eventually
@@ -72,7 +73,8 @@ class Local:
         self.state = state
         sources = Sources(state / "sources")
         locks = Locks(environments / "locks", sources, Policy())
-        self.backend = LocalBackend(state, Environments(environments / "built", locks), sources, run_id, None, {})
+        settings = Settings(state_dir=state, run_id=run_id)
+        self.backend = LocalBackend(settings, Environments(environments / "built", locks), sources, Policy())
 
     def processes(self) -> dict[str, int]:
         """The process ids of the pods, by the pods' names."""

@@ -22,10 +22,11 @@ from jac_orc.pod_manager.environments import Environments
 from jac_orc.pod_manager.locks import Locks
 from jac_orc.pod_manager.model import ModuleSpec
 from jac_orc.pod_manager.policy import Policy
+from jac_orc.pod_manager.settings import Settings
 from jac_orc.pod_manager.sources import SourceRef, Sources
 from tests.feature.api_server import ApiServer
 
-CLUSTER = Cluster("orc", "jac-cloud-orc:1", store_claim="store")
+CLUSTER = Cluster("orc", "jac-cloud-orc:1", settings=Settings(store_claim="store"))
 DEPLOYMENT = CLUSTER.path("Deployment", "shop")
 
 

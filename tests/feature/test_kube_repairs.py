@@ -15,6 +15,8 @@ from jac_orc.pod_manager.backends.kube.backend import KubernetesBackend
 from jac_orc.pod_manager.backends.kube.objects import Record
 from jac_orc.pod_manager.backends.kube.pods import SERVER, Cluster, Runtime
 from jac_orc.pod_manager.model import Autoscaling, ModulePhase, ModuleSpec
+from jac_orc.pod_manager.policy import Policy
+from jac_orc.pod_manager.settings import Settings
 from tests.feature.api_server import ApiServer
 
 CLUSTER = Cluster("orc", "jac-cloud-orc:1")
@@ -30,8 +32,8 @@ async def until(condition: Callable[[], object]) -> None:
             await asyncio.sleep(0.02)
 
 
-def with_policy(allowed: str, refused: str) -> Cluster:
-    return dataclasses.replace(CLUSTER, policy={"ALLOWED_MODULES": allowed, "REFUSED_MODULES": refused})
+def with_policy(*, allowed: tuple[str, ...] = (), refused: tuple[str, ...] = ()) -> Cluster:
+    return dataclasses.replace(CLUSTER, policy=Policy(allowed, refused))
 
 
 @pytest.fixture
@@ -95,10 +97,10 @@ async def test_a_changed_policy_replaces_the_pods_once(backend: KubernetesBacken
         env = server.objects[DEPLOYMENT]["spec"]["template"]["spec"]["containers"][0]["env"]
         return {each["name"]: each.get("value", "") for each in env}
 
-    assert "REFUSED_MODULES" not in variables()
+    assert variables()["REFUSED_MODULES"] == ""
     before = len(server.changes)
     async with server.served() as client:
-        newer = KubernetesBackend(client, with_policy("", "numpy"), None)
+        newer = KubernetesBackend(client, with_policy(refused=("numpy",)), None)
         await newer.start()
         await until(lambda: variables().get("REFUSED_MODULES") == "numpy")
         await asyncio.sleep(0.2)
@@ -113,9 +115,9 @@ def refusals(server: ApiServer) -> str:
 
 
 async def test_what_a_policy_allows_may_be_what_the_next_one_refuses(server: ApiServer, no_task_left: None) -> None:
-    server.put(DEPLOYMENT, objects.deployment(with_policy("glob", ""), Record.first(SPEC), Runtime()))
+    server.put(DEPLOYMENT, objects.deployment(with_policy(allowed=("glob",)), Record.first(SPEC), Runtime()))
     async with server.served() as client:
-        backend = KubernetesBackend(client, with_policy("", "glob"), None)
+        backend = KubernetesBackend(client, with_policy(refused=("glob",)), None)
         await backend.start()
         await until(lambda: refusals(server) == "glob")
         await backend.stop()
@@ -129,7 +131,7 @@ async def test_a_changed_policy_keeps_what_others_have_scaled(
     server.put(DEPLOYMENT, objects.deployment(CLUSTER, record, Runtime()))
     server.merge(DEPLOYMENT, {"spec": {"replicas": 4}})
     async with server.served() as client:
-        backend = KubernetesBackend(client, with_policy("", "glob"), None)
+        backend = KubernetesBackend(client, with_policy(refused=("glob",)), None)
         await backend.start()
         await until(lambda: refusals(server) == "glob")
         assert replicas(server) == 4
@@ -139,9 +141,9 @@ async def test_a_changed_policy_keeps_what_others_have_scaled(
 
 async def test_a_claim_says_nothing_of_the_policy(server: ApiServer, no_task_left: None) -> None:
     """A pod manager of an older policy may deploy what it has claimed, while those of a newer one can't."""
-    record, older = Record.first(SPEC), with_policy("", "glob")
+    record, older = Record.first(SPEC), with_policy(refused=("glob",))
     async with server.served() as client:
-        backend = KubernetesBackend(client, with_policy("", ""), None)
+        backend = KubernetesBackend(client, with_policy(), None)
         await backend.start()
         await until(lambda: CLUSTER.path("Deployment") in server.watched)
         server.away = True
@@ -157,7 +159,7 @@ async def test_a_default_policy_replaces_no_pods(backend: KubernetesBackend, ser
     """As after an upgrade from a version that told its pods of none."""
     before = len(server.changes)
     async with server.served() as client:
-        newer = KubernetesBackend(client, with_policy("", ""), None)
+        newer = KubernetesBackend(client, with_policy(), None)
         await newer.start()
         await asyncio.sleep(0.2)
         await newer.stop()
@@ -201,7 +203,9 @@ async def test_a_pod_that_nothing_happens_to_fails_after_a_time(server: ApiServe
     metadata = deployment["spec"]["template"]["metadata"] | {"name": "math-x", "namespace": "orc"}
     server.put(CLUSTER.path("Pod", "math-x"), {"metadata": metadata, "status": status})
     async with server.served() as client:
-        backend = KubernetesBackend(client, dataclasses.replace(CLUSTER, scheduling_timeout=2.0), None)
+        backend = KubernetesBackend(
+            client, dataclasses.replace(CLUSTER, settings=Settings(scheduling_timeout=2.0)), None
+        )
         await backend.start()
         await until(lambda: (module := backend.get("math")) and module.error)
         await backend.stop()

@@ -11,12 +11,14 @@ from jac_orc.pod_manager.backends.kube import builders, objects
 from jac_orc.pod_manager.backends.kube.objects import Record
 from jac_orc.pod_manager.backends.kube.pods import Cluster, Document, Runtime
 from jac_orc.pod_manager.model import Autoscaling, ModuleSpec, Resources
+from jac_orc.pod_manager.policy import Policy
+from jac_orc.pod_manager.settings import Settings
 from jac_orc.pod_manager.sources import SourceRef
 
 CLUSTER = Cluster(
-    "jac-orc", "registry.example/jac-cloud-orc:1.0", store_claim="jac-orc-store",
+    "jac-orc", "registry.example/jac-cloud-orc:1.0", settings=Settings(store_claim="jac-orc-store"),
     pod_manager_url="jac-orc-pod-manager.jac-orc.svc:50050",
-    policy={"ALLOWED_MODULES": "", "REFUSED_MODULES": "numpy.f2py"},
+    policy=Policy(refused=("numpy.f2py",)),
 )  # fmt: skip
 SOURCE = SourceRef(f"sha256:{'0f' * 32}", "shop.zip")
 PLAIN = ModuleSpec("statistics")

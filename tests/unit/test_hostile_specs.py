@@ -21,9 +21,10 @@ from jac_orc.pod_manager.backends.kube.objects import Record
 from jac_orc.pod_manager.backends.kube.pods import Cluster, Runtime
 from jac_orc.pod_manager.model import ModuleSpec, Resources, Toleration, check_name, spec_from_document
 from jac_orc.pod_manager.requirements import installer_file, parse
+from jac_orc.pod_manager.settings import Settings
 from jac_orc.pod_manager.spec_checks import violations
 
-CLUSTER = Cluster("orc", "jac-cloud-orc:1", store_claim="store")
+CLUSTER = Cluster("orc", "jac-cloud-orc:1", settings=Settings(store_claim="store"))
 FIELDS: dict[str, tuple[Callable[[str], dict[str, Any]], str]] = {
     "requirements[0]": (lambda text: {"requirements": (text,)}, "numpy"),
     "constraints[0]": (lambda text: {"constraints": (text,)}, "numpy @ https://a.example/x.whl"),

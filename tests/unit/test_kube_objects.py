@@ -14,9 +14,10 @@ from jac_orc.pod_manager.backends.kube import builders, objects
 from jac_orc.pod_manager.backends.kube.objects import Record
 from jac_orc.pod_manager.backends.kube.pods import Cluster, Runtime
 from jac_orc.pod_manager.model import Autoscaling, ModuleSpec
+from jac_orc.pod_manager.settings import Settings
 from jac_orc.pod_manager.sources import SourceRef
 
-CLUSTER = Cluster("jac-orc", "jac-cloud-orc:1", store_claim="store")
+CLUSTER = Cluster("jac-orc", "jac-cloud-orc:1", settings=Settings(store_claim="store"))
 SEGMENTS = st.from_regex(r"[A-Za-z][A-Za-z0-9_]{0,60}", fullmatch=True)
 NAMES = st.lists(SEGMENTS, min_size=1, max_size=4).map(".".join)
 

@@ -9,8 +9,9 @@ from jac_orc.pod_manager.backends.kube import builders, objects
 from jac_orc.pod_manager.backends.kube.objects import Record
 from jac_orc.pod_manager.backends.kube.pods import Cluster, Document, Runtime
 from jac_orc.pod_manager.model import Autoscaling, ModuleSpec
+from jac_orc.pod_manager.settings import Settings
 
-CLUSTER = Cluster("jac-orc", "jac-cloud-orc:1", store_claim="store")
+CLUSTER = Cluster("jac-orc", "jac-cloud-orc:1", settings=Settings(store_claim="store"))
 NUMPY = Record.first(ModuleSpec("numpy", requirements=("numpy",)))
 
 

@@ -19,6 +19,7 @@ from jac_orc.pod_manager.backends.kube.objects import Record
 from jac_orc.pod_manager.backends.kube.pods import Cluster, Document, Runtime
 from jac_orc.pod_manager.model import ModuleSpec, Resources, Toleration
 from jac_orc.pod_manager.policy import Policy
+from jac_orc.pod_manager.settings import Settings
 from jac_orc.pod_manager.spec_checks import violations
 from jac_orc.v1 import pod_manager_pb2 as pb
 
@@ -37,7 +38,7 @@ ELSEWHERE: list[dict[str, Any]] = [
     {"namespaces": ["kube-system"]}, {"namespaceSelector": {}}, {"namespaceSelector": None},
     {"namespaces": [], "namespaceSelector": {"matchLabels": {}}},
 ]  # fmt: skip
-CLUSTER = Cluster("jac-orc", "jac-cloud-orc:1", store_claim="store")
+CLUSTER = Cluster("jac-orc", "jac-cloud-orc:1", settings=Settings(store_claim="store"))
 ZONES = {PREFERRED: [{"podAffinityTerm": {"topologyKey": "zone"}, "weight": 50}]}
 PLACED = ModuleSpec(
     "shop",

@@ -149,10 +149,7 @@ async def serve(settings: Settings, allowed: policy.Policy) -> None:
 
         backend, address = await kubernetes_backend(settings, environments, sources, allowed)
     else:
-        backend = LocalBackend(
-            settings.state_dir, environments, sources, settings.run_id, settings.lifeline_fd, allowed.environment,
-            addresses.join(settings.host, settings.port), settings.spares, settings.liveness_period,
-        )  # fmt: skip
+        backend = LocalBackend(settings, environments, sources, allowed)
     manager = PodManager(settings, address, allowed, backend, sources)
     await backend.start()
     await manager.start()

@@ -10,14 +10,13 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import logging
-import os
 import time
 import uuid
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
-from jac_orc.core import files, liveness
+from jac_orc.core import files
 from jac_orc.core.config import ConfigurationError
 from jac_orc.core.tasks import Faults, NamedLocks, Tasks, report_working
 from jac_orc.errors import error
@@ -25,11 +24,11 @@ from jac_orc.pod_manager.backends.local_deployment import Deployment, installer_
 from jac_orc.pod_manager.backends.local_logs import read_logs
 from jac_orc.pod_manager.backends.local_pod import Host, PodRecord, adoptable, forget
 from jac_orc.pod_manager.backends.local_reports import Reports
-from jac_orc.pod_manager.backends.spares import Spares
 from jac_orc.pod_manager.backends.watchers import Watchers
 from jac_orc.pod_manager.environments import Environments
 from jac_orc.pod_manager.model import INPUTS, Lock, LogLine, Module, ModulePhase, ModuleSpec, spec_from_document
-from jac_orc.pod_manager.policy import fingerprint
+from jac_orc.pod_manager.policy import Policy
+from jac_orc.pod_manager.settings import Settings
 from jac_orc.pod_manager.sources import Sources
 
 logger = logging.getLogger(__name__)
@@ -43,28 +42,9 @@ _SOURCE_KEPT = 3600.0
 class LocalBackend:
     """Runs pods as processes of this machine; `start` first, `stop` last."""
 
-    def __init__(
-        self, state: Path, environments: Environments, sources: Sources, run_id: str, lifeline_fd: int | None,
-        policy: Mapping[str, str], pod_manager_url: str = "", spares: int = 0,
-        liveness_period: float = liveness.Settings.liveness_period,
-    ) -> None:  # fmt: skip
-        self._files = state / "modules"
-        turns = asyncio.Semaphore(2 * (os.cpu_count() or 1))  # each waits for something half of its time
-        self._spares = Spares(spares, state / "logs" / "spares.log", turns, lifeline_fd)
-        self._wants_spares = spares > 0
-        run_id = f"{run_id} {fingerprint(policy)}".strip()  # so that pods of another policy are replaced
-        self._host = Host(
-            state / "pods",
-            state / "logs",
-            run_id,
-            lifeline_fd,
-            policy,
-            pod_manager_url,
-            self._spares,
-            turns,
-            state / "reports.sock",
-            liveness_period,
-        )
+    def __init__(self, settings: Settings, environments: Environments, sources: Sources, policy: Policy) -> None:
+        self._files = settings.state_dir / "modules"
+        self._host = Host(settings, policy)
         self._reports = Reports(self._host.reports, self._count_guests)
         self._environments = environments
         self._sources = sources
@@ -87,7 +67,7 @@ class LocalBackend:
                 forget(self._host, record.name)
         self._reports.start()
         self._tasks.supervise("removing unused sources and environments", self._clean_up)
-        if self._wants_spares:
+        if self._host.settings.spares:
             self._tasks.supervise("starting spare module servers", self._start_spares)
 
     def _count_guests(self, name: str, pod: str, pid: int, restarts: int) -> None:
@@ -99,7 +79,7 @@ class LocalBackend:
         lock = await self._environments.resolve(ModuleSpec("spare"), logger.info)
         environment = await self._environments.ensure(lock, logger.info)
         try:
-            self._spares.start(environment.interpreter)
+            self._host.spares.start(environment.interpreter)
             await asyncio.Event().wait()
         finally:
             environment.release()
@@ -111,7 +91,7 @@ class LocalBackend:
         await asyncio.gather(
             *(deployment.detach() for deployment in self._deployments.values()),
             self._tasks.cancel(),
-            self._spares.stop(),
+            self._host.spares.stop(),
         )
         await self._environments.stop()
 

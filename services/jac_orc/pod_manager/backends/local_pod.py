@@ -16,7 +16,7 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,12 +24,14 @@ from typing import Any
 from google.protobuf import json_format
 from google.rpc import status_pb2
 
-from jac_orc.core import config, files, liveness
+from jac_orc.core import addresses, config, files, liveness
 from jac_orc.core.processes import ManagedProcess, start_time
 from jac_orc.core.tasks import Tasks, report_working, turn
 from jac_orc.errors import OrcError, error, from_status
 from jac_orc.pod_manager.backends.spares import Spares
 from jac_orc.pod_manager.model import ModuleSpec, Pod, PodPhase
+from jac_orc.pod_manager.policy import Policy, fingerprint
+from jac_orc.pod_manager.settings import Settings
 
 logger = logging.getLogger(__name__)
 
@@ -41,23 +43,19 @@ _LONGEST_TURN = 5.0
 _SAVE_AGAIN = 2.0
 
 
-@dataclass(frozen=True)
 class Host:
     """What every pod on this machine is started with."""
 
-    pods: Path
-    logs: Path
-    run_id: str
-    lifeline_fd: int | None
-    policy: Mapping[str, str]
-    """The environment variables by which a module server learns the operator's policy."""
-    pod_manager_url: str
-    spares: Spares
-    turns: asyncio.Semaphore
-    """How many pods start at a time: more than there are cores would only keep each other from getting ready."""
-    reports: Path
-    """The socket on which module servers report how often they have replaced a guest."""
-    liveness_period: float = liveness.Settings.liveness_period
+    def __init__(self, settings: Settings, policy: Policy) -> None:
+        self.settings = settings
+        self.policy = policy.environment
+        self.run_id = f"{settings.run_id} {fingerprint(self.policy)}".strip()  # so that pods of another are replaced
+        self.pods = settings.state_dir / "pods"
+        self.logs = settings.state_dir / "logs"
+        self.reports = settings.state_dir / "reports.sock"
+        # More than there are cores would only keep each other from getting ready; each waits half of its time.
+        self.turns = asyncio.Semaphore(2 * (os.cpu_count() or 1))
+        self.spares = Spares(settings, self.logs / "spares.log", self.turns)
 
 
 @dataclass(frozen=True)
@@ -192,7 +190,7 @@ class LocalPod:
         """End the process whenever it is hung."""
         report_working()
         while True:
-            await liveness.hung(self._answers, self._host.liveness_period)
+            await liveness.hung(self._answers, self._host.settings.liveness_period)
             logger.error("pod %s is hung: its server does not answer health checks; ending it", self.record.name)
             process.signal(signal.SIGKILL)
 
@@ -231,8 +229,8 @@ class LocalPod:
             held = os.dup(runtime.held_fd)  # before another task runs and releases it
             output = self._host.logs / f"{self.record.name}.log"
             descriptors = {"NOTIFY_FD": writer.fileno(), "ENVIRONMENT_FD": held}
-            if self._host.lifeline_fd is not None:
-                descriptors["LIFELINE_FD"] = self._host.lifeline_fd
+            if self._host.settings.lifeline_fd is not None:
+                descriptors["LIFELINE_FD"] = self._host.settings.lifeline_fd
             environment = self._environment(runtime)
             self._process = self._host.spares.take(environment, output, descriptors)
             if self._process is None:
@@ -282,7 +280,7 @@ class LocalPod:
             "MAX_CONCURRENCY": str(spec.max_concurrency),
             "QUEUE": str(spec.queue),
             "TIMEOUT": str(spec.timeout),
-            "POD_MANAGER_URL": self._host.pod_manager_url,
+            "POD_MANAGER_URL": addresses.join(self._host.settings.host, self._host.settings.port),
             **self._host.policy,
             "POD_NAME": self.record.name,
             "REPORTS": str(self._host.reports),

@@ -19,6 +19,7 @@ from jac_orc.core import config
 from jac_orc.core.files import open_private
 from jac_orc.core.processes import ManagedProcess
 from jac_orc.core.tasks import Tasks
+from jac_orc.pod_manager.settings import Settings
 
 logger = logging.getLogger(__name__)
 
@@ -27,13 +28,12 @@ _AFTER_TAKEN = 0.5  # the pod that has taken one shall have the cores first
 
 
 class Spares:
-    """Keeps `count` of them; `start` first, `stop` last."""
+    """Keeps as many as the settings say; `start` first, `stop` last."""
 
-    def __init__(self, count: int, log: Path, turns: asyncio.Semaphore, lifeline_fd: int | None) -> None:
-        self._count = count
+    def __init__(self, settings: Settings, log: Path, turns: asyncio.Semaphore) -> None:
+        self._settings = settings
         self._log = log
         self._turns = turns
-        self._lifeline_fd = lifeline_fd
         self._ready: list[tuple[ManagedProcess, socket.socket]] = []
         self._taken = asyncio.Event()
         self._tasks = Tasks()
@@ -79,7 +79,7 @@ class Spares:
             self._taken.clear()
             self._ready = [(process, link) for process, link in self._ready if not process.ended.is_set()]
             try:
-                while len(self._ready) < self._count:
+                while len(self._ready) < self._settings.spares:
                     async with self._turns:
                         self._ready.insert(0, await self._start(interpreter))
             except OSError as failure:
@@ -92,7 +92,7 @@ class Spares:
     async def _start(self, interpreter: Path) -> tuple[ManagedProcess, socket.socket]:
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)  # a message comes whole or not
         # Whoever waits for the lifeline's other holders to end waits for these, too.
-        lifeline = {} if self._lifeline_fd is None else {"LIFELINE_FD": self._lifeline_fd}
+        lifeline = {} if self._settings.lifeline_fd is None else {"LIFELINE_FD": self._settings.lifeline_fd}
         with theirs:
             descriptors = {"SPARE_FD": theirs.fileno(), **lifeline}
             environment = {

@@ -55,7 +55,7 @@ def plan(cluster: Cluster, record: Record, runtime: Runtime | None, uid: str) ->
 def environment_key(cluster: Cluster, spec: ModuleSpec) -> str:
     """Names the build of the spec's environment: equal questions share one."""
     asked = {**{name: getattr(spec, name) for name in INPUTS}, "source": spec.source and str(spec.source)}
-    content = [cluster.image, cluster.allowed_requirements, cluster.builds, asked]
+    content = [cluster.image, cluster.policy.allowed_requirements, cluster.policy.builds, asked]
     return hashlib.sha256(json.dumps(content).encode()).hexdigest()[:16]
 
 
@@ -80,8 +80,8 @@ def builder(cluster: Cluster, spec: ModuleSpec, owners: Iterable[tuple[str, str]
     labels, annotations = {**own, **objects.module_label(spec.module_name)}, {objects.MODULE: spec.module_name}
     question = {
         "spec": dataclasses.asdict(ModuleSpec(spec.module_name, **{name: getattr(spec, name) for name in INPUTS})),
-        "allowed_requirements": cluster.allowed_requirements,
-        "builds": cluster.builds,
+        "allowed_requirements": cluster.policy.allowed_requirements,
+        "builds": cluster.policy.builds,
     }
     # An empty folder hides all sources but its own, in which a build may write. Environments and the installer's cache
     # are shared, and stay one mount, as files are linked from one to the other.
@@ -100,7 +100,7 @@ def builder(cluster: Cluster, spec: ModuleSpec, owners: Iterable[tuple[str, str]
         "env": [
             {"name": "QUESTION_FILE", "value": "/etc/jac-orc/question.json"},
             {"name": "STORE", "value": STORE},
-            {"name": "INSTALL_TIMEOUT", "value": str(cluster.install_timeout)},
+            {"name": "INSTALL_TIMEOUT", "value": str(cluster.settings.install_timeout)},
             {"name": "TERMINATION_LOG", "value": TERMINATION_LOG},
             {"name": "UV_CACHE_DIR", "value": f"{STORE}/cache"},
             {"name": "HOME", "value": TMP},
@@ -146,9 +146,9 @@ def builder(cluster: Cluster, spec: ModuleSpec, owners: Iterable[tuple[str, str]
                     "terminationGracePeriodSeconds": _BUILD_GRACE,
                     "containers": [container],
                     "volumes": [
-                        tmp_volume(cluster.build_tmp_size),
+                        tmp_volume(cluster.settings.build_tmp_size),
                         {"name": "sources", "emptyDir": {"sizeLimit": "1Mi"}},
-                        {"name": "store", "persistentVolumeClaim": {"claimName": cluster.store_claim}},
+                        {"name": "store", "persistentVolumeClaim": {"claimName": cluster.settings.store_claim}},
                         {"name": "question", "downwardAPI": {"items": [item]}},
                     ],
                 },
@@ -159,4 +159,4 @@ def builder(cluster: Cluster, spec: ModuleSpec, owners: Iterable[tuple[str, str]
 
 def _deadline(cluster: Cluster) -> float:
     """Return the seconds after which a builder's Job is given up; they include its wait for a node."""
-    return cluster.scheduling_timeout + 2 * cluster.install_timeout + _BUILD_MARGIN
+    return cluster.settings.scheduling_timeout + 2 * cluster.settings.install_timeout + _BUILD_MARGIN

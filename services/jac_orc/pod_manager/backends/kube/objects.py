@@ -117,7 +117,7 @@ def is_applied(deployment: Mapping[str, Any], record: Record) -> bool:
 def has_policy(cluster: Cluster, deployment: Mapping[str, Any]) -> bool:
     """Whether the module's pods follow the operator's policy as it is now."""
     annotations = deployment["spec"]["template"]["metadata"].get("annotations", {})
-    return bool(annotations.get(POLICY, "") == fingerprint(cluster.policy))
+    return bool(annotations.get(POLICY, "") == fingerprint(cluster.policy.environment))
 
 
 def is_current(dependent: Mapping[str, Any] | None) -> bool:
@@ -207,7 +207,7 @@ def deployment(cluster: Cluster, record: Record, runtime: Runtime) -> Document:
                         **annotations,
                         ENVIRONMENT: runtime.environment,
                         **({SOURCE: spec.source.digest} if spec.source is not None else {}),
-                        POLICY: fingerprint(cluster.policy),
+                        POLICY: fingerprint(cluster.policy.environment),
                         "kubectl.kubernetes.io/default-container": SERVER,
                     },
                 },

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from jac_orc.core.config import MODULE_ENV_PREFIX, grpc_server
 from jac_orc.core.liveness import LIVENESS
 from jac_orc.pod_manager.model import ModuleSpec, Resources, Toleration
+from jac_orc.pod_manager.policy import Policy
+from jac_orc.pod_manager.settings import Settings
 from jac_orc.pod_manager.spec_checks import byte_count, cores
 
 Document = dict[str, Any]
@@ -48,26 +49,9 @@ class Cluster:
     """What module servers and builders run: the pod manager's own image."""
     pull_policy: str = "IfNotPresent"
     pull_secrets: tuple[str, ...] = ()
-    service_account: str = "jac-orc-module"
-    """The account of module pods, which has no right and gets no token."""
-    store_claim: str = ""
-    """The PersistentVolumeClaim with environments and sources; empty: modules that need any are refused."""
-    store_folder: str = ""
-    """The folder of the claim's volume with these; empty: all of the volume."""
     pod_manager_url: str = ""
-    policy: Mapping[str, str] = field(default_factory=dict)
-    """The environment variables by which a module server learns the operator's policy."""
-    allowed_requirements: tuple[str, ...] | None = None
-    """The distributions that the policy allows; None: any."""
-    builds: bool = True
-    """Whether the policy allows the installer to build packages."""
-    install_timeout: float = 1800.0
-    scheduling_timeout: float = 900.0
-    """Seconds that a pod may wait for a node, and then for its volumes and its network, before that is an error."""
-    tmp_size: str = "2Gi"
-    """The size limit of `/tmp` in a module's pod, unless its spec says otherwise."""
-    build_tmp_size: str = "8Gi"
-    """The size limit of `/tmp` in a builder."""
+    settings: Settings = field(default_factory=Settings)
+    policy: Policy = field(default_factory=Policy)
 
     def path(self, kind: str, name: str = "") -> str:
         """Where the API server has the objects of a kind, or one of them."""
@@ -102,7 +86,7 @@ def tmp_volume(size: str) -> Document:
 def pod_base(cluster: Cluster) -> Document:
     """What the pods of modules and of builders have in common: no right, no token, no root."""
     base: Document = {
-        "serviceAccountName": cluster.service_account,
+        "serviceAccountName": cluster.settings.module_account,
         "automountServiceAccountToken": False,
         "enableServiceLinks": False,
         "securityContext": {
@@ -121,16 +105,16 @@ def pod_base(cluster: Cluster) -> Document:
 
 def store_mount(cluster: Cluster, path: str = STORE) -> Document:
     """Return the mount of this pod manager's part of the store, or of a folder in it, at its own path."""
-    folder = "/".join(filter(None, (cluster.store_folder, path.removeprefix(STORE).strip("/"))))
+    folder = "/".join(filter(None, (cluster.settings.store_folder, path.removeprefix(STORE).strip("/"))))
     return {"name": "store", "mountPath": path, **({"subPath": folder} if folder else {})}
 
 
 def pod_spec(cluster: Cluster, spec: ModuleSpec, runtime: Runtime) -> Document:
     """What a pod of a module is."""
-    volumes: list[Document] = [tmp_volume(spec.resources.tmp or cluster.tmp_size)]
+    volumes: list[Document] = [tmp_volume(spec.resources.tmp or cluster.settings.tmp_size)]
     mounts: list[Document] = [TMP_MOUNT]
     if runtime.paths:
-        claimed = {"claimName": cluster.store_claim, "readOnly": True}
+        claimed = {"claimName": cluster.settings.store_claim, "readOnly": True}
         volumes.append({"name": "store", "persistentVolumeClaim": claimed})
         mounts += [{**store_mount(cluster, path), "readOnly": True} for path in runtime.paths]
     container = {
@@ -218,7 +202,7 @@ def _environment(cluster: Cluster, spec: ModuleSpec, runtime: Runtime) -> list[D
         "QUEUE": str(spec.queue),
         "TIMEOUT": str(spec.timeout),
         "POD_MANAGER_URL": cluster.pod_manager_url,
-        **cluster.policy,
+        **cluster.policy.environment,
         **({"GRPC_SERVER": "aio"} if grpc_server() == "aio" else {}),
         "LAME_DUCK": str(_LAME_DUCK),
         "DRAIN_GRACE": str(_DRAIN_GRACE),

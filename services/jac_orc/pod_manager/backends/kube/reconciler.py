@@ -147,7 +147,7 @@ class Reconciler:
         build = None if objects.is_applied(deployment, kept.record) else self._build(name, kept, now)
         lock = self._lock(name, deployment, kept.record.spec)
         pods, slices = self.caches.pods.of(name), self.caches.slices.of(name)
-        patience = self._cluster.scheduling_timeout
+        patience = self._cluster.settings.scheduling_timeout
         return status.module_of(deployment, kept.record, pods, slices, now, build, lock, patience=patience)
 
     def _build(self, name: str, kept: _Kept, now: float) -> status.Build | None:
@@ -162,7 +162,7 @@ class Reconciler:
         pods = self.caches.pods.of(builder)
         return status.build_of(
             self.caches.jobs.objects.get(builder), pods, now, self._progress.of(builder, pods),
-            refusal=self.caches.refusal(builder), patience=self._cluster.scheduling_timeout,
+            refusal=self.caches.refusal(builder), patience=self._cluster.settings.scheduling_timeout,
         )  # fmt: skip
 
     def _lock(self, name: str, deployment: Document, spec: ModuleSpec) -> Lock | None:

@@ -43,22 +43,6 @@ async def kubernetes_backend(
     except NotFoundInClusterError as failure:
         text = f"{failure}; set POD_MANAGER_POD_NAME (or POD_MANAGER_IMAGE) and POD_MANAGER_SERVICE to what is there"
         raise ConfigurationError(text) from failure
-    cluster = Cluster(
-        namespace=namespace,
-        image=image,
-        pull_policy=pull_policy,
-        pull_secrets=pull_secrets,
-        service_account=settings.module_account,
-        store_claim=settings.store_claim,
-        store_folder=settings.store_folder,
-        pod_manager_url=url,
-        policy=policy.environment,
-        allowed_requirements=policy.allowed_requirements,
-        builds=policy.builds,
-        install_timeout=settings.install_timeout,
-        scheduling_timeout=settings.scheduling_timeout,
-        tmp_size=settings.tmp_size,
-        build_tmp_size=settings.build_tmp_size,
-    )
+    cluster = Cluster(namespace, image, pull_policy, pull_secrets, url, settings, policy)
     store = Store(environments, sources) if settings.store_claim else None
     return KubernetesBackend(client, cluster, store), address

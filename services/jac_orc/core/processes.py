@@ -12,12 +12,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
-from typing import IO, TYPE_CHECKING
-
-from jac_orc.core.files import open_private
-
-if TYPE_CHECKING:
-    from pathlib import Path
+from typing import IO
 
 # prctl(PR_SET_PDEATHSIG, SIGKILL) lasts through exec; the parent may have ended before it took effect.
 _DYING = """
@@ -46,18 +41,6 @@ class ManagedProcess:
         asyncio.get_running_loop().add_reader(pidfd, self._on_end)
 
     @classmethod
-    async def start(
-        cls, command: Sequence[str], environment: Mapping[str, str], output: Path, pass_fds: Sequence[int]
-    ) -> ManagedProcess:
-        """Starts a process in a session of its own, its output appended to a file."""
-
-        def run() -> subprocess.Popen[bytes]:
-            with open_private(output, "ab") as file:
-                return _spawn(command, environment, pass_fds, file)
-
-        return cls.of(await asyncio.to_thread(run))
-
-    @classmethod
     def start_piped(
         cls,
         command: Sequence[str],
@@ -71,8 +54,12 @@ class ManagedProcess:
 
         With `output` it goes to that file. The process is forked by this thread, as `dying_with_parent` requires.
         """
-        pipe = subprocess.DEVNULL if quiet else subprocess.PIPE
-        return cls.of(_spawn(command, environment, pass_fds, output or pipe))
+        pipe = output or (subprocess.DEVNULL if quiet else subprocess.PIPE)
+        child = subprocess.Popen(
+            command, env=dict(environment), stdin=subprocess.DEVNULL, stdout=pipe, stderr=pipe, pass_fds=pass_fds,
+            start_new_session=True,
+        )  # fmt: skip
+        return cls.of(child)
 
     @classmethod
     def of(cls, child: subprocess.Popen[bytes]) -> ManagedProcess:
@@ -132,15 +119,6 @@ class ManagedProcess:
                 os.killpg(self.pid, signal.SIGKILL)
             self.returncode = self._child.wait()
         self.ended.set()
-
-
-def _spawn(
-    command: Sequence[str], environment: Mapping[str, str], pass_fds: Sequence[int], output: IO[bytes] | int
-) -> subprocess.Popen[bytes]:
-    return subprocess.Popen(
-        command, env=dict(environment), stdin=subprocess.DEVNULL, stdout=output, stderr=output,
-        pass_fds=pass_fds, start_new_session=True,
-    )  # fmt: skip
 
 
 class _Pipe(asyncio.StreamReader):

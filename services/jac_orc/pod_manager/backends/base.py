@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from typing import Any, Protocol
 
+from jac_orc.core.config import MODULE_ENV_PREFIX
 from jac_orc.core.tasks import Faults
 from jac_orc.pod_manager.model import LogLine, Module, ModuleSpec
+from jac_orc.pod_manager.policy import Policy
 
 
 class Backend(Protocol):
@@ -60,3 +62,18 @@ class Backend(Protocol):
     def logs(self, name: str, *, follow: bool, tail: int) -> AsyncIterator[LogLine]:
         """The last `tail` lines of each of the module's pods, then, with `follow`, new ones as they come."""
         ...
+
+
+def server_environment(spec: ModuleSpec, pod_manager_url: str, policy: Policy) -> dict[str, str]:
+    """Return the environment variables by which a module server is told what it serves, wherever it runs."""
+    return {
+        **{MODULE_ENV_PREFIX + name: value for name, value in spec.env.items()},
+        "MODULE_NAME": spec.module_name,
+        "IMPORT_TIMEOUT": str(spec.import_timeout),
+        "WORKERS": str(spec.workers),
+        "MAX_CONCURRENCY": str(spec.max_concurrency),
+        "QUEUE": str(spec.queue),
+        "TIMEOUT": str(spec.timeout),
+        "POD_MANAGER_URL": pod_manager_url,
+        **policy.environment,
+    }

@@ -15,7 +15,6 @@ import logging
 import os
 import signal
 import socket
-import sys
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,6 +27,7 @@ from jac_orc.core import addresses, config, files, liveness
 from jac_orc.core.processes import ManagedProcess, start_time
 from jac_orc.core.tasks import Tasks, report_working, turn
 from jac_orc.errors import OrcError, error, from_status
+from jac_orc.pod_manager.backends.base import server_environment
 from jac_orc.pod_manager.backends.spares import Spares
 from jac_orc.pod_manager.model import ModuleSpec, Pod, PodPhase
 from jac_orc.pod_manager.policy import Policy, fingerprint
@@ -48,8 +48,10 @@ class Host:
 
     def __init__(self, settings: Settings, policy: Policy) -> None:
         self.settings = settings
-        self.policy = policy.environment
-        self.run_id = f"{settings.run_id} {fingerprint(self.policy)}".strip()  # so that pods of another are replaced
+        self.policy = policy
+        self.pod_manager_url = addresses.join(settings.host, settings.port)
+        # So that pods of another policy are replaced.
+        self.run_id = f"{settings.run_id} {fingerprint(policy.environment)}".strip()
         self.pods = settings.state_dir / "pods"
         self.logs = settings.state_dir / "logs"
         self.reports = settings.state_dir / "reports.sock"
@@ -224,64 +226,33 @@ class LocalPod:
             return
         # No pipe: uvloop closes a pipe's descriptor twice, and its number may be another file's by then.
         reader, writer = socket.socketpair()
-        held = -1
-        try:
-            held = os.dup(runtime.held_fd)  # before another task runs and releases it
-            output = self._host.logs / f"{self.record.name}.log"
-            descriptors = {"NOTIFY_FD": writer.fileno(), "ENVIRONMENT_FD": held}
-            if self._host.settings.lifeline_fd is not None:
-                descriptors["LIFELINE_FD"] = self._host.settings.lifeline_fd
-            environment = self._environment(runtime)
-            self._process = self._host.spares.take(environment, output, descriptors)
-            if self._process is None:
-                command = [sys.executable, "-m", "jac_orc.module_server"]
-                environment |= {name: str(fd) for name, fd in descriptors.items()}
-                starting = asyncio.create_task(
-                    ManagedProcess.start(command, environment, output, tuple(descriptors.values()))
-                )
-                try:
-                    self._process = await asyncio.shield(starting)
-                except asyncio.CancelledError:
-                    self._process = await starting  # it starts all the same: whoever cancelled this ends it
-                    raise
+        with reader:
+            with writer:  # nothing is awaited in here: another task could release the environment
+                output = self._host.logs / f"{self.record.name}.log"
+                descriptors = {"NOTIFY_FD": writer.fileno(), "ENVIRONMENT_FD": runtime.held_fd}
+                self._process = self._host.spares.start_server(self._environment(runtime), output, descriptors)
             await self._update(pid=self._process.pid, start_ticks=start_time(self._process.pid) or 0, port=0)
-        except (OSError, asyncio.CancelledError):
-            reader.close()
-            raise
-        finally:
-            writer.close()
-            if held >= 0:
-                os.close(held)
-        async with contextlib.aclosing(_lines(reader)) as lines:
-            async for told in lines:
-                if "port" in told:
-                    self.failure = None
-                    await self._update(port=told["port"])
-                    self._set_phase(PodPhase.READY)
-                    return
-                if "error" in told:
-                    self.failure = from_status(json_format.ParseDict(told["error"], status_pb2.Status()))
-                    return
-                self._set_phase(PodPhase.IMPORTING)
+            async with contextlib.aclosing(_lines(reader)) as lines:
+                async for told in lines:
+                    if "port" in told:
+                        self.failure = None
+                        await self._update(port=told["port"])
+                        self._set_phase(PodPhase.READY)
+                        return
+                    if "error" in told:
+                        self.failure = from_status(json_format.ParseDict(told["error"], status_pb2.Status()))
+                        return
+                    self._set_phase(PodPhase.IMPORTING)
         self.failure = error("MODULE_UNAVAILABLE", "the module server has ended before it could answer calls")
 
     def _environment(self, runtime: Runtime) -> dict[str, str]:
-        spec = self.spec
         return {
             **config.environment(),
-            **{config.MODULE_ENV_PREFIX + name: value for name, value in spec.env.items()},
-            "MODULE_NAME": spec.module_name,
+            **server_environment(self.spec, self._host.pod_manager_url, self._host.policy),
             "HOST": "127.0.0.1",
             "PORT": "0",
             "GUEST_PYTHON": str(runtime.interpreter),
             "SOURCE_FOLDERS": os.pathsep.join(map(str, runtime.folders)),
-            "IMPORT_TIMEOUT": str(spec.import_timeout),
-            "WORKERS": str(spec.workers),
-            "MAX_CONCURRENCY": str(spec.max_concurrency),
-            "QUEUE": str(spec.queue),
-            "TIMEOUT": str(spec.timeout),
-            "POD_MANAGER_URL": addresses.join(self._host.settings.host, self._host.settings.port),
-            **self._host.policy,
             "POD_NAME": self.record.name,
             "REPORTS": str(self._host.reports),
             "LOG_FILE": str(self._host.logs / f"{self.record.name}.log"),

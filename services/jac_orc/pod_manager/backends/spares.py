@@ -31,7 +31,9 @@ class Spares:
     """Keeps as many as the settings say; `start` first, `stop` last."""
 
     def __init__(self, settings: Settings, log: Path, turns: asyncio.Semaphore) -> None:
-        self._settings = settings
+        self._count = settings.spares
+        # Whoever waits for the lifeline's other holders to end waits for these, too.
+        self._lifeline = {} if settings.lifeline_fd is None else {"LIFELINE_FD": settings.lifeline_fd}
         self._log = log
         self._turns = turns
         self._ready: list[tuple[ManagedProcess, socket.socket]] = []
@@ -50,13 +52,15 @@ class Spares:
             link.close()  # which it takes as a reason to end
         await asyncio.gather(*(process.stop(2) for process, _ in ready))
 
-    def take(
+    def start_server(
         self, environment: Mapping[str, str], output: Path, descriptors: Mapping[str, int]
-    ) -> ManagedProcess | None:
-        """A process that is from now on what it would be had it been started so; None where there is no spare one.
+    ) -> ManagedProcess:
+        """Start a module server whose output is appended to a file, or make a spare one what it would be then.
 
-        The descriptors are given by the names of the environment variables that shall hold their numbers.
+        The descriptors are given by the names of the environment variables that shall hold their numbers. Raises
+        OSError.
         """
+        descriptors = {**descriptors, **self._lifeline}
         while self._ready:
             process, link = self._ready.pop()
             self._taken.set()
@@ -72,16 +76,16 @@ class Spares:
                     process.signal(signal.SIGKILL)
                     continue
                 return process
-        return None
+        return _start(environment, output, descriptors)
 
     async def _keep(self, interpreter: Path) -> None:
         while True:
             self._taken.clear()
             self._ready = [(process, link) for process, link in self._ready if not process.ended.is_set()]
             try:
-                while len(self._ready) < self._settings.spares:
+                while len(self._ready) < self._count:
                     async with self._turns:
-                        self._ready.insert(0, await self._start(interpreter))
+                        self._ready.insert(0, self._start_spare(interpreter))
             except OSError as failure:
                 logger.warning("no spare module server can be started: %s", failure)
                 await asyncio.sleep(_PAUSE)
@@ -89,17 +93,15 @@ class Spares:
             await self._taken.wait()
             await asyncio.sleep(_AFTER_TAKEN)
 
-    async def _start(self, interpreter: Path) -> tuple[ManagedProcess, socket.socket]:
+    def _start_spare(self, interpreter: Path) -> tuple[ManagedProcess, socket.socket]:
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)  # a message comes whole or not
-        # Whoever waits for the lifeline's other holders to end waits for these, too.
-        lifeline = {} if self._settings.lifeline_fd is None else {"LIFELINE_FD": self._settings.lifeline_fd}
         with theirs:
-            descriptors = {"SPARE_FD": theirs.fileno(), **lifeline}
-            environment = {
-                **config.environment(),
-                **{name: str(fd) for name, fd in descriptors.items()},
-                "GUEST_PYTHON": str(interpreter),
-            }
-            command = [sys.executable, "-m", "jac_orc.module_server"]
-            process = await ManagedProcess.start(command, environment, self._log, tuple(descriptors.values()))
-        return process, ours
+            environment = {**config.environment(), "GUEST_PYTHON": str(interpreter)}
+            return _start(environment, self._log, {"SPARE_FD": theirs.fileno(), **self._lifeline}), ours
+
+
+def _start(environment: Mapping[str, str], output: Path, descriptors: Mapping[str, int]) -> ManagedProcess:
+    command = [sys.executable, "-m", "jac_orc.module_server"]
+    environment = {**environment, **{name: str(fd) for name, fd in descriptors.items()}}
+    with open_private(output, "ab") as file:
+        return ManagedProcess.start_piped(command, environment, tuple(descriptors.values()), output=file)

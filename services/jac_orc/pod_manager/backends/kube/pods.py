@@ -9,6 +9,7 @@ from typing import Any
 
 from jac_orc.core.config import MODULE_ENV_PREFIX, grpc_server
 from jac_orc.core.liveness import LIVENESS
+from jac_orc.pod_manager.backends.base import server_environment
 from jac_orc.pod_manager.model import ModuleSpec, Resources, Toleration
 from jac_orc.pod_manager.policy import Policy
 from jac_orc.pod_manager.settings import Settings
@@ -192,17 +193,9 @@ def _resources(wanted: Resources) -> Document:
 def _environment(cluster: Cluster, spec: ModuleSpec, runtime: Runtime) -> list[Document]:
     python = f"{STORE}/environments/{runtime.environment}/bin/python" if runtime.environment else BLANK_PYTHON
     values = {
-        **{MODULE_ENV_PREFIX + name: value for name, value in spec.env.items()},
-        "MODULE_NAME": spec.module_name,
+        **server_environment(spec, cluster.pod_manager_url, cluster.policy),
         "PORT": str(GRPC_PORT),
         **({} if spec.image else {"GUEST_PYTHON": python, "SOURCE_FOLDERS": os.pathsep.join(runtime.folders)}),
-        "IMPORT_TIMEOUT": str(spec.import_timeout),
-        "WORKERS": str(spec.workers),
-        "MAX_CONCURRENCY": str(spec.max_concurrency),
-        "QUEUE": str(spec.queue),
-        "TIMEOUT": str(spec.timeout),
-        "POD_MANAGER_URL": cluster.pod_manager_url,
-        **cluster.policy.environment,
         **({"GRPC_SERVER": "aio"} if grpc_server() == "aio" else {}),
         "LAME_DUCK": str(_LAME_DUCK),
         "DRAIN_GRACE": str(_DRAIN_GRACE),

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import AsyncIterator
 from typing import Any, Protocol
 
 from jac_orc.core.config import MODULE_ENV_PREFIX
 from jac_orc.core.tasks import Faults
+from jac_orc.errors import OrcError, error
 from jac_orc.pod_manager.model import LogLine, Module, ModuleSpec
 from jac_orc.pod_manager.policy import Policy
+
+logger = logging.getLogger(__name__)
 
 
 class Backend(Protocol):
@@ -77,3 +81,12 @@ def server_environment(spec: ModuleSpec, pod_manager_url: str, policy: Policy) -
         "POD_MANAGER_URL": pod_manager_url,
         **policy.environment,
     }
+
+
+def deploy_failure(name: str, raised: Exception) -> OrcError:
+    """Log what keeps a module from being deployed, and return it; all but an OrcError is a fault of this program."""
+    if isinstance(raised, OrcError):
+        logger.warning("%s: %s", name, raised.message)
+        return raised
+    logger.error("deploying %s failed; trying again", name, exc_info=raised)
+    return error("INTERNAL", f"deploying {name} failed; the pod manager's log has the details")

@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import dataclasses
-import logging
 import uuid
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -16,6 +15,7 @@ from typing import Any
 
 from jac_orc.core.tasks import Tasks
 from jac_orc.errors import OrcError, error
+from jac_orc.pod_manager.backends.base import deploy_failure
 from jac_orc.pod_manager.backends.local_logs import LogWriter
 from jac_orc.pod_manager.backends.local_pod import Host, LocalPod, PodRecord, Runtime, adoptable, forget
 from jac_orc.pod_manager.backends.watchers import Watchers
@@ -23,8 +23,6 @@ from jac_orc.pod_manager.environments import Environment, Environments
 from jac_orc.pod_manager.installer import MAX_PROGRESS, stage_of
 from jac_orc.pod_manager.model import Lock, Module, ModulePhase, ModuleSpec, PodPhase, phase_of
 from jac_orc.pod_manager.sources import SourceKind, Sources
-
-logger = logging.getLogger(__name__)
 
 _FIRST_PAUSE = 5.0
 _LONGEST_PAUSE = 300.0
@@ -111,13 +109,8 @@ class Deployment:
                 failed = [pod.failure for pod in self._current() if pod.failure is not None]
                 self._set(error=failed[0] if failed else None)
                 pause = _FIRST_PAUSE
-            except OrcError as failure:
-                self._set(error=failure)
-                limit, pause = pause, min(pause * 2, _LONGEST_PAUSE)
-            except Exception:
-                logger.exception("deploying %s failed; trying again", self.module.name)
-                text = f"deploying {self.module.name} failed; the pod manager's log has the details"
-                self._set(error=error("INTERNAL", text))
+            except Exception as raised:  # noqa: BLE001 - logged, and shown as the module's error
+                self._set(error=deploy_failure(self.module.name, raised))
                 limit, pause = pause, min(pause * 2, _LONGEST_PAUSE)
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(limit):

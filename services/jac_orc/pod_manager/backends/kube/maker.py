@@ -30,17 +30,11 @@ class Maker:
         self._cluster = cluster
         self._store = store
         self._caches = caches
-        # By the uids of the Deployments whose dependents are made: the `autoscaling_since` that they are made for.
-        self._complete: dict[str, int] = {}
         self._waiting: dict[str, set[str]] = {}  # the names of modules by that of the builder
 
     def waiting_for(self, builder: str) -> set[str]:
         """The object names of the modules that wait for a builder."""
         return self._waiting.get(builder, set())
-
-    def forget(self, uid: str) -> None:
-        """Make the Deployment's dependents again, should it need any."""
-        self._complete.pop(uid, None)
 
     def drop(self, name: str) -> None:
         """Drop what is known of a module that is gone, by the name of its objects."""
@@ -58,14 +52,14 @@ class Maker:
         """
         metadata = deployment["metadata"]
         if objects.is_applied(deployment, record) and not anew:
-            await self._make_dependents(record, metadata["uid"])
+            await self._make_dependents(deployment, record)
             if record.spec.autoscaling is not None and objects.is_asleep(deployment, record):
                 await self._wake(metadata, record.spec.autoscaling.min_replicas)
             return True
         runtime = await self._runtime(deployment, record.spec)
         if runtime is None:
             return False
-        await self._make_dependents(record, metadata["uid"])
+        await self._make_dependents(deployment, record)
         if objects.is_applied(deployment, record):  # others may have scaled it, which a new policy must not undo
             record = dataclasses.replace(record, spec=record.spec.scaled_to(deployment["spec"]["replicas"]))
         wanted = objects.deployment(self._cluster, record.as_scaled(deployment), runtime)
@@ -141,14 +135,15 @@ class Maker:
             }
             await self._client.merge(path, {"metadata": change})
 
-    async def _make_dependents(self, record: Record, uid: str) -> None:
-        if self._complete.get(uid) == record.autoscaling_since:
+    async def _make_dependents(self, deployment: Document, record: Record) -> None:
+        name, uid = deployment["metadata"]["name"], deployment["metadata"]["uid"]
+        is_scaled = objects.applied_generation(deployment) >= record.autoscaling_since
+        if is_scaled and self._caches.is_complete(name, record):
             return
         for dependent in objects.dependents(self._cluster, record.spec, uid):
             await self._make_dependent(dependent)
         if record.spec.autoscaling is None and record.autoscaling_since:
-            await self._remove_autoscaler(objects.object_name(record.spec.module_name), uid)
-        self._complete[uid] = record.autoscaling_since
+            await self._remove_autoscaler(name, uid)
 
     async def _make_dependent(self, wanted: Document) -> None:
         """Creates or changes it; raises OrcError where it is somebody else's."""

@@ -88,8 +88,7 @@ class Record:
 
     def as_scaled(self, deployment: Mapping[str, Any]) -> Record:
         """The record with as many pods as an autoscaler has given the Deployment meanwhile, within its bounds now."""
-        is_claim = deployment["metadata"].get("annotations", {}).get(APPLIED, "0") == "0"
-        if self.spec.autoscaling is None or is_claim:
+        if self.spec.autoscaling is None or applied_generation(deployment) == 0:  # a claim has no pods
             return self
         return dataclasses.replace(self, spec=self.spec.scaled_to(deployment["spec"]["replicas"]))
 
@@ -108,10 +107,15 @@ def record_of(deployment: Mapping[str, Any]) -> Record | None:
         return None
 
 
+def applied_generation(deployment: Mapping[str, Any]) -> int:
+    """Return the generation that a Deployment's template was last made for; 0 if it was made for none."""
+    text = (deployment["metadata"].get("annotations") or {}).get(APPLIED, "")
+    return int(text) if text.isdecimal() else 0
+
+
 def is_applied(deployment: Mapping[str, Any], record: Record) -> bool:
     """Whether the objects were made for the record."""
-    annotations = deployment["metadata"].get("annotations") or {}
-    return bool(annotations.get(APPLIED) == str(record.generation))
+    return applied_generation(deployment) == record.generation
 
 
 def has_policy(cluster: Cluster, deployment: Mapping[str, Any]) -> bool:

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from jac_orc.core.tasks import Faults, Tasks, report_impaired, report_working
 from jac_orc.errors import OrcError, error
 from jac_orc.pod_manager import interpreters
+from jac_orc.pod_manager.backends.base import deploy_failure
 from jac_orc.pod_manager.backends.kube import builders, objects, status
 from jac_orc.pod_manager.backends.kube.caches import Caches
 from jac_orc.pod_manager.backends.kube.client import ConflictError, Document, KubeClient, NotFoundInClusterError
@@ -24,6 +25,7 @@ from jac_orc.pod_manager.backends.kube.maker import Maker, damaged
 from jac_orc.pod_manager.backends.kube.objects import Record
 from jac_orc.pod_manager.backends.kube.pods import Cluster
 from jac_orc.pod_manager.backends.kube.progress import Progress
+from jac_orc.pod_manager.backends.kube.status import Build
 from jac_orc.pod_manager.backends.kube.store import Store
 from jac_orc.pod_manager.backends.watchers import Watchers
 from jac_orc.pod_manager.model import Lock, Module, ModulePhase, ModuleSpec
@@ -49,7 +51,7 @@ class Reconciler:
         self._kept: dict[str, _Kept] = {}  # of the same names
         self._changed: set[str] = set()
         self._unreadable: set[str] = set()
-        self._seen = asyncio.Condition()
+        self._seen = asyncio.Event()  # set, and replaced, after each look
         self.faults = Faults()
         self._tasks = Tasks(self.faults)
 
@@ -66,8 +68,9 @@ class Reconciler:
     async def until(self, name: str, condition: Callable[[], bool], seconds: float | None = _SEEN) -> None:
         """Waits until the caches fit; raises OrcError where the cluster doesn't tell in time."""
         try:
-            async with asyncio.timeout(seconds), self._seen:
-                await self._seen.wait_for(condition)
+            async with asyncio.timeout(seconds):
+                while not condition():
+                    await self._seen.wait()
         except TimeoutError:
             text = f"the cluster hasn't told of the change of {name} within {seconds:g} s; it may come yet"
             raise error("CLUSTER_UNAVAILABLE", text) from None
@@ -89,11 +92,8 @@ class Reconciler:
                 if name not in self._unreadable:
                     logger.exception("the state of %s can't be read; trying again", name)
                 self._unreadable.add(name)
-        self._tasks.start(self._tell_seen())
-
-    async def _tell_seen(self) -> None:
-        async with self._seen:
-            self._seen.notify_all()
+        self._seen.set()
+        self._seen = asyncio.Event()
 
     async def _check_again(self) -> None:
         """Looks again at what becomes an error by time alone."""
@@ -112,7 +112,7 @@ class Reconciler:
         deployment = self.caches.deployment(name)
         kept = self._kept.get(name)
         if kept is not None and (deployment is None or deployment["metadata"]["uid"] != kept.uid):
-            self._forget(name, kept)
+            self._forget(name)
             kept = None
         if deployment is None:
             return
@@ -123,18 +123,20 @@ class Reconciler:
             kept.record = record
         if kept is None:
             return
-        module = self._read(name, deployment, kept)
-        if not is_readable:
-            module = status.failed(module, damaged(self._cluster, name))
+        now = time.time()
+        build = self._build(name, deployment, kept, now) if is_readable else Build(error=damaged(self._cluster, name))
+        module = status.module_of(
+            deployment, kept.record, self.caches.pods.of(name), self.caches.slices.of(name), now, build,
+            self._lock(name, deployment, kept.record.spec), patience=self._cluster.settings.scheduling_timeout,
+        )  # fmt: skip
         if module != self.modules.get(name):
             self.modules[name] = module
             self.watchers.publish(module)
         if module.phase is not ModulePhase.DELETING and is_readable:
             self._repair(name, deployment, kept)
 
-    def _forget(self, name: str, kept: _Kept) -> None:
+    def _forget(self, name: str) -> None:
         del self._kept[name]
-        self.maker.forget(kept.uid)
         self.maker.drop(name)
         module = self.modules.pop(name, None)
         if module is not None:
@@ -142,23 +144,17 @@ class Reconciler:
 
     # --- reading what is ---
 
-    def _read(self, name: str, deployment: Document, kept: _Kept) -> Module:
-        now = time.time()
-        build = None if objects.is_applied(deployment, kept.record) else self._build(name, kept, now)
-        lock = self._lock(name, deployment, kept.record.spec)
-        pods, slices = self.caches.pods.of(name), self.caches.slices.of(name)
-        patience = self._cluster.settings.scheduling_timeout
-        return status.module_of(deployment, kept.record, pods, slices, now, build, lock, patience=patience)
-
-    def _build(self, name: str, kept: _Kept, now: float) -> status.Build | None:
+    def _build(self, name: str, deployment: Document, kept: _Kept, now: float) -> Build | None:
         """What keeps the module's objects from being made."""
         failure, record = kept.failure, kept.record
+        if objects.is_applied(deployment, record):
+            return None
         is_final = failure is not None and failure.error.reason != "CLUSTER_UNAVAILABLE"  # else it goes on by itself
         if failure is not None and is_final and failure.generation == record.generation:
-            return status.Build(error=failure.error)
+            return Build(error=failure.error)
         builder = builders.builder_name(self._cluster, record.spec)
         if name not in self.maker.waiting_for(builder):
-            return status.Build() if record.spec.needs_install else None
+            return Build() if record.spec.needs_install else None
         pods = self.caches.pods.of(builder)
         return status.build_of(
             self.caches.jobs.objects.get(builder), pods, now, self._progress.of(builder, pods),
@@ -187,14 +183,9 @@ class Reconciler:
         is_up_to_date = is_made or (is_applied and kept.has_policy)
         is_complete = not is_up_to_date or self.caches.is_complete(name, kept.record)
         kept.is_settled = is_complete and (module.error is not None or (module.settled and not module.progress))
-        is_overdue = False
+        is_overdue = not is_complete and kept.is_overdue()
         if is_complete:
-            kept.absence = None
-        else:
-            kept.absence = kept.absence or _Absence()
-            is_overdue = kept.absence.is_overdue()
-        if is_overdue:
-            self.maker.forget(kept.uid)
+            kept.absence_pause = 0.0
         is_asleep = objects.is_asleep(deployment, kept.record) and not is_made
         if (not is_up_to_date or is_overdue or is_asleep) and not kept.is_busy:
             kept.is_busy = True
@@ -213,16 +204,9 @@ class Reconciler:
             kept.failure = None
         except (ConflictError, NotFoundInClusterError) as failure:
             logger.info("%s has changed meanwhile: %s", name, failure)
-        except OrcError as failure:
-            logger.warning("%s: %s", name, failure.message)
+        except Exception as raised:  # noqa: BLE001 - logged, and shown as the module's error
             pause = min(2 * kept.failure.pause, _LONGEST_PAUSE) if kept.failure else _FIRST_PAUSE
-            kept.failure = _Failure(record.generation, failure, pause)
-            self._touch(name)
-        except Exception:
-            logger.exception("making the objects of %s failed", name)
-            pause = min(2 * kept.failure.pause, _LONGEST_PAUSE) if kept.failure else _FIRST_PAUSE
-            text = f"deploying {record.spec.module_name} failed; the pod manager's log has the details"
-            kept.failure = _Failure(record.generation, error("INTERNAL", text), pause)
+            kept.failure = _Failure(record.generation, deploy_failure(record.spec.module_name, raised), pause)
             self._touch(name)
         if is_building:  # each change of its builder has the module looked at again, and so does `_check_again`
             kept.is_busy = False
@@ -248,25 +232,21 @@ class _Kept:
     made: str = ""
     """The version of its Deployment that its objects were made for."""
     failure: _Failure | None = None
-    absence: _Absence | None = None
-    """That of an object which belongs to it."""
-
-
-class _Absence:
-    """An object that should be there isn't; the cluster may just be slow to tell of it, and slower for being asked."""
-
-    def __init__(self) -> None:
-        self._pause = _RECHECK
-        self._due = time.monotonic() + self._pause
+    absence_pause: float = 0.0
+    """Seconds between two attempts to make a missing object that belongs to it; 0: none is missing."""
+    absence_due: float = 0.0
 
     def is_overdue(self) -> bool:
-        """Whether the object is to be made again: that is so ever more seldom while it stays missing."""
-        now = time.monotonic()
-        if now < self._due:
+        """Whether a missing object is to be made again, ever more seldom while it stays missing.
+
+        At first the cluster may just be slow to tell of it, and slower for being asked.
+        """
+        now, is_first = time.monotonic(), not self.absence_pause
+        if not is_first and now < self.absence_due:
             return False
-        self._pause = min(2 * self._pause, _LONGEST_PAUSE)
-        self._due = now + self._pause
-        return True
+        self.absence_pause = min(2 * self.absence_pause or _RECHECK, _LONGEST_PAUSE)
+        self.absence_due = now + self.absence_pause
+        return not is_first
 
 
 @dataclass(frozen=True)

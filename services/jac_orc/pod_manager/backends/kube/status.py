@@ -79,12 +79,6 @@ def module_of(
     return dataclasses.replace(module, phase=phase_of(module, build.phase if build else module.phase))
 
 
-def failed(module: Module, why: OrcError) -> Module:
-    """The module with a fault of its Deployment that its pods don't show; they may serve on all the same."""
-    is_doing = module.phase in (ModulePhase.READY, ModulePhase.DELETING)
-    return dataclasses.replace(module, error=why, phase=module.phase if is_doing else ModulePhase.FAILED)
-
-
 def _endpoints(slices: Iterable[Document]) -> dict[str, Document]:
     """The endpoints by the names of their pods."""
     return {

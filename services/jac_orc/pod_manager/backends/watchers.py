@@ -14,38 +14,25 @@ class Watchers:
     """Each watcher has at most one change per module waiting, the latest, so that a slow one costs little memory."""
 
     def __init__(self) -> None:
-        self._waiting: set[_Waiting] = set()
+        self._waiting: dict[object, dict[str, Change]] = {}  # by watcher, then by the module's name
+        self._published = asyncio.Event()  # set, and replaced, with each change
 
     def publish(self, module: Module, gone: bool = False) -> None:
         """Tells every watcher."""
-        for waiting in self._waiting:
-            waiting.put(module, gone)
+        for changes in self._waiting.values():
+            changes.pop(module.name, None)
+            changes[module.name] = (module, gone)
+        self._published.set()
+        self._published = asyncio.Event()
 
     async def watch(self, modules: Callable[[], Iterable[Module]]) -> AsyncIterator[Change]:
         """The modules that there are when it begins, then every change, until the caller stops."""
-        waiting = _Waiting()
-        self._waiting.add(waiting)
+        watcher, changes = object(), {module.name: (module, False) for module in modules()}
+        self._waiting[watcher] = changes
         try:
-            for module in modules():
-                waiting.put(module, False)
             while True:
-                yield await waiting.get()
+                while changes:
+                    yield changes.pop(next(iter(changes)))
+                await self._published.wait()
         finally:
-            self._waiting.discard(waiting)
-
-
-class _Waiting:
-    def __init__(self) -> None:
-        self._changes: dict[str, Change] = {}
-        self._filled = asyncio.Event()
-
-    def put(self, module: Module, gone: bool) -> None:
-        self._changes.pop(module.name, None)
-        self._changes[module.name] = (module, gone)
-        self._filled.set()
-
-    async def get(self) -> Change:
-        while not self._changes:
-            self._filled.clear()
-            await self._filled.wait()
-        return self._changes.pop(next(iter(self._changes)))
+            del self._waiting[watcher]

@@ -14,10 +14,12 @@ import os
 import signal
 import socket
 from collections.abc import Mapping
+from typing import Any
 
 from google.protobuf import json_format
+from google.rpc import status_pb2
 
-from jac_orc.errors import OrcError, to_status
+from jac_orc.errors import OrcError, from_status, to_status
 
 _MAX_TERMINATION_BYTES = 4000
 
@@ -80,3 +82,8 @@ def tell_failure(failure: OrcError, termination_log: str | None, notify_fd: int 
             del document["error"]["details"][-1]
         with contextlib.suppress(OSError), open(termination_log, "wb") as file:
             file.write(text)
+
+
+def failure_told(document: Mapping[str, Any]) -> OrcError:
+    """Return the failure that `tell_failure` has told."""
+    return from_status(json_format.ParseDict(document["error"], status_pb2.Status()))

@@ -20,13 +20,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from google.protobuf import json_format
-from google.rpc import status_pb2
-
-from jac_orc.core import addresses, config, files, liveness
+from jac_orc.core import addresses, config, files, lifecycle, liveness
 from jac_orc.core.processes import ManagedProcess, start_time
 from jac_orc.core.tasks import Tasks, report_working, turn
-from jac_orc.errors import OrcError, error, from_status
+from jac_orc.errors import OrcError, error
 from jac_orc.pod_manager.backends.base import server_environment
 from jac_orc.pod_manager.backends.spares import Spares
 from jac_orc.pod_manager.model import ModuleSpec, Pod, PodPhase
@@ -240,7 +237,7 @@ class LocalPod:
                         self._set_phase(PodPhase.READY)
                         return
                     if "error" in told:
-                        self.failure = from_status(json_format.ParseDict(told["error"], status_pb2.Status()))
+                        self.failure = lifecycle.failure_told(told)
                         return
                     self._set_phase(PodPhase.IMPORTING)
         self.failure = error("MODULE_UNAVAILABLE", "the module server has ended before it could answer calls")

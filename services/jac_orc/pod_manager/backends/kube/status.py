@@ -10,10 +10,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from google.protobuf import json_format
-from google.rpc import status_pb2
 
-from jac_orc.core import addresses, logs
-from jac_orc.errors import OrcError, error, from_status
+from jac_orc.core import addresses, lifecycle, logs
+from jac_orc.errors import OrcError, error
 from jac_orc.pod_manager.backends.kube import builders, objects
 from jac_orc.pod_manager.backends.kube.objects import Record
 from jac_orc.pod_manager.backends.kube.pods import GRPC_PORT, SERVER, Document
@@ -222,8 +221,7 @@ def pod_fault(
 def _told(message: str) -> OrcError | None:
     """The failure that a process of ours has left as its termination message."""
     try:
-        document = json.loads(message)
-        return from_status(json_format.ParseDict(document["error"], status_pb2.Status()))
+        return lifecycle.failure_told(json.loads(message))
     except (ValueError, TypeError, KeyError, json_format.ParseError):
         return None
 
@@ -265,22 +263,16 @@ def build_of(
         return Build(*told)
     if not pods and refusal and not is_complete(job):
         return Build(error=refused(refusal))
-    waiting = _waiting(newest, now) or _silent(job, pods, now) or "waiting for the builder's pod to start"
-    return Build(progress=waiting)
+    metadata = job["metadata"]
+    if not pods and not is_complete(job) and now - _seconds(metadata["creationTimestamp"]) >= _SILENT_AFTER:
+        look = f"kubectl -n {metadata['namespace']} describe job {metadata['name']}"
+        return Build(progress=f"the cluster has not created the builder's pod yet; this may say why: {look}")
+    return Build(progress=_waiting(newest, now) or "waiting for the builder's pod to start")
 
 
 def _is_disrupted(pod: Document) -> bool:
     """Return whether the cluster ends the pod for reasons of its own, such as a drained node; its Job replaces it."""
     return bool(pod["metadata"].get("deletionTimestamp")) or _condition(pod, "DisruptionTarget").get("status") == "True"
-
-
-def _silent(job: Document, pods: Sequence[Document], now: float) -> str:
-    """Return where to look if the cluster neither creates the Job's pod nor says why."""
-    metadata = job["metadata"]
-    if pods or is_complete(job) or now - _seconds(metadata["creationTimestamp"]) < _SILENT_AFTER:
-        return ""
-    look = f"kubectl -n {metadata['namespace']} describe job {metadata['name']}"
-    return f"the cluster has not created the builder's pod yet; this may say why: {look}"
 
 
 def is_complete(job: Document) -> bool:

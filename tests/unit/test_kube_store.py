@@ -40,12 +40,11 @@ async def until(condition: Callable[[], object]) -> None:
             await asyncio.sleep(0.01)
 
 
-async def test_every_reader_hears_of_a_lock_once_it_is_read(no_task_left: None, tmp_path: Path) -> None:
+async def test_a_lock_is_read_when_it_is_asked_for(no_task_left: None, tmp_path: Path) -> None:
     lock_file(tmp_path).write_text(json.dumps(dataclasses.asdict(LOCK)))
-    volume, heard = store(tmp_path), list[str]()
-    assert [volume.lock(LOCK.digest, name, heard.append) for name in ("a", "b", "a")] == [None] * 3
-    await until(lambda: sorted(heard) == ["a", "b"])
-    assert volume.lock(LOCK.digest, "a", heard.append) == LOCK
+    volume = store(tmp_path)
+    assert [volume.lock(LOCK.digest) for _ in range(2)] == [None] * 2
+    await until(lambda: volume.lock(LOCK.digest) == LOCK)
     await volume.stop()
 
 
@@ -54,26 +53,22 @@ async def test_a_lock_that_cant_be_read_is_read_again(
 ) -> None:
     file = lock_file(tmp_path)
     file.write_text("{")
-    volume, heard = store(tmp_path), list[str]()
-    assert volume.lock(LOCK.digest, "a", heard.append) is None
-    await until(lambda: heard)
-    assert f"the lock of the environment {LOCK.digest} can't be read" in caplog.text
+    volume = store(tmp_path)
+    assert volume.lock(LOCK.digest) is None
+    await until(lambda: f"the lock of the environment {LOCK.digest} can't be read" in caplog.text)
     file.write_text(json.dumps(dataclasses.asdict(LOCK)))
-    assert volume.lock(LOCK.digest, "a", heard.append) is None
-    await until(lambda: len(heard) == 2)
-    assert volume.lock(LOCK.digest, "a", heard.append) == LOCK
+    await until(lambda: volume.lock(LOCK.digest) == LOCK)
     await volume.stop()
 
 
 async def test_a_lock_is_kept_only_while_its_environment_is_in_use(no_task_left: None, tmp_path: Path) -> None:
     lock_file(tmp_path).write_text(json.dumps(dataclasses.asdict(LOCK)))
-    volume, heard = store(tmp_path), list[str]()
-    volume.lock(LOCK.digest, "a", heard.append)
-    await until(lambda: heard)
+    volume = store(tmp_path)
+    await until(lambda: volume.lock(LOCK.digest))
     await volume.clean_up({LOCK.digest}, ())
-    assert volume.lock(LOCK.digest, "a", heard.append) == LOCK
+    assert volume.lock(LOCK.digest) == LOCK
     await volume.clean_up((), ())
-    assert volume.lock(LOCK.digest, "a", heard.append) is None
+    assert volume.lock(LOCK.digest) is None
     await volume.stop()
 
 

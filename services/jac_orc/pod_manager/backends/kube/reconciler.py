@@ -127,7 +127,7 @@ class Reconciler:
         build = self._build(name, deployment, kept, now) if is_readable else Build(error=damaged(self._cluster, name))
         module = status.module_of(
             deployment, kept.record, self.caches.pods.of(name), self.caches.slices.of(name), now, build,
-            self._lock(name, deployment, kept.record.spec), patience=self._cluster.settings.scheduling_timeout,
+            self._lock(deployment, kept.record.spec), patience=self._cluster.settings.scheduling_timeout,
         )  # fmt: skip
         if module != self.modules.get(name):
             self.modules[name] = module
@@ -161,7 +161,7 @@ class Reconciler:
             refusal=self.caches.refusal(builder), patience=self._cluster.settings.scheduling_timeout,
         )  # fmt: skip
 
-    def _lock(self, name: str, deployment: Document, spec: ModuleSpec) -> Lock | None:
+    def _lock(self, deployment: Document, spec: ModuleSpec) -> Lock | None:
         """What the environment of the module's pods consists of, once that is read."""
         annotations = deployment["spec"]["template"]["metadata"].get("annotations", {})
         digest = annotations.get(objects.ENVIRONMENT)
@@ -170,7 +170,7 @@ class Reconciler:
             return Lock(own.path, own.version, "")
         if not digest or self._store is None:
             return None
-        return self._store.lock(digest, name, self._touch)
+        return self._store.lock(digest)
 
     # --- making it so ---
 
@@ -182,7 +182,9 @@ class Reconciler:
         kept.has_policy = kept.has_policy or (is_applied and objects.has_policy(self._cluster, deployment))
         is_up_to_date = is_made or (is_applied and kept.has_policy)
         is_complete = not is_up_to_date or self.caches.is_complete(name, kept.record)
-        kept.is_settled = is_complete and (module.error is not None or (module.settled and not module.progress))
+        reads_lock = self._store is not None and module.lock is None and not module.spec.image
+        is_final = module.error is not None or (module.settled and not module.progress and not reads_lock)
+        kept.is_settled = is_complete and is_final
         is_overdue = not is_complete and kept.is_overdue()
         if is_complete:
             kept.absence_pause = 0.0

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Collection
+from collections.abc import Collection
 
 from jac_orc.core.tasks import Tasks
 from jac_orc.pod_manager.backends.kube.pods import Runtime
@@ -15,7 +15,6 @@ from jac_orc.pod_manager.sources import SourceKind, Sources
 logger = logging.getLogger(__name__)
 
 _SOURCE_KEPT = 3600.0
-_READ_AGAIN = 2.0
 
 
 class Store:
@@ -25,7 +24,7 @@ class Store:
         self._environments = environments
         self._sources = sources
         self._locks: dict[str, Lock] = {}  # of environments that were in use at the last clean-up, or asked for since
-        self._reading: dict[str, set[str]] = {}
+        self._reading: set[str] = set()
         self._tasks = Tasks()
 
     async def runtime(self, spec: ModuleSpec) -> Runtime | None:
@@ -39,30 +38,21 @@ class Store:
         folders = await asyncio.to_thread(self._sources.import_folders, spec.source)
         return Runtime(environment, tuple(map(str, folders)), str(self._sources.tree(spec.source)))
 
-    def lock(self, digest: str, reader: str, on_read: Callable[[str], None]) -> Lock | None:
-        """Return what an environment consists of; None until it is read.
+    def lock(self, digest: str) -> Lock | None:
+        """Return what an environment consists of; None until it is read, for which one has to ask again."""
+        if digest not in self._locks and digest not in self._reading:
+            self._reading.add(digest)
+            self._tasks.start(self._read(digest))
+        return self._locks.get(digest)
 
-        Then, or when it can be asked for again after a failure, `on_read` is called for each reader.
-        """
-        lock = self._locks.get(digest)
-        if lock is None:
-            if digest not in self._reading:
-                self._tasks.start(self._read(digest, on_read))
-            self._reading.setdefault(digest, set()).add(reader)
-        return lock
-
-    async def _read(self, digest: str, on_read: Callable[[str], None]) -> None:
-        lock: Lock | None = None
+    async def _read(self, digest: str) -> None:
         try:
-            lock = await asyncio.to_thread(self._environments.lock_of, digest)
+            if (lock := await asyncio.to_thread(self._environments.lock_of, digest)) is not None:
+                self._locks[digest] = lock
         except Exception:
-            logger.exception("the lock of the environment %s can't be read; trying again in %g s", digest, _READ_AGAIN)
-        if lock is None:
-            await asyncio.sleep(_READ_AGAIN)
-        else:
-            self._locks[digest] = lock
-        for reader in self._reading.pop(digest, ()):
-            on_read(reader)
+            logger.exception("the lock of the environment %s can't be read; trying again when asked for it", digest)
+        finally:
+            self._reading.discard(digest)
 
     async def touch(self, spec: ModuleSpec) -> None:
         """Count the spec's source as just used, so that the next clean-ups keep it."""

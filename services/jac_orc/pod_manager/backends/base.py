@@ -1,4 +1,4 @@
-"""The interface of a backend: where pods run, and where it is kept which modules there are."""
+"""The interface of a backend: where pods run, and where it is kept which modules there are; and what all share."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import logging
 from collections.abc import AsyncIterator
 from typing import Any, Protocol
 
+from jac_orc.core import logs
 from jac_orc.core.config import MODULE_ENV_PREFIX
 from jac_orc.core.tasks import Faults
 from jac_orc.errors import OrcError, error
@@ -90,3 +91,10 @@ def deploy_failure(name: str, raised: Exception) -> OrcError:
         return raised
     logger.error("deploying %s failed; trying again", name, exc_info=raised)
     return error("INTERNAL", f"deploying {name} failed; the pod manager's log has the details")
+
+
+def log_line(pod: str, text: str, time: str = "") -> LogLine:
+    """Return a line of a pod's log; `time` is when it was written, if the line itself may not say so."""
+    fields = logs.parse(text)
+    time = time or fields.get("time", "")
+    return LogLine(time, pod, fields.get("stream", "server"), fields["text"], fields.get("call_id", ""))

@@ -13,6 +13,7 @@ from jac_orc.core import logs
 from jac_orc.core.files import open_private
 from jac_orc.core.log_files import LogFile
 from jac_orc.core.tasks import Tasks
+from jac_orc.pod_manager.backends.base import log_line
 from jac_orc.pod_manager.model import LogLine
 
 _PAUSE = 0.2
@@ -43,7 +44,7 @@ def _read(known: dict[str, LogFile], paths: Mapping[str, Path], tail: int | None
     for pod, path in paths.items():
         file = known.setdefault(pod, LogFile(path))
         texts = file.new_lines() if tail is None else file.last_lines(tail)
-        lines += [_line(pod, text) for text in texts]
+        lines += [log_line(pod, text) for text in texts]
     return sorted(lines, key=lambda line: line.time)
 
 
@@ -84,10 +85,3 @@ def _append(file: Path, text: str) -> None:
             file.unlink()
         with open_private(file, "a", encoding="utf-8", errors="backslashreplace") as log:
             log.write(text)
-
-
-def _line(pod: str, text: str) -> LogLine:
-    fields = logs.parse(text)
-    return LogLine(
-        fields.get("time", ""), pod, fields.get("stream", "server"), fields["text"], fields.get("call_id", "")
-    )

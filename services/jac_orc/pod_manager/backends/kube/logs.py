@@ -8,8 +8,8 @@ import re
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Collection
 from typing import cast
 
-from jac_orc.core import logs
 from jac_orc.errors import OrcError
+from jac_orc.pod_manager.backends.base import log_line
 from jac_orc.pod_manager.backends.kube.client import KubeClient, NotFoundInClusterError
 from jac_orc.pod_manager.model import LogLine
 
@@ -52,8 +52,6 @@ async def read_logs(
 
 
 async def _last(client: KubeClient, path: str, pod: str, tail: int, turns: asyncio.Semaphore) -> list[LogLine]:
-    if tail == 0:  # but the newest tells where new ones begin
-        return []
     async with turns:
         return [line async for line in lines_of(client, path, pod, {"tailLines": str(tail)})]
 
@@ -83,7 +81,6 @@ async def lines_of(client: KubeClient, path: str, pod: str, query: dict[str, str
                 time, _, text = data.decode("utf-8", "replace").partition(" ")
                 if not _TIME.fullmatch(time):  # the kubelet's own words, as for a container that has just been removed
                     continue
-                fields = logs.parse(text)
-                yield LogLine(time, pod, fields.get("stream", "server"), fields["text"], fields.get("call_id", ""))
+                yield log_line(pod, text, time)
     except NotFoundInClusterError:  # the pod is gone
         return

@@ -40,20 +40,10 @@ async def turn(turns: asyncio.Semaphore, longest: float) -> AsyncIterator[None]:
     What takes longer is likely waiting itself, and shall not keep others from their turns.
     """
     await turns.acquire()
-    held = True
-
-    def give_back() -> None:
-        nonlocal held
-        if held:
-            held = False
-            turns.release()
-
-    timer = asyncio.get_running_loop().call_later(longest, give_back)
-    try:
+    with contextlib.ExitStack() as held:  # closed once, by the timer or at the end
+        held.callback(turns.release)
+        held.callback(asyncio.get_running_loop().call_later(longest, held.close).cancel)
         yield
-    finally:
-        timer.cancel()
-        give_back()
 
 
 class Faults:
@@ -106,6 +96,18 @@ def report_impaired() -> None:
 
 def _ignored(_: bool | None) -> None:
     """Take the report of a task that is not supervised."""
+
+
+def every(seconds: float, work: Callable[[], Awaitable[object]]) -> Callable[[], Awaitable[None]]:
+    """Return work for `Tasks.supervise` that does this one again and again, with pauses."""
+
+    async def repeat() -> None:
+        while True:
+            await work()
+            report_working()
+            await asyncio.sleep(seconds)
+
+    return repeat
 
 
 class Tasks:

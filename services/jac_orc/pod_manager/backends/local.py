@@ -18,7 +18,7 @@ from typing import Any, TypeVar
 
 from jac_orc.core import files
 from jac_orc.core.config import ConfigurationError
-from jac_orc.core.tasks import Faults, NamedLocks, Tasks, report_working
+from jac_orc.core.tasks import Faults, NamedLocks, Tasks, every
 from jac_orc.errors import error
 from jac_orc.pod_manager.backends.local_deployment import Deployment, installer_log
 from jac_orc.pod_manager.backends.local_logs import read_logs
@@ -66,7 +66,7 @@ class LocalBackend:
                 adoptable(record, run_id="")
                 forget(self._host, record.name)
         self._reports.start()
-        self._tasks.supervise("removing unused sources and environments", self._clean_up)
+        self._tasks.supervise("removing unused sources and environments", every(_CLEAN_UP, self._remove_unused))
         if self._host.settings.spares:
             self._tasks.supervise("starting spare module servers", self._start_spares)
 
@@ -146,12 +146,6 @@ class LocalBackend:
             return {"installer": installer_log(self._host, name), **pods}
 
         return read_logs(files_of_pods, follow=follow, tail=tail)
-
-    async def _clean_up(self) -> None:
-        while True:
-            await self._remove_unused()
-            report_working()
-            await asyncio.sleep(_CLEAN_UP)
 
     async def _remove_unused(self) -> None:
         """Remove the sources and environments that have been unused for long."""

@@ -11,7 +11,7 @@ import contextlib
 import dataclasses
 from collections.abc import AsyncIterator
 
-from jac_orc.core.tasks import NamedLocks, Tasks, report_working
+from jac_orc.core.tasks import NamedLocks, Tasks, every
 from jac_orc.errors import error
 from jac_orc.pod_manager.backends.kube import builders, documents, objects
 from jac_orc.pod_manager.backends.kube.client import ConflictError, Document, KubeClient, NotFoundInClusterError
@@ -44,7 +44,7 @@ class KubernetesBackend:
         """Follows the cluster; returns once all that there is is known. Raises OrcError where that takes too long."""
         await self._reconciler.start()
         if self._store is not None:
-            self._tasks.supervise("removing unused sources and environments", self._clean_up)
+            self._tasks.supervise("removing unused sources and environments", every(_CLEAN_UP, self._remove_unused))
 
     async def stop(self) -> None:
         """Lets go of the cluster, where everything goes on."""
@@ -121,12 +121,6 @@ class KubernetesBackend:
             return [documents.name_of(pod) for pod in found if documents.has_started(pod)]
 
         return read_logs(self._client, self._cluster.path("Pod"), pods, follow=follow, tail=tail)
-
-    async def _clean_up(self) -> None:
-        while True:
-            await self._remove_unused()
-            report_working()
-            await asyncio.sleep(_CLEAN_UP)
 
     async def _remove_unused(self) -> None:
         """Remove from the store what neither a module nor a pod uses.

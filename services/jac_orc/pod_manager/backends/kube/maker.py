@@ -30,18 +30,6 @@ class Maker:
         self._cluster = cluster
         self._store = store
         self._caches = caches
-        self._waiting: dict[str, set[str]] = {}  # the names of modules by that of the builder
-
-    def waiting_for(self, builder: str) -> set[str]:
-        """The object names of the modules that wait for a builder."""
-        return self._waiting.get(builder, set())
-
-    def drop(self, name: str) -> None:
-        """Drop what is known of a module that is gone, by the name of its objects."""
-        for builder in [builder for builder, names in self._waiting.items() if name in names]:
-            self._waiting[builder].discard(name)
-            if not self._waiting[builder]:
-                del self._waiting[builder]
 
     async def make(self, deployment: Document, record: Record, *, anew: bool = False) -> bool:
         """Whether the objects are now as the record says; else its environment is being built.
@@ -56,8 +44,9 @@ class Maker:
             if record.spec.autoscaling is not None and objects.is_asleep(deployment, record):
                 await self._wake(metadata, record.spec.autoscaling.min_replicas)
             return True
-        runtime = await self._runtime(deployment, record.spec)
+        runtime = await self.runtime(record.spec)
         if runtime is None:
+            await self._build(deployment, record.spec)
             return False
         await self._make_dependents(deployment, record)
         if objects.is_applied(deployment, record):  # others may have scaled it, which a new policy must not undo
@@ -96,21 +85,11 @@ class Maker:
                 "SPEC_INVALID", text, {"fields": found[1]}, [BadRequest(field_violations=[violation])]
             ) from None
 
-    async def _runtime(self, deployment: Document, spec: ModuleSpec) -> Runtime | None:
-        """As `runtime`; what isn't built begins to be."""
-        runtime = await self.runtime(spec)
-        builder = builders.builder_name(self._cluster, spec)
-        if runtime is not None:
-            self._waiting.pop(builder, None)
-            return runtime
-        self._waiting.setdefault(builder, set()).add(deployment["metadata"]["name"])
-        await self._build(deployment, spec, builder)
-        return None
-
-    async def _build(self, deployment: Document, spec: ModuleSpec, name: str) -> None:
+    async def _build(self, deployment: Document, spec: ModuleSpec) -> None:
         """Has a Job build the spec's environment, which goes with the last module that waits for it."""
         owner = (deployment["metadata"]["name"], deployment["metadata"]["uid"])
         wanted = builders.builder(self._cluster, spec, [owner])
+        name = wanted["metadata"]["name"]
         job = self._caches.jobs.objects.get(name)
         if job is None:
             with contextlib.suppress(ConflictError):

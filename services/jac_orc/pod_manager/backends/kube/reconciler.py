@@ -80,7 +80,11 @@ class Reconciler:
         if not self._changed:
             asyncio.get_running_loop().call_soon(self._flush)
         self._changed.add(group)
-        self._changed |= self.maker.waiting_for(group)
+        self._changed |= {
+            name
+            for name, kept in self._kept.items()
+            if kept.is_building and builders.builder_name(self._cluster, kept.record.spec) == group
+        }
 
     def _flush(self) -> None:
         changed, self._changed = self._changed, set()
@@ -124,7 +128,7 @@ class Reconciler:
         if kept is None:
             return
         now = time.time()
-        build = self._build(name, deployment, kept, now) if is_readable else Build(error=damaged(self._cluster, name))
+        build = self._build(deployment, kept, now) if is_readable else Build(error=damaged(self._cluster, name))
         module = status.module_of(
             deployment, kept.record, self.caches.pods.of(name), self.caches.slices.of(name), now, build,
             self._lock(deployment, kept.record.spec), patience=self._cluster.settings.scheduling_timeout,
@@ -137,14 +141,13 @@ class Reconciler:
 
     def _forget(self, name: str) -> None:
         del self._kept[name]
-        self.maker.drop(name)
         module = self.modules.pop(name, None)
         if module is not None:
             self.watchers.publish(dataclasses.replace(module, phase=ModulePhase.DELETING, pods=()), gone=True)
 
     # --- reading what is ---
 
-    def _build(self, name: str, deployment: Document, kept: _Kept, now: float) -> Build | None:
+    def _build(self, deployment: Document, kept: _Kept, now: float) -> Build | None:
         """What keeps the module's objects from being made."""
         failure, record = kept.failure, kept.record
         if objects.is_applied(deployment, record):
@@ -152,9 +155,9 @@ class Reconciler:
         is_final = failure is not None and failure.error.reason != "CLUSTER_UNAVAILABLE"  # else it goes on by itself
         if failure is not None and is_final and failure.generation == record.generation:
             return Build(error=failure.error)
-        builder = builders.builder_name(self._cluster, record.spec)
-        if name not in self.maker.waiting_for(builder):
+        if not kept.is_building:
             return Build() if record.spec.needs_install else None
+        builder = builders.builder_name(self._cluster, record.spec)
         pods = self.caches.pods.of(builder)
         return status.build_of(
             self.caches.jobs.objects.get(builder), pods, now, self._progress.of(builder, pods),
@@ -197,23 +200,23 @@ class Reconciler:
         """Makes the module's objects what its record says, as far as that is possible now."""
         record = kept.record
         pause = _RECHECK if objects.is_asleep(deployment, record) else 0.0  # whoever else scales it may do so at once
-        is_building = False
         try:
-            if await self.maker.make(deployment, record, anew=not kept.has_policy):
-                kept.made = deployment["metadata"]["resourceVersion"]
-            else:
-                is_building = True
+            is_made = await self.maker.make(deployment, record, anew=not kept.has_policy)
             kept.failure = None
+            if is_made:
+                kept.made, kept.is_building = deployment["metadata"]["resourceVersion"], False
+            elif kept.is_building:  # each change of its builder has the module looked at again, as has `_check_again`
+                kept.is_busy = False
+                return
+            else:
+                kept.is_building = True
         except (ConflictError, NotFoundInClusterError) as failure:
             logger.info("%s has changed meanwhile: %s", name, failure)
         except Exception as raised:  # noqa: BLE001 - logged, and shown as the module's error
             pause = min(2 * kept.failure.pause, _LONGEST_PAUSE) if kept.failure else _FIRST_PAUSE
             kept.failure = _Failure(record.generation, deploy_failure(record.spec.module_name, raised), pause)
             self._touch(name)
-        if is_building:  # each change of its builder has the module looked at again, and so does `_check_again`
-            kept.is_busy = False
-        else:
-            asyncio.get_running_loop().call_later(pause, self._resume, name, kept)
+        asyncio.get_running_loop().call_later(pause, self._resume, name, kept)
 
     def _resume(self, name: str, kept: _Kept) -> None:
         kept.is_busy = False
@@ -229,6 +232,8 @@ class _Kept:
     is_settled: bool = False
     """Whether nothing but an event will change what is told of it."""
     is_busy: bool = False
+    is_building: bool = False
+    """Whether it waits for a builder."""
     has_policy: bool = False
     """Whether its pods have once followed this pod manager's policy. Whatever changes that later is a newer one's."""
     made: str = ""

@@ -1,9 +1,9 @@
 """Reading users' archives, any of which may be hostile: zips, wheels and source distributions.
 
 An archive's names are checked before its contents are read: all of them in a zip, whose directory is a list of them; in
-a tar, which has none, each when its header comes. Contents are then read in pieces and counted as they come, whatever
-the headers say, so that neither a bomb nor a lie costs more memory than a piece, or more disk than the limits. What the
-headers themselves may take is bounded, too: a zip's before zipfile makes objects of them, and a tar's are read here.
+a tar, which has none, each when its header comes. Contents are then read in pieces, up to what the headers declare, so
+that neither a bomb nor a lie costs more memory than a piece, or more disk than the limits. What the headers themselves
+may take is bounded, too, before zipfile or tarfile makes objects of them.
 
 Every fault of an archive is an OrcError, SOURCE_INVALID or TOO_LARGE, whose message shows an archive's own text only
 short and escaped; where the disk fails it is OSError. What had been unpacked until then is left to the caller.
@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import contextlib
 import enum
+import gzip
 import io
 import os
 import re
@@ -23,8 +24,8 @@ import zipfile
 import zlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import IO
 
 from jac_orc.errors import OrcError, error
 from jac_orc.pod_manager.texts import path_fault, shown
@@ -37,14 +38,9 @@ _NOT_PLAIN = "is no plain file or folder"
 _DIRECTORY_ENTRY = b"PK\x01\x02"
 _DIRECTORY_HEADER = struct.Struct("<4s24xHHH12x")  # its signature; how long its name, extra and comment are
 _DIRECTORY_BYTES = 2048
-_LOCAL_ENTRY = b"PK\x03\x04"
-_LOCAL_HEADER = struct.Struct("<4s22xHH")
 _COMPRESSIONS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 _ENCRYPTED = 0x1 | 0x40 | 0x2000  # an entry, an entry strongly, the directory
-_PATCH = 0x20
 
-_TAR_BLOCK = 512
-_EXTENDING = (tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.GNUTYPE_LONGNAME)  # a header for the next entry, or for all
 _PLAIN = (tarfile.REGTYPE, tarfile.AREGTYPE, tarfile.DIRTYPE)
 _EXTENSION_BYTES = 4096
 _HEADER_BYTES = 2560  # on the average: two headers, a short extension, what fills the last block
@@ -52,8 +48,8 @@ _PADDING_BYTES = 1024 * 1024
 
 # What zipfile and tarfile raise for archives that are damaged, or made to look so.
 _BROKEN = (
-    zipfile.BadZipFile, tarfile.TarError, zlib.error, struct.error, EOFError, ValueError, RuntimeError, ArithmeticError,
-    LookupError,
+    zipfile.BadZipFile, gzip.BadGzipFile, tarfile.TarError, zlib.error, struct.error, EOFError, ValueError,
+    RuntimeError, ArithmeticError, LookupError,
 )  # fmt: skip
 
 
@@ -142,6 +138,7 @@ class _ZipFile(io.FileIO):
 
     def __init__(self, path: Path, limits: SourceLimits) -> None:
         super().__init__(path)
+        self.checks = True  # until zipfile has read the directory; from then on it reads contents
         self._limits = limits
 
     def read(self, size: int | None = -1, /) -> bytes:
@@ -149,7 +146,7 @@ class _ZipFile(io.FileIO):
             raise fault("the directory of the zip is too large")
         data = super().read(-1 if size is None else size) or b""
         start = count = 0
-        while data.startswith(_DIRECTORY_ENTRY, start) and len(data) - start >= _DIRECTORY_HEADER.size:
+        while self.checks and data.startswith(_DIRECTORY_ENTRY, start) and len(data) - start >= _DIRECTORY_HEADER.size:
             *_, name, extra, comment = _DIRECTORY_HEADER.unpack_from(data, start)
             begin = start + _DIRECTORY_HEADER.size
             path = data[begin : begin + name]
@@ -159,54 +156,19 @@ class _ZipFile(io.FileIO):
                 raise too_large(self._limits, "files")
         return data
 
-    def content(self, entry: zipfile.ZipInfo) -> Iterator[bytes]:
-        """Yield all that an entry's bytes unpack to, whatever size its header declares."""
-        self.seek(entry.header_offset)
-        signature, name, extra = _LOCAL_HEADER.unpack(self._exactly(_LOCAL_HEADER.size))
-        is_same = signature == _LOCAL_ENTRY and self._exactly(name) == entry.filename.encode()
-        _refuse(entry.filename, {"has a damaged header": not is_same})
-        self.seek(extra, os.SEEK_CUR)
-        left, crc, inflate = entry.compress_size, 0, zlib.decompressobj(wbits=-zlib.MAX_WBITS)
-        rest = b""
-        while left or rest:
-            if not rest:
-                rest = self._exactly(min(left, _CHUNK))
-                left -= len(rest)
-            data, rest = rest, b""
-            if entry.compress_type == zipfile.ZIP_DEFLATED:
-                data = inflate.decompress(data, _CHUNK)
-                rest = inflate.unconsumed_tail
-                if inflate.eof:
-                    left = 0
-            crc = zlib.crc32(data, crc)
-            yield data
-        if entry.compress_type == zipfile.ZIP_DEFLATED:
-            yield (data := inflate.flush())  # a few bytes, of input that is read already
-            crc = zlib.crc32(data, crc)
-            if not inflate.eof:
-                raise EOFError("it ends too early")
-        if crc != entry.CRC:
-            raise zipfile.BadZipFile(f"Bad CRC-32 of {shown(entry.filename)}")
-
-    def _exactly(self, size: int) -> bytes:
-        if len(data := super().read(size) or b"") < size:
-            raise EOFError("it ends too early")
-        return data
-
 
 def read_zip(archive: Path, kind: SourceKind, limits: SourceLimits, target: Path) -> None:
     """Reads all of a zip, and unpacks it if it is no wheel. Raises OrcError where anything is wrong with it."""
-    contents, archive_bytes, left = Contents(limits), archive.stat().st_size, limits.unpacked_bytes
+    contents, archive_bytes = Contents(limits), archive.stat().st_size
     allowed = stat.S_IMODE(target.parent.stat().st_mode)  # what is unpacked into a private folder is private
     with _faults_told(), _ZipFile(archive, limits) as file, zipfile.ZipFile(file, metadata_encoding="utf-8") as packed:
-        entries = packed.infolist()
+        file.checks, entries = False, packed.infolist()
         for entry in entries:
             path, is_folder = entry.filename, entry.is_dir()
             contents.add(path.removesuffix("/"), is_folder=is_folder, size=entry.file_size)
             kinds = (0, stat.S_IFDIR if is_folder else stat.S_IFREG)
             refuse_if = {
                 _NOT_PLAIN: stat.S_IFMT(entry.external_attr >> 16) not in kinds,
-                "is compressed patched data": entry.flag_bits & _PATCH,
                 "is encrypted": entry.flag_bits & _ENCRYPTED,
                 "is neither stored nor deflated": entry.compress_type not in _COMPRESSIONS,
                 "has a damaged header": not 0 <= entry.header_offset < archive_bytes,
@@ -221,102 +183,52 @@ def read_zip(archive: Path, kind: SourceKind, limits: SourceLimits, target: Path
         for entry in entries:
             if entry.is_dir():
                 continue
-            chunks = _chunks(file, entry, left, limits)
-            if kind is SourceKind.WHEEL:
-                left -= sum(map(len, chunks))
-                continue
-            with (target / entry.filename).open("xb") as unpacked:
-                os.fchmod(unpacked.fileno(), (0o755 if entry.external_attr >> 16 & 0o111 else 0o644) & allowed)
-                left -= sum(map(unpacked.write, chunks))
+            with packed.open(entry) as content:
+                chunks = iter(partial(content.read, _CHUNK), b"")
+                if kind is SourceKind.WHEEL:
+                    size = sum(map(len, chunks))
+                else:
+                    with (target / entry.filename).open("xb") as unpacked:
+                        os.fchmod(unpacked.fileno(), (0o755 if entry.external_attr >> 16 & 0o111 else 0o644) & allowed)
+                        size = sum(map(unpacked.write, chunks))
+            _refuse(entry.filename, {f"has {size} bytes, but {entry.file_size} in its header": size < entry.file_size})
 
 
-def _chunks(packed: _ZipFile, entry: zipfile.ZipInfo, left: int, limits: SourceLimits) -> Iterator[bytes]:
-    """Yield an entry's content in pieces; refuse more than is left, and another size than the header declares."""
-    size = 0
-    for chunk in packed.content(entry):
-        size += len(chunk)
-        if size > left:
-            raise too_large(limits, "unpacked_bytes")
-        yield chunk
-    _refuse(entry.filename, {f"has {size} bytes, but {entry.file_size} in its header": size != entry.file_size})
+class _Tar(gzip.GzipFile):
+    """What a gzip file holds. TarFile reads headers only, as it seeks over files' contents; this bounds the headers."""
 
+    def __init__(self, archive: Path, left: int) -> None:
+        super().__init__(archive, "rb")
+        self.last = b""
+        self._left = left
 
-class _Tar:
-    """What a gzip file holds, never more of it than `left`."""
-
-    def __init__(self, file: IO[bytes], left: int) -> None:
-        self.left = left
-        self._file = file
-        self._gzip = zlib.decompressobj(wbits=31)
-
-    def read(self, size: int) -> bytes:
-        """So many bytes, fewer at the end only."""
-        data = b""
-        while len(data) < size and not self._gzip.eof:
-            packed = self._gzip.unconsumed_tail or self._file.read(_CHUNK)
-            if not packed:
-                raise EOFError("it ends too early")
-            data += self._gzip.decompress(packed, size - len(data))
-        self.left -= len(data)
-        if self.left < 0 or (self._gzip.eof and (self._gzip.unused_data or self._file.read(1))):
+    def read(self, size: int | None = -1) -> bytes:
+        if size is None or not 0 <= size <= _EXTENSION_BYTES:
+            raise fault("the archive has a header that is too long")
+        self._left -= size
+        if self._left < 0:
             raise fault("the archive has more in it than its files")
-        return data
-
-    def read_blocks(self, size: int) -> Iterator[bytes]:
-        """So many bytes in pieces, and past what fills the last block."""
-        for start in range(0, size, _CHUNK):
-            wanted = min(size - start, _CHUNK)
-            if len(data := self.read(wanted + -wanted % _TAR_BLOCK)) < wanted:
-                raise EOFError("it ends too early")
-            yield data[:wanted]
+        self.last = super().read(size)
+        return self.last
 
 
 def read_sdist(archive: Path, limits: SourceLimits) -> None:
-    """Reads all of a source distribution. Raises OrcError where anything is wrong with it.
-
-    TarFile isn't for strangers' archives: it takes extensions of any size into memory, searches them in quadratic time
-    before Python 3.11.10, and takes a damaged header for the end.
-    """
+    """Reads all of a source distribution. Raises OrcError where anything is wrong with it."""
     contents = Contents(limits)
-    with _faults_told(), archive.open("rb") as file:
-        tar, said = _Tar(file, limits.files * _HEADER_BYTES + _PADDING_BYTES), dict[bytes, bytes]()
-        while any(block := tar.read(_TAR_BLOCK)):
-            header = tarfile.TarInfo.frombuf(block, "utf-8", "surrogateescape")
-            if header.type in _EXTENDING:
-                _refuse(header.name, {"is a header that is too long": not 0 <= header.size <= _EXTENSION_BYTES})
-                said |= _extension(header, b"".join(tar.read_blocks(header.size)))
-                continue
-            path, size = said.get(b"path"), int(said.get(b"size", header.size))
-            name = header.name if path is None else path.decode("utf-8", "surrogateescape")
-            is_sparse = any(key.startswith(b"GNU.sparse") for key in said)
-            _refuse(name, {_NOT_PLAIN: header.type not in _PLAIN or is_sparse})
-            contents.add(name.rstrip("/" if header.isdir() else ""), is_folder=header.isdir(), size=size)
-            tar.left += size
-            for _ in tar.read_blocks(size):
-                pass
-            said.clear()
+    with (
+        _faults_told(),
+        _Tar(archive, limits.files * _HEADER_BYTES + _PADDING_BYTES) as file,
+        tarfile.open(fileobj=file, mode="r:", encoding="utf-8") as tar,
+    ):
+        for entry in tar:
+            _refuse(entry.name, {_NOT_PLAIN: entry.type not in _PLAIN or entry.issparse()})
+            contents.add(entry.name, is_folder=entry.isdir(), size=entry.size)
+        if file.last != bytes(tarfile.BLOCKSIZE):  # TarFile takes a damaged header for the end
+            raise fault("the archive has a damaged header, or no end")
         contents.check_whole(SourceKind.SDIST)
-        while rest := tar.read(_CHUNK):
+        while rest := file.read(_EXTENSION_BYTES):
             if any(rest):
                 raise fault("the archive has something behind its end")
-
-
-def _extension(header: tarfile.TarInfo, data: bytes) -> dict[bytes, bytes]:
-    """What a header says of the next entry. One for all others must say nothing that changes what they are."""
-    if header.type == tarfile.GNUTYPE_LONGNAME:
-        return {b"path": data.partition(b"\0")[0]}
-    records = dict[bytes, bytes]()
-    while data.strip(b"\0"):
-        length = int(data[:5].partition(b" ")[0])
-        key, _, value = data[:length].partition(b" ")[2].partition(b"=")
-        if length < 1 or not value.endswith(b"\n"):
-            raise ValueError("an extension is damaged")
-        records[key], data = value[:-1], data[length:]
-    if header.type == tarfile.XHDTYPE:
-        return records
-    changes_others = any(key.startswith((b"path", b"size", b"GNU.sparse")) for key in records)
-    _refuse(header.name, {"is a header that changes all others": changes_others})
-    return {}
 
 
 @contextlib.contextmanager

@@ -155,7 +155,6 @@ async def serve(settings: Settings, allowed: policy.Policy) -> None:
     await manager.start()
     ahead = asyncio.create_task(asyncio.to_thread(distributions.load))  # so that no creation waits for it
     if settings.backend == "local":
-        environments.keep_blanks()
         admin = settings.state_dir / "envoy-admin.sock"
         bootstrap = resources.bootstrap("front", ("127.0.0.1", settings.xds_port), str(admin))
         await asyncio.to_thread(files.write_json, settings.state_dir / "envoy.json", bootstrap)

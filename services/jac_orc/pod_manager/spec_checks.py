@@ -7,12 +7,11 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from jac_orc.core.config import MODULE_ENV_PREFIX
-from jac_orc.pod_manager.model import INPUTS, Autoscaling, ModuleSpec, Resources, Toleration, is_standard_library
+from jac_orc.pod_manager.model import INPUTS, ModuleSpec, Resources, Toleration, is_standard_library
 from jac_orc.pod_manager.requirements import requirement_fault
 from jac_orc.pod_manager.sources import DIGEST, FILE_NAME
 from jac_orc.pod_manager.texts import Rule, shown, value_fault
@@ -27,11 +26,6 @@ MAX_SPEC_BYTES = 192 * 1024
 MAX_VARIABLE_BYTES = 128 * 1024 - 1
 """The size of NAME=VALUE: the kernel takes no longer string."""
 MAX_REPLICAS = 1000
-MAX_TARGET_CPU = 1000
-MAX_WORKERS = 128
-MAX_CONCURRENCY = 1000
-MAX_QUEUE = 100_000
-MAX_GPUS = 1024
 MIN_MEMORY = 24
 """Mi of a pod. Nothing starts with less, and some container runtimes then fail without a reason."""
 MIN_TMP = 1
@@ -40,10 +34,10 @@ MAX_TIMEOUT = 86_400.0
 MAX_ANNOTATION_BYTES = 32 * 1024
 """The size of all annotations together; in a cluster an object has them twice, in its record, too."""
 MAX_AFFINITY_BYTES = 16 * 1024
-MAX_TOLERATION_SECONDS = 2**31 - 1
 
-_BYTES = {"": 1, "k": 1e3, "M": 1e6, "G": 1e9, "T": 1e12, "Ki": 2**10, "Mi": 2**20, "Gi": 2**30, "Ti": 2**40}
-_MEMORY = re.compile(r"(\d{1,15}(?:\.\d{1,3})?)(Ki|Mi|Gi|Ti|k|M|G|T|)")
+_UNITS = {
+    "m": 1e-3, "": 1, "k": 1e3, "M": 1e6, "G": 1e9, "T": 1e12, "Ki": 2**10, "Mi": 2**20, "Gi": 2**30, "Ti": 2**40,
+}  # fmt: skip
 _DNS_LABEL = "[a-z0-9](?:[-a-z0-9]*[a-z0-9])?"
 _DNS_NAME = rf"{_DNS_LABEL}(?:\.{_DNS_LABEL})*"
 _QUALIFIED = "[A-Za-z0-9](?:[-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?"
@@ -95,30 +89,23 @@ _IMAGE = (
     r"(?::[A-Za-z0-9_][A-Za-z0-9_.-]{0,127})?(?:@sha256:[0-9a-f]{64})?"
 )
 
-VARIABLE_NAME = Rule(256, "[A-Za-z_][A-Za-z0-9_]*", "a name of an environment variable")
 LABEL_NAME = Rule(
     317, rf"(?:(?=[^/]{{1,253}}/){_DNS_NAME}/)?{_QUALIFIED}", "a label's name like team or example.com/team"
 )
 LABEL_VALUE = Rule(63, f"(?:{_QUALIFIED})?", "a label's value: letters, digits and -_. between letters or digits")
-SECRET = Rule(253, _DNS_NAME, "a name of a Secret like shop-keys")
-IMAGE = Rule(500, _IMAGE, "a name of an image like registry.example/shop:1.0")
-PYTHON_VERSION = Rule(10, r"3\.\d{1,2}(\.\d{1,2})?", "a version of Python 3 like 3.12 or 3.12.1")
 CPU = Rule(10, r"(?!0*(\.0*)?m?\Z)(\d{1,6}m|\d{1,4}(\.\d{1,3})?)", "a number of cores like 500m or 2")
-MEMORY = Rule(25, _MEMORY.pattern, "a number of bytes like 512Mi or 2Gi")
-PRIORITY_CLASS = Rule(253, _DNS_NAME, "a name of a PriorityClass like batch-low")
-SERVICE_ACCOUNT = Rule(253, _DNS_NAME, "a name of a ServiceAccount like shop-reader")
+MEMORY = Rule(25, r"\d{1,15}(\.\d{1,3})?(Ki|Mi|Gi|Ti|k|M|G|T|)", "a number of bytes like 512Mi or 2Gi")
 
 
-def byte_count(memory: str) -> float:
-    """Return how many bytes a quantity like 512Mi is."""
-    quantity = _MEMORY.fullmatch(memory)
-    assert quantity is not None
-    return float(quantity[1]) * _BYTES[quantity[2]]
+def amount(quantity: str) -> float:
+    """Return how many cores or bytes a quantity like 500m or 512Mi is."""
+    number = quantity.rstrip("".join(_UNITS))
+    return float(number) * _UNITS[quantity.removeprefix(number)]
 
 
 def tmp_fault(size: str) -> str:
     """Return what is wrong with a size limit of /tmp; empty if nothing is."""
-    if (fault := MEMORY.fault(size)) or byte_count(size) >= MIN_TMP * 2**20:
+    if (fault := MEMORY.fault(size)) or amount(size) >= MIN_TMP * 2**20:
         return fault
     return f"must be at least {MIN_TMP}Mi, not {size[:25]}"
 
@@ -127,28 +114,28 @@ def tmp_fault(size: str) -> str:
 _STRINGS: Mapping[str, Callable[[str], str]] = {
     "requirements": requirement_fault,
     "constraints": requirement_fault,
-    "python_version": PYTHON_VERSION.fault,
-    "image": IMAGE.fault,
-    "secrets": SECRET.fault,
+    "python_version": Rule(10, r"3\.\d{1,2}(\.\d{1,2})?", "a version of Python 3 like 3.12 or 3.12.1").fault,
+    "image": Rule(500, _IMAGE, "a name of an image like registry.example/shop:1.0").fault,
+    "secrets": Rule(253, _DNS_NAME, "a name of a Secret like shop-keys").fault,
     "resources.cpu": CPU.fault,
     "resources.memory": MEMORY.fault,
     "resources.cpu_limit": CPU.fault,
     "resources.memory_limit": MEMORY.fault,
     "resources.tmp": tmp_fault,
-    "priority_class": PRIORITY_CLASS.fault,
-    "service_account": SERVICE_ACCOUNT.fault,
+    "priority_class": Rule(253, _DNS_NAME, "a name of a PriorityClass like batch-low").fault,
+    "service_account": Rule(253, _DNS_NAME, "a name of a ServiceAccount like shop-reader").fault,
     "source.uploaded.digest": DIGEST.fault,
     "source.uploaded.file_name": FILE_NAME.fault,
 }
 _NUMBERS = {
     "replicas": (0, MAX_REPLICAS),
-    "workers": (1, MAX_WORKERS),
-    "max_concurrency": (1, MAX_CONCURRENCY),
-    "queue": (0, MAX_QUEUE),
-    "resources.gpu": (0, MAX_GPUS),
+    "workers": (1, 128),
+    "max_concurrency": (1, 1000),
+    "queue": (0, 100_000),
+    "resources.gpu": (0, 1024),
     "autoscaling.min_replicas": (1, MAX_REPLICAS),
     "autoscaling.max_replicas": (1, MAX_REPLICAS),
-    "autoscaling.target_cpu": (1, MAX_TARGET_CPU),
+    "autoscaling.target_cpu": (1, 1000),
 }
 _LISTS = (
     "requirements", "constraints", "env", "labels", "secrets", "annotations", "node_selector", "tolerations",
@@ -172,7 +159,6 @@ def violations(spec: ModuleSpec) -> list[Violation]:
         *_affinity_violations(spec.affinity),
         *_pod_affinity_violations(spec),
         *_resource_violations(spec.resources),
-        *([] if spec.autoscaling is None else _autoscaling_violations(spec.autoscaling)),
         *_conflicts(spec),
     ]
 
@@ -232,7 +218,7 @@ def _is_below(domain: str, domains: Iterable[str]) -> bool:
 
 _MAPS: Mapping[str, tuple[Callable[[str], str], Callable[[str, str], str]]] = {
     "env": (
-        VARIABLE_NAME.fault,
+        Rule(256, "[A-Za-z_][A-Za-z0-9_]*", "a name of an environment variable").fault,
         lambda name, value: value_fault(value, MAX_VARIABLE_BYTES - len(f"{MODULE_ENV_PREFIX}{name}=")),
     ),
     "labels": (LABEL_NAME.fault, lambda name, value: _reserved(name) or LABEL_VALUE.fault(value)),
@@ -265,8 +251,8 @@ def _toleration_violations(tolerations: Sequence[Toleration]) -> Iterator[Violat
         if each.toleration_seconds is not None:
             if each.effect != "NoExecute":
                 yield f"{at}.toleration_seconds", "needs the effect NoExecute"
-            elif not 0 <= each.toleration_seconds <= MAX_TOLERATION_SECONDS:
-                yield f"{at}.toleration_seconds", f"must be from 0 to {MAX_TOLERATION_SECONDS}"
+            elif not 0 <= each.toleration_seconds < 2**31:
+                yield f"{at}.toleration_seconds", f"must be from 0 to {2**31 - 1}"
 
 
 def _affinity_violations(affinity: Mapping[str, object]) -> Iterator[Violation]:
@@ -318,30 +304,22 @@ def _pod_terms(affinity: Mapping[str, object], name: str) -> Iterator[tuple[str,
                 yield f"affinity.{name}.{kind}[{index}]" + (f".{inner}" if inner else ""), term
 
 
-def cores(cpu: str) -> float:
-    """Return how many cores a quantity like 500m or 2 is."""
-    return float(cpu.removesuffix("m")) / (1000 if cpu.endswith("m") else 1)
-
-
 def _resource_violations(resources: Resources) -> Iterator[Violation]:
     for name in ("memory", "memory_limit"):
         value = getattr(resources, name)
-        if _MEMORY.fullmatch(value) and byte_count(value) < MIN_MEMORY * 2**20:
+        if value and not MEMORY.fault(value) and amount(value) < MIN_MEMORY * 2**20:
             yield f"resources.{name}", f"must be at least {MIN_MEMORY}Mi, as no pod starts with less, not {value[:25]}"
-    for name, rule_, amount in (("cpu", CPU, cores), ("memory", MEMORY, byte_count)):
+    for name, rule in (("cpu", CPU), ("memory", MEMORY)):
         value, limit = getattr(resources, name), getattr(resources, f"{name}_limit")
-        if value and limit and not rule_.fault(value) and not rule_.fault(limit) and amount(limit) < amount(value):
+        if value and limit and not rule.fault(value) and not rule.fault(limit) and amount(limit) < amount(value):
             yield f"resources.{name}_limit", f"must be at least {name}, {value}, not {limit}"
-
-
-def _autoscaling_violations(autoscaling: Autoscaling) -> Iterator[Violation]:
-    least, most = autoscaling.min_replicas, autoscaling.max_replicas
-    if 1 <= most < least <= MAX_REPLICAS:
-        yield "autoscaling.min_replicas", f"must be at most max_replicas, {most}, not {least}"
 
 
 def _conflicts(spec: ModuleSpec) -> Iterator[Violation]:
     """Yield what the rest of the spec, or the system, doesn't go with."""
+    if (scaling := spec.autoscaling) and 1 <= scaling.max_replicas < scaling.min_replicas <= MAX_REPLICAS:
+        text = f"must be at most max_replicas, {scaling.max_replicas}, not {scaling.min_replicas}"
+        yield "autoscaling.min_replicas", text
     if spec.image:
         for name in INPUTS:
             if getattr(spec, name):

@@ -13,7 +13,7 @@ from jac_orc.pod_manager.backends.base import server_environment
 from jac_orc.pod_manager.model import ModuleSpec, Resources, Toleration
 from jac_orc.pod_manager.policy import Policy
 from jac_orc.pod_manager.settings import Settings
-from jac_orc.pod_manager.spec_checks import byte_count, cores
+from jac_orc.pod_manager.spec_checks import amount
 
 Document = dict[str, Any]
 
@@ -181,8 +181,8 @@ def _resources(wanted: Resources) -> Document:
     limits = {"cpu": wanted.cpu_limit, "memory": wanted.memory_limit or wanted.memory, "nvidia.com/gpu": gpu}
     limits = {name: value for name, value in limits.items() if value}
     requests = {
-        "cpu": wanted.cpu or min(_REQUESTS["cpu"], wanted.cpu_limit or _REQUESTS["cpu"], key=cores),
-        "memory": wanted.memory or min(_REQUESTS["memory"], wanted.memory_limit or _REQUESTS["memory"], key=byte_count),
+        "cpu": wanted.cpu or min(_REQUESTS["cpu"], wanted.cpu_limit or _REQUESTS["cpu"], key=amount),
+        "memory": wanted.memory or min(_REQUESTS["memory"], wanted.memory_limit or _REQUESTS["memory"], key=amount),
         "nvidia.com/gpu": gpu,
         "ephemeral-storage": wanted.tmp,
     }

@@ -291,7 +291,7 @@ def test_an_archive_over_the_limit_is_refused_at_once(sources: Sources, root: Pa
     upload = sources.begin("shop.zip")
     upload.write(bytes(SMALL.archive_bytes))
     with pytest.raises(
-        ResourceExhaustedError, match=r"976\.6 KiB that the setting POD_MANAGER_SOURCE_ARCHIVE_BYTES"
+        ResourceExhaustedError, match=r"1,000,000 bytes that the setting POD_MANAGER_SOURCE_ARCHIVE_BYTES"
     ) as caught:
         upload.write(b"1")
     assert (caught.value.reason, caught.value.metadata["limit"]) == ("TOO_LARGE", "1000000")

@@ -14,7 +14,6 @@ import dataclasses
 import hashlib
 import json
 import logging
-import os
 import re
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -215,9 +214,7 @@ def _installer_settings() -> str:
 
 def _kept(file: Path) -> str | None:
     try:
-        text = str(files.read_json(file)["text"])
-        os.utime(file)
-        return text
+        return str(files.read_json(file)["text"])
     except (ValueError, TypeError, KeyError, OSError):  # not there, damaged, removed meanwhile: it is resolved anew
         return None
 

@@ -71,18 +71,14 @@ class Policy:
             raise error("MODULE_REFUSED", text, {"module": spec.module_name})
         self.check_requirements(spec.requirements)
         self.check_constraints(spec.constraints)
-        for secret in spec.secrets:
-            if not _matches([secret], self.secrets):
-                raise _not_allowed("secrets", secret)
-        if spec.image and not _matches(spellings(spec.image), self.images):
-            raise _not_allowed("images", spec.image)
-        for key, names in (("labels", spec.labels), ("annotations", spec.annotations)):
-            for name in names:
-                if not _matches([name], getattr(self, key)):
-                    raise _not_allowed(key, name)
-        for key, value in (("service_accounts", spec.service_account), ("priority_classes", spec.priority_class)):
-            if value and not _matches([value], getattr(self, key)):
-                raise _not_allowed(key, value)
+        named: dict[str, Iterable[str]] = {
+            "secrets": spec.secrets, "images": [spec.image], "labels": spec.labels, "annotations": spec.annotations,
+            "service_accounts": [spec.service_account], "priority_classes": [spec.priority_class],
+        }  # fmt: skip
+        for key, values in named.items():
+            for value in filter(None, values):
+                if not _matches(spellings(value) if key == "images" else [value], getattr(self, key)):
+                    raise _not_allowed(key, value)
 
     def check_call(self, module_name: str) -> None:
         """Raise OrcError if a call may not deploy the module, since it gives access to the host."""

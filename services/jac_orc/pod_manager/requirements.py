@@ -19,22 +19,7 @@ from jac_orc.pod_manager.texts import plain_fault, shown
 
 MAX_BYTES = 16 * 1024
 """The size of one requirement; some distributions have a hundred hashes."""
-_ARCHIVES = (
-    ".whl",
-    ".zip",
-    ".egg",
-    ".gz",
-    ".tgz",
-    ".bz2",
-    ".tbz",
-    ".xz",
-    ".txz",
-    ".lz",
-    ".tlz",
-    ".lzma",
-    ".tar",
-    ".zst",
-)
+_ARCHIVE = re.compile(r"\.(?:whl|zip|egg|gz|bz2|xz|lz|lzma|zst|tar|t[gbxl]z)\Z", re.IGNORECASE)
 _HASH = re.compile("sha(256|384|512):[0-9a-fA-F]{64,128}")
 _URL = re.compile(
     r"(?P<git>git\+)?https://(?P<user>[^/?#@]*@)?(?:[A-Za-z0-9][A-Za-z0-9.-]*|\[[0-9A-Fa-f:.]+\])(?::\d{1,5})?"
@@ -117,7 +102,7 @@ def _canonical(requirement: Requirement) -> str:
 def _fault(pin: str, requirement: Requirement, parsed: Parsed) -> str:
     if "${" in parsed.text:
         return "variables are not filled in"
-    if requirement.name.lower().endswith(_ARCHIVES):
+    if _ARCHIVE.search(requirement.name):
         return "the name is that of a file, not of a distribution"
     if faulty := [each for each in parsed.hashes if not _HASH.fullmatch(each)]:
         return f"{shown(faulty[0], 80)} is no hash like sha256:0f1e…"

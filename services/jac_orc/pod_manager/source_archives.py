@@ -256,15 +256,7 @@ def fault(text: str) -> OrcError:
 
 def too_large(limits: SourceLimits, field: str) -> OrcError:
     limit, setting = getattr(limits, field), f"POD_MANAGER_SOURCE_{field.upper()}"
-    most = f"{limit} files and folders" if field == "files" else _human(limit)
+    most = f"{limit:,} {'files and folders' if field == 'files' else 'bytes'}"
     what = "what the archive holds" if field == "unpacked_bytes" else "the archive"
     text = f"{what} has more than the {most} that the setting {setting} allows"
     return error("TOO_LARGE", text, {"limit": str(limit), "setting": setting})
-
-
-def _human(size: float) -> str:
-    for unit in ("bytes", "KiB", "MiB"):
-        if size < 1024:
-            return f"{size:.4g} {unit}"
-        size /= 1024
-    return f"{size:.4g} GiB"

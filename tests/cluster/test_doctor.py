@@ -253,14 +253,14 @@ def test_gateways_that_lead_nowhere(doctor: Callable[..., dict[str, Any]], names
 def test_an_envoy_without_a_pod_manager(
     doctor: Callable[..., dict[str, Any]], system: str, variables: dict[str, str]
 ) -> None:
-    """It has its configuration from before, and answers 503."""
+    """It has its configuration from before, and answers UNAVAILABLE."""
     kubectl("-n", system, "scale", "deployment", "jac-orc-pod-manager", "--replicas=0")
     try:
         of_it = ("get", "pods", "-l", "app.kubernetes.io/name=jac-orc-pod-manager")
         wait_until(lambda: not kubectl_json("-n", system, *of_it)["items"])
         found = doctor(system)
         assert is_fault(found["pod manager"], "scaled to no pod", "--replicas 1")
-        assert is_fault(found["answer"], "503")
+        assert is_fault(found["answer"], "no server could take the call")
         told = refusal(run("list", **variables, JAC_ORC_NAMESPACE=system))
         assert told.endswith("\nthis says why: jac-orc doctor\n")
         mend(found["pod manager"])

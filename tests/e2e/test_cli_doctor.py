@@ -60,7 +60,7 @@ def test_something_else_answers(tmp_path: Path) -> None:
         port = server.stdout.readline().split(" port ")[1].split()[0]
         found = checks(run("doctor", "--url", f"127.0.0.1:{port}", "-o", "json"), 1)
         server.kill()
-    assert "is none: 404" in found["pod manager"]["found"]
+    assert "no pod manager answers" in found["pod manager"]["found"]
 
 
 def test_a_pod_manager_elsewhere_says_nothing_of_this_machine() -> None:

@@ -8,10 +8,11 @@ import time
 from collections.abc import Awaitable, Callable
 
 from jac_orc.cli import cluster_checks
-from jac_orc.cli.checks import Check, State, answer, fault, ok, skipped
+from jac_orc.cli.checks import Check, State, fault, ok, skipped
 from jac_orc.cli.failures import CallError, UsageError
-from jac_orc.cli.forward import GATEWAY, WHY, Cluster, forwarded
-from jac_orc.cli.place import Address
+from jac_orc.cli.forward import GATEWAY, WHY, Cluster
+from jac_orc.cli.place import address
+from jac_orc.cli.remote import probe
 from jac_orc.core.config import ConfigurationError
 from jac_orc.errors import OrcError
 from jac_orc.pod_manager.backends.kube import objects, rights
@@ -220,21 +221,20 @@ class _Examination:
     async def _look_at_answer(self, name: str) -> list[Check]:
         logs = f"{self._kubectl} logs deployment/{GATEWAY}"
         try:
-            async with forwarded(self._cluster) as port:
-                status, text = await answer(Address.of(f"127.0.0.1:{port}"))
+            async with address(self._cluster) as found:
+                await probe(found)
         except UsageError as failure:
             return [skipped(name, str(failure))]
-        except (CallError, OSError) as failure:
+        except CallError as failure:
             text = f"the gateway doesn't answer through a port-forward: {failure}".partition(WHY)[0]
             return [fault(name, text, f"{self._kubectl} describe service {GATEWAY}, and the log: {logs}")]
-        told = f"GET /v1/modules is answered with {status}"
-        if status == 401:
-            secret = f"{self._kubectl} get secret jac-orc-api-keys -o jsonpath='{{.data.api-keys\\.yaml}}' | base64 -d"
-            fix = f"set JAC_ORC_API_KEY to one of the keys that this shows: {secret}"
-            return [fault(name, f"{told}: it takes only who has an API key that it knows", fix)]
-        if status >= 500:  # 503: Envoy has no configuration, or no pod manager
-            return [fault(name, f"{told}: {text.strip()}", f"{self._kubectl} logs deployment/{POD_MANAGER}, or {logs}")]
-        return [ok(name, told)]
+        except OrcError as failure:
+            if failure.reason == "UNAUTHENTICATED":
+                secret = f"{self._kubectl} get secret jac-orc-api-keys -o jsonpath='{{.data.api-keys\\.yaml}}'"
+                fix = f"set JAC_ORC_API_KEY to one of the keys that this shows: {secret} | base64 -d"
+                return [fault(name, "the gateway takes only who has an API key that it knows", fix)]
+            return [fault(name, failure.message, f"{self._kubectl} logs deployment/{POD_MANAGER}, or {logs}")]
+        return [ok(name, "the pod manager answers through the gateway")]
 
     def _setting(self, variable: str) -> str:
         """What the pod manager's Deployment sets it to; empty: it doesn't."""

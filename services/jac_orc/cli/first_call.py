@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import dataclasses
 import json
 import re
 import shlex
 
-from jac_orc.cli.checks import fetch
 from jac_orc.cli.failures import CallError
 from jac_orc.cli.forward import ways_in
 from jac_orc.cli.place import DEFAULT_URL, Address
@@ -70,21 +68,22 @@ async def _curl(remote: Remote, name: str) -> str:
     if cluster is None:
         return f"curl {remote.address.url}"
     with contextlib.suppress(OrcError, CallError):
-        found = await remote.call(remote.modules.GetModule, pb.GetModuleRequest(module_name=name))
+        request = pb.GetModuleRequest(module_name=name)
+        found = await remote.call(remote.modules.GetModule, request)
         for url in await ways_in(cluster):
-            with contextlib.suppress(OSError, ValueError):
-                address = dataclasses.replace(Address.of(url), api_key="")
-                status, text = await fetch(address, f"/v1/modules/{name}", _PROBE_SECONDS)
-                if status == 200 and json.loads(text).get("uid") == found.module.uid:
+            with contextlib.suppress(OrcError, CallError):
+                async with Remote(dataclasses.replace(Address.of(url), api_key="")) as direct:
+                    seen = await direct.call(direct.modules.GetModule, request, _PROBE_SECONDS)
+                if seen.module.uid == found.module.uid:
                     return f"curl {url}"
     return f"{cluster.by_hand} &\n  curl {DEFAULT_URL}"
 
 
 async def _described(remote: Remote, name: str) -> tuple[str, dict[str, object]] | None:
     """Return a function of the module, with arguments by name; None if it has none that is simple enough."""
-    with contextlib.suppress(OrcError, CallError, TimeoutError):
-        async with asyncio.timeout(_DESCRIBE_SECONDS):
-            described = await remote.call(remote.calls.Describe, module_pb2.DescribeRequest(module_name=name))
+    with contextlib.suppress(OrcError, CallError):
+        request = module_pb2.DescribeRequest(module_name=name)
+        described = await remote.call(remote.calls.Describe, request, _DESCRIBE_SECONDS)
         calls = ((member.name, arguments(member)) for member in described.members)
         simple = [(function, given) for function, given in calls if given is not None]
         # Numbers before texts, as many a text has a form of its own, and something before nothing.

@@ -13,8 +13,11 @@ from pathlib import Path
 import platformdirs
 
 from jac_orc.cli import envoy
-from jac_orc.cli.checks import Check, State, answer, fault, ok, skipped
+from jac_orc.cli.checks import Check, State, fault, ok, skipped
+from jac_orc.cli.failures import CallError
 from jac_orc.cli.place import Address
+from jac_orc.cli.remote import probe
+from jac_orc.errors import OrcError
 
 _LEAST_PYTHON = (3, 11)
 _PORTS = {"--port": 8080, "--pod-manager-port": 50050, "--xds-port": 18000}
@@ -100,13 +103,13 @@ def _ports(*, is_up: bool) -> Check:
 async def _pod_manager(address: Address, expected: bool) -> Check:
     name, start = "pod manager", "jac-orc up, or name another one with --url"
     try:
-        status, text = await answer(address)
-    except OSError as failure:
+        await probe(address)
+    except CallError as failure:
         if expected:
-            return fault(name, f"none answers at {address.url}: {failure}", start)
+            return fault(name, str(failure), start)
         return skipped(name, "none runs yet; this starts one: jac-orc up")
-    if status == 401:
-        return fault(name, f"{address.url} takes only who has an API key", _API_KEY)
-    if status != 200 or '"modules"' not in text:
-        return fault(name, f"what answers at {address.url} is none: {status} {text.strip()[:100]}", start)
+    except OrcError as failure:
+        if failure.reason == "UNAUTHENTICATED":
+            return fault(name, f"{address.url} takes only who has an API key", _API_KEY)
+        return fault(name, f"{address.url} answers: {failure.message}", start)
     return ok(name, f"answers at {address.url}")

@@ -53,9 +53,8 @@ def find(place: Place, *, any_context: bool = False) -> Cluster | str:
 
 
 @contextlib.asynccontextmanager
-async def address(place: Place) -> AsyncIterator[Address]:
-    """An address for as long as the block takes; raises UsageError or CallError."""
-    found = find(place)
+async def address(found: Cluster | str) -> AsyncIterator[Address]:
+    """The address of a URL or a cluster's gateway for as long as the block takes; raises UsageError or CallError."""
     if isinstance(found, str):
         yield Address.of(found)
         return

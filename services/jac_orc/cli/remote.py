@@ -15,11 +15,11 @@ from google.rpc import error_details_pb2
 from jac_orc.cli import show
 from jac_orc.cli.failures import CallError, Unreachable, UsageError
 from jac_orc.cli.options import Place
-from jac_orc.cli.place import Address, address
+from jac_orc.cli.place import Address, address, find
 from jac_orc.client.packing import PackingError
 from jac_orc.core import config
 from jac_orc.errors import OrcError, from_call
-from jac_orc.v1 import module_pb2_grpc, pod_manager_pb2_grpc
+from jac_orc.v1 import module_pb2_grpc, pod_manager_pb2, pod_manager_pb2_grpc
 
 Q = TypeVar("Q")
 R = TypeVar("R")
@@ -71,10 +71,10 @@ class Remote:
     async def __aexit__(self, *_: object) -> None:
         await self._channel.close()
 
-    async def call(self, method: grpc.aio.UnaryUnaryMultiCallable[Q, R], request: Q) -> R:
-        """The answer to a request."""
+    async def call(self, method: grpc.aio.UnaryUnaryMultiCallable[Q, R], request: Q, timeout: float | None = None) -> R:
+        """The answer to a request; with a timeout, in seconds, CallError where there is none by then."""
         with self._told():
-            return await method(request, wait_for_ready=self._wait, metadata=self._metadata)
+            return await method(request, timeout=timeout, wait_for_ready=self._wait, metadata=self._metadata)
 
     async def send(self, method: grpc.aio.StreamUnaryMultiCallable[Q, R], requests: AsyncIterator[Q]) -> R:
         """The answer to a stream of requests."""
@@ -99,20 +99,27 @@ class Remote:
             raise told(failure, self.address) from failure
 
 
+async def probe(address: Address, timeout: float = 10.0) -> None:
+    """Raise OrcError or CallError unless a pod manager answers there within `timeout` seconds."""
+    async with Remote(address) as remote:
+        await remote.call(remote.modules.ListModules, pod_manager_pb2.ListModulesRequest(page_size=1), timeout)
+
+
 def told(failure: grpc.aio.AioRpcError, address: Address) -> OrcError | CallError:
     """What a failed call means."""
     if reported := from_call(failure):
         return reported
     details = failure.details() or "no details"
     url = address.url
-    if failure.code() is grpc.StatusCode.UNAVAILABLE and _STOPPED in details:
+    is_reached = failure.code() not in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED)
+    if not is_reached and _STOPPED in details:
         options = f"--url {url}" if address.cluster is None else address.cluster.options
         text = "the pod manager was stopped, or restarted, amid the call; what was asked for may go on"
         return Unreachable(f"{text}; this tells, as `jac-orc get MODULE` does: jac-orc list {options}")
-    if failure.code() is grpc.StatusCode.UNAVAILABLE and address.cluster is not None:
+    if not is_reached and address.cluster is not None:
         text = f"the pod manager can't be reached through the cluster's gateway: {details}"
         return Unreachable(f"{text}; this says why: jac-orc doctor {address.cluster.options}")
-    if failure.code() is grpc.StatusCode.UNAVAILABLE:
+    if not is_reached:
         text = f"no pod manager answers at {url}: start one with jac-orc up, or name another with --url or --context"
         return Unreachable(text if "Connection refused" in details else f"{text} ({details})")
     if failure.code() is grpc.StatusCode.UNIMPLEMENTED:
@@ -143,7 +150,7 @@ def run(command: str, place: Place, work: Callable[[Remote], Awaitable[None]]) -
     """Runs a command's work to its end, and ends the process where it fails."""
 
     async def connected() -> None:
-        async with address(place) as found, Remote(found, place.options) as remote:
+        async with address(find(place)) as found, Remote(found, place.options) as remote:
             await work(remote)
 
     with reported(command, place.options):

@@ -13,7 +13,6 @@ import dataclasses
 import datetime
 import fcntl
 import functools
-import http
 import os
 import random
 import signal
@@ -22,8 +21,6 @@ import sys
 import tempfile
 import threading
 import time
-import urllib.error
-import urllib.request
 import uuid
 from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
@@ -31,16 +28,20 @@ from pathlib import Path
 import watchfiles
 
 from jac_orc.cli import envoy
-from jac_orc.cli.failures import UsageError
+from jac_orc.cli.failures import CallError, UsageError
 from jac_orc.cli.options import Up
+from jac_orc.cli.place import Address
+from jac_orc.cli.remote import probe
 from jac_orc.cli.supervisor import Child, describe
 from jac_orc.core import config, files, liveness, logs
 from jac_orc.core.log_files import LogFile
 from jac_orc.core.tasks import Tasks
+from jac_orc.errors import OrcError
 from jac_orc.pod_manager import policy
 
 _FREE_PORTS = range(20000, 32000)
 _START_SECONDS = 60.0
+_PROBE_SECONDS = 2.0
 _DRAIN_SECONDS = 10.0
 _STOP_SECONDS = 20.0
 _MAX_SOCKET_PATH = 100
@@ -243,18 +244,13 @@ class System:
 
     async def _answers(self) -> bool:
         """Whether the front proxy answers for the pod manager."""
-
-        def ask() -> bool:
-            try:
-                with urllib.request.urlopen(f"http://127.0.0.1:{self._port}/v1/modules?page_size=1", timeout=2):
-                    return True
-            except urllib.error.HTTPError as failure:
-                with failure:
-                    return failure.code == http.HTTPStatus.UNAUTHORIZED
-            except (OSError, urllib.error.URLError):
-                return False
-
-        return await asyncio.to_thread(ask)
+        try:
+            await probe(Address.of(f"127.0.0.1:{self._port}"), _PROBE_SECONDS)
+        except CallError:
+            return False
+        except OrcError as failure:
+            return failure.reason == "UNAUTHENTICATED"
+        return True
 
     def _say_ready(self, seconds: float) -> None:
         say(f"ready in {seconds:.1f} s: http://127.0.0.1:{self._port}")

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import watchfiles
 
-from jac_orc.cli import commands, deploying, show, sources
+from jac_orc.cli import deploying, show, sources
 from jac_orc.cli.failures import CallError
 from jac_orc.cli.first_call import first_call
 from jac_orc.cli.options import Spec
@@ -100,7 +100,7 @@ class Development:
         tail = self._lines_before
         while True:
             with contextlib.suppress(OrcError, CallError):
-                async for line in commands.log_lines(self._remote, self.name, follow=True, tail=tail):
+                async for line in self._remote.log_lines(self.name, follow=True, tail=tail):
                     show.say(show.log_line(line))
             await asyncio.sleep(_RETRY_SECONDS)
             tail = 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
 import itertools
 import os
@@ -11,8 +12,9 @@ from typing import Any
 import typer
 from typer.core import TyperGroup
 
-from jac_orc.cli import modules
+from jac_orc.cli import commands
 from jac_orc.cli.options import Up, grouped
+from jac_orc.cli.remote import reported
 
 
 class Commands(TyperGroup):
@@ -48,19 +50,14 @@ def _root() -> None:
 @grouped
 def up(*, options: Up) -> None:
     """Run everything on this machine: pod manager, Envoy, and modules as child processes. Ctrl-C stops it all."""
-    import asyncio
+    from jac_orc.cli.up import run  # needs what the extra `local` installs
 
-    from jac_orc.cli.failures import UsageError
-    from jac_orc.cli.up import run
-
-    try:
-        sys.exit(asyncio.run(run(options)))
-    except UsageError as failure:
-        print(f"jac-orc up: {failure}", file=sys.stderr)
-        sys.exit(2)
+    with reported("up"):
+        code = asyncio.run(run(options))
+    sys.exit(code)
 
 
-modules.register(app)
+commands.register(app)
 
 
 @app.command()

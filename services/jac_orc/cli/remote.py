@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
 import os
 import sys
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from typing import TypeVar
 
@@ -25,6 +27,9 @@ Q = TypeVar("Q")
 R = TypeVar("R")
 
 INTERRUPTED = 130
+_PATIENCE = 30.0
+"""Seconds for which streams that end at once are asked for again, as while a cluster's gateway is replaced."""
+_RETRY_SECONDS = 0.5
 _MAX_MESSAGE_BYTES = 64 * 1024 * 1024 + 64 * 1024
 
 # What to do next, by reason, and by whether it is about a module, of which {module} is the name.
@@ -91,6 +96,34 @@ class Remote:
             finally:
                 call.cancel()
 
+    async def log_lines(
+        self, module: str, *, follow: bool, tail: int | None
+    ) -> AsyncIterator[pod_manager_pb2.ReadLogsResponse]:
+        """A module's log lines. One that follows them goes on where the stream is cut off because it was long idle, or
+        because the connection to a cluster was lost; lines that have come meanwhile come then."""
+        seen: dict[str, int] = {}  # the times of the pods' last lines
+        alive = -math.inf  # when the stream was last known to be one
+        while True:
+            request = pod_manager_pb2.ReadLogsRequest(module_name=module, follow=follow, tail=tail)
+            begin, before, newest = time.monotonic(), dict(seen), max(seen.values(), default=0)
+            try:
+                async for line in self.stream(self.modules.ReadLogs, request):
+                    moment = line.time.ToNanoseconds()
+                    if moment > before.get(line.pod, newest) or not moment:
+                        seen[line.pod], alive = moment, time.monotonic()
+                        yield line
+            except CallError as failure:
+                may_return = self.address.cluster is not None or not isinstance(failure, Unreachable)
+                now = time.monotonic()
+                if now - begin > 1:
+                    alive = now
+                if not (follow and may_return and now - alive < _PATIENCE):
+                    raise
+                await asyncio.sleep(0 if alive > begin else _RETRY_SECONDS)
+            if not follow:
+                return
+            tail = None if seen else 0
+
     @contextlib.contextmanager
     def _told(self) -> Iterator[None]:
         try:
@@ -146,7 +179,7 @@ def explain(command: str, failure: Exception, options: str = "") -> str:
     return "\n".join(lines)
 
 
-def run(command: str, place: Place, work: Callable[[Remote], Awaitable[None]]) -> None:
+def run_connected(command: str, place: Place, work: Callable[[Remote], Awaitable[None]]) -> None:
     """Runs a command's work to its end, and ends the process where it fails."""
 
     async def connected() -> None:

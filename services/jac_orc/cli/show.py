@@ -70,14 +70,10 @@ def say(text: str) -> None:
     print(printable(text), flush=True)
 
 
-def document(message: Message) -> None:
-    """Prints a message as JSON, as REST has it."""
-    print(_json(message, indent=2), flush=True)
-
-
-def document_line(message: Message) -> None:
-    """Prints a message as one line of JSON."""
-    print(_json(message), flush=True)
+def document(message: Message, indent: int | None = 2) -> None:
+    """Print a message as JSON, as REST has it, with whatever can't be seen as an escape; indent None: in one line."""
+    text = json.dumps(_plain(message), indent=indent, ensure_ascii=False)
+    print("".join(c if c.isprintable() or c == "\n" else json.dumps(c)[1:-1] for c in text), flush=True)
 
 
 def document_yaml(message: Message) -> None:
@@ -91,12 +87,6 @@ def _plain(message: Message) -> dict[str, Any]:
     return json_format.MessageToDict(
         message, preserving_proto_field_name=True, always_print_fields_with_no_presence=True
     )
-
-
-def _json(message: Message, indent: int | None = None) -> str:
-    """The message as JSON, with whatever can't be seen written as an escape."""
-    text = json.dumps(_plain(message), indent=indent, ensure_ascii=False)
-    return "".join(char if char.isprintable() or char == "\n" else json.dumps(char)[1:-1] for char in text)
 
 
 def table(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> None:

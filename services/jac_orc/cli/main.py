@@ -41,11 +41,6 @@ app = typer.Typer(
 )
 
 
-@app.callback()
-def _root() -> None:
-    pass
-
-
 @app.command()
 @grouped
 def up(*, options: Up) -> None:

@@ -190,4 +190,4 @@ def _look_again(folder: Path, tree: Tree) -> Tree:
 def _matters(tree: Tree, change: watchfiles.Change, path: str) -> bool:
     """Whether what has changed may be packed."""
     name = os.path.relpath(path, tree.root)
-    return name == "." or name.startswith("../") or not tree.ignores.ignored(name, is_folder=os.path.isdir(path))
+    return name == "." or name.startswith("../") or not tree.ignores.left_out_by(name, is_folder=os.path.isdir(path))

@@ -7,8 +7,8 @@ anything has changed.
 
 from __future__ import annotations
 
-import contextlib
 import fnmatch
+import functools
 import hashlib
 import io
 import itertools
@@ -51,6 +51,8 @@ _NOT_THE_MODULE = _any_of("""
     test tests test_* *_test conftest doc docs example examples sample samples bench benchmarks script scripts tools
     setup noxfile tasks fabfile dodo versioneer manage build dist
 """)
+_NEVER, GIT = "never", (".gitignore", ".git/info/exclude")
+"""Rules that leave out: those above, and Git's; `.orcignore` is the third kind."""
 _MODULE_FILE = re.compile(r"([^./]+)(?:\.py|\.(?:cpython|abi3)[^/]*\.so)")
 
 
@@ -166,26 +168,19 @@ class Tree:
             text = f"{self.root} has more than {MAX_FILES:,} files to pack, most of them in {most} ({count:,})"
             raise PackingError(f"{text}; {advice}")
         if (total := sum(self.files.values())) > MAX_BYTES:
-            largest = max(self.files, key=lambda name: self.files[name])
-            most, size = largest, self.files[largest]
-            if size * 2 < total:
-                most, size = _heaviest(self.files)
+            most, size = _heaviest(self.files)
             text = f"{self.root} has {_mebibytes(total)} to pack, of at most {_mebibytes(MAX_BYTES)}"
             raise PackingError(f"{text}, most of it in {most} ({_mebibytes(size)}); {advice}")
 
 
 def _heaviest(weights: Mapping[str, int]) -> tuple[str, int]:
-    """The folder that has most, and how much; as deep as one has more than half of what the one above has."""
-    folder, total = "", sum(weights.values())
-    while True:
-        below: Counter[str] = Counter()
-        for path, weight in weights.items():
-            if path.startswith(folder) and (end := path.find("/", len(folder))) >= 0:
-                below[path[: end + 1]] += weight
-        name, weight = max(below.items(), key=lambda item: item[1], default=("", 0))
-        if not name or (folder and weight * 2 <= total):
-            return folder or "the folder itself", total
-        folder, total = name, weight
+    """The file, or else the deepest folder, that has more than half of it all, and how much it has."""
+    within: Counter[str] = Counter()
+    for path, weight in weights.items():
+        for each in (path, *_folders_above(path)):
+            within[each] += weight
+    heaviest = max((each for each, weight in within.items() if 2 * weight > within[""]), key=len)
+    return heaviest or "the folder itself", within[heaviest]
 
 
 def _mebibytes(size: int) -> str:
@@ -239,29 +234,22 @@ def _entries(folder: Path) -> list[os.DirEntry[str]]:
 
 def _look(entry: os.DirEntry[str], name: str, tree: Tree) -> os.stat_result | None:
     """What the entry is, links followed; None if it is ignored or gone."""
-    try:
-        is_folder = entry.is_dir(follow_symlinks=False)
-        if tree.ignores.ignored(name, is_folder=is_folder):
-            if len(tree.left_out) < _MOST_LEFT_OUT and tree.ignores.is_git_alone(name, is_folder=is_folder):
-                tree.left_out.append(f"{name}/" if is_folder else name)
-            return None
-        if not entry.is_symlink():
-            return entry.stat(follow_symlinks=False)
-        found = None
-        with contextlib.suppress(FileNotFoundError, NotADirectoryError):
-            found = entry.stat()
-        # To Git a link is never a folder; whoever writes `data/` means one all the same.
-        if found is not None and stat.S_ISDIR(found.st_mode) and tree.ignores.ignored(name, is_folder=True):
-            return None
-        if found is None and os.path.lexists(entry.path):
-            raise _bad_link(entry, "which isn't there")
-        return found
-    except FileNotFoundError:
+    is_folder = entry.is_dir(follow_symlinks=False)
+    if rules := tree.ignores.left_out_by(name, is_folder=is_folder):
+        if rules in GIT and len(tree.left_out) < _MOST_LEFT_OUT:
+            tree.left_out.append(f"{name}/" if is_folder else name)
         return None
+    try:
+        found = entry.stat()
     except OSError as failure:
+        if not os.path.lexists(entry.path):  # removed meanwhile
+            return None
         if entry.is_symlink():
             raise _bad_link(entry, failure.strerror or str(failure)) from failure
-        raise _unreadable(Path(entry.path), failure) from failure
+        raise _unreadable(entry.path, failure) from failure
+    # To Git a link is never a folder; whoever writes `data/` means one all the same.
+    is_link_to_folder = entry.is_symlink() and stat.S_ISDIR(found.st_mode)
+    return None if is_link_to_folder and tree.ignores.left_out_by(name, is_folder=True) else found
 
 
 def _target(entry: os.DirEntry[str], root: Path, way: frozenset[str]) -> str:
@@ -279,7 +267,7 @@ def _bad_link(entry: os.DirEntry[str], what: str) -> PackingError:
     return PackingError(f"{text}; put a copy in its place, or list it in .orcignore")
 
 
-def _unreadable(path: Path, failure: OSError) -> PackingError:
+def _unreadable(path: Path | str, failure: OSError) -> PackingError:
     return PackingError(f"{path} can't be read: {failure.strerror or failure}")
 
 
@@ -294,47 +282,27 @@ class Ignores:
     """
 
     def __init__(self, root: Path) -> None:
+        self._rules = functools.cache(_rules)
         self._top = next((folder for folder in (root, *root.parents) if os.path.exists(folder / ".git")), root)
         self._base = "" if self._top == root else f"{root.relative_to(self._top).as_posix()}/"
-        self._read: dict[str, tuple[_Rules, _Rules]] = {}
-        self._least = _Rules.of(self._top / ".git" / "info" / "exclude")
-        if any(way and self._decide(way) for way in _folders_above(f"{self._base}x")):
+        if any(folder and self._decisive(folder) for folder in _folders_above(f"{self._base}x")):
             # A repository that leaves this folder out has no say in it.
-            self._top, self._base, self._least = root, "", _Rules()
-            self._read.clear()
+            self._top, self._base = root, ""
 
-    def ignored(self, path: str, *, is_folder: bool) -> bool:
-        """Whether a path within the folder is left out, where the folders that it is in are not."""
+    def left_out_by(self, path: str, *, is_folder: bool) -> str:
+        """Return the rules that leave out a path within the folder, of which no folder is left out; empty: none do."""
         if _NEVER_SOURCE.match(path.rpartition("/")[2]):
-            return True
-        return self._decide(f"{self._base}{path}{'/' if is_folder else ''}")
+            return _NEVER
+        return self._decisive(f"{self._base}{path}{'/' if is_folder else ''}")
 
-    def is_git_alone(self, path: str, *, is_folder: bool) -> bool:
-        """Whether an ignored path is source that only Git's rules leave out, and no `.orcignore`."""
-        if _NEVER_SOURCE.match(path.rpartition("/")[2]):
-            return False
-        return self._verdict(f"{self._base}{path}{'/' if is_folder else ''}", kind=0) is None
-
-    def _decide(self, path: str) -> bool:
-        for kind in (0, 1):
-            verdict = self._verdict(path, kind)
-            if verdict is not None:
-                return verdict
-        return self._least.decide(path) or False
-
-    def _verdict(self, path: str, kind: int) -> bool | None:
-        """Return what the `.orcignore` files (kind 0) or the `.gitignore` files (kind 1) say of a path."""
-        for folder in _folders_above(path):
-            verdict = self._rules(folder)[kind].decide(path[len(folder) :])
-            if verdict is not None:
-                return verdict
-        return None
-
-    def _rules(self, folder: str) -> tuple[_Rules, _Rules]:
-        if folder not in self._read:
-            place = self._top / folder
-            self._read[folder] = (_Rules.of(place / ".orcignore"), _Rules.of(place / ".gitignore"))
-        return self._read[folder]
+    def _decisive(self, path: str) -> str:
+        for kind in (".orcignore", *GIT):
+            for folder in _folders_above(path):
+                rules, within = self._rules(f"{self._top}/{folder}{kind}"), path[len(folder) :]
+                for pattern, ignores in rules:
+                    if pattern.search(within):
+                        return kind if ignores else ""
+        return ""
 
 
 def _folders_above(path: str) -> Iterator[str]:
@@ -346,27 +314,18 @@ def _folders_above(path: str) -> Iterator[str]:
     yield ""
 
 
-class _Rules:
-    """The patterns of one file."""
+def _rules(file: str) -> list[tuple[re.Pattern[str], bool]]:
+    """The patterns of a file, the last one first, and whether they ignore; none if it isn't there.
 
-    def __init__(self, lines: Iterable[str] = ()) -> None:
-        compiled = [rule for line in lines if (rule := _compiled(line))]
-        self._patterns = compiled[::-1]
-
-    @classmethod
-    def of(cls, file: Path) -> _Rules:
-        """Those of the file, none if it isn't there; raises PackingError."""
-        try:
-            text = file.read_bytes().removeprefix(b"\xef\xbb\xbf").decode("utf-8", "surrogateescape")
-        except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
-            return cls()
-        except OSError as failure:
-            raise _unreadable(file, failure) from failure
-        return cls(line.removesuffix("\r") for line in text.split("\n"))
-
-    def decide(self, path: str) -> bool | None:
-        """Whether the path is ignored; None where no pattern is about it. A folder's ends with a slash."""
-        return next((ignored for pattern, ignored in self._patterns if pattern.search(path)), None)
+    Raises PackingError. The pattern of a folder matches a path that ends with a slash.
+    """
+    try:
+        text = Path(file).read_bytes().removeprefix(b"\xef\xbb\xbf").decode("utf-8", "surrogateescape")
+    except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
+        return []
+    except OSError as failure:
+        raise _unreadable(file, failure) from failure
+    return [rule for line in text.split("\n") if (rule := _compiled(line.removesuffix("\r")))][::-1]
 
 
 def _compiled(line: str) -> tuple[re.Pattern[str], bool] | None:

@@ -35,16 +35,13 @@ _OF_THE_CODE = frozenset(
 async def develop(remote: Remote, folder: Path, name: str, spec: Spec) -> None:
     """Deploys the folder's code now and at each change, and prints the module's logs, until it is cancelled."""
     development = Development(remote, folder, deploying.spec(spec, name or sources.only_name(folder)))
-    tasks = [asyncio.create_task(work) for work in (development.follow_code(), development.follow_logs())]
     try:
-        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-        for task in tasks:
-            if task.done():
-                task.result()
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(development.follow_code())
+            tasks.create_task(development.follow_logs())
+    except ExceptionGroup as failures:
+        raise failures.exceptions[0] from None
     finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
         if development.exists.is_set():
             command = f"jac-orc delete {development.name}{remote.options}"
             print(f"{development.name} stays deployed; this removes it: {command}", file=sys.stderr)
@@ -77,19 +74,15 @@ class Development:
                 try:
                     await self._deploy(is_first)
                     self._complaint = ""
-                except OrcError as failure:
-                    if is_first and failure.reason not in _OF_THE_CODE:
+                except (OrcError, CallError, PackingError) as failure:
+                    if isinstance(failure, OrcError) and failure.reason in _OF_THE_CODE:
+                        after = "the old version goes on answering" if self.exists.is_set() else "waiting for a change"
+                        self._complain(failure, f"this version does not start; {after}")
+                    elif is_first:
                         raise
-                    if failure.reason not in _OF_THE_CODE:
+                    else:
                         self._digest = ""  # it may be deployed yet
-                    after = "the old version goes on answering" if self.exists.is_set() else "waiting for a change"
-                    self._complain(failure, f"{self.name}: this version does not start; {after}")
-                except (CallError, PackingError) as failure:
-                    if is_first:
-                        raise
-                    if isinstance(failure, CallError):
-                        self._digest = ""
-                    self._complain(failure, f"{self.name}: waiting for a change")
+                        self._complain(failure, "waiting for a change")
                 if is_first:
                     show.say(f"{self.name}: watching {self._folder}; Ctrl-C ends that")
                 is_first = False
@@ -139,7 +132,7 @@ class Development:
 
     def _complain(self, failure: Exception, consequence: str) -> None:
         """Tells of a failure, once however often it is met."""
-        text = f"{explain('dev', failure, self._remote.options)}\n{consequence}"
+        text = f"{explain('dev', failure, self._remote.options)}\n{self.name}: {consequence}"
         if text != self._complaint:
             print(show.printable(text), file=sys.stderr, flush=True)
         self._complaint = text

@@ -93,24 +93,16 @@ async def ways_in(cluster: Cluster) -> list[str]:
 @contextlib.asynccontextmanager
 async def forwarded(cluster: Cluster) -> AsyncIterator[int]:
     """The port, on 127.0.0.1, for the block; raises UsageError or CallError, also amid it, where it can't be had."""
-    task = asyncio.current_task()
-    assert task is not None
     forward = _Forward(cluster)
-    keeper: asyncio.Task[CallError] | None = None
     try:
         await forward.start()
-        keeper = asyncio.create_task(forward.keep())
-        keeper.add_done_callback(lambda ended: None if ended.cancelled() else task.cancel())
-        yield forward.port
-    except asyncio.CancelledError:
-        if keeper is None or not keeper.done():
-            raise
-        task.uncancel()
-        raise keeper.result() from None
-    finally:
-        if keeper is not None:
+        async with asyncio.TaskGroup() as tasks:
+            keeper = tasks.create_task(forward.keep())
+            yield forward.port
             keeper.cancel()
-            await asyncio.gather(keeper, return_exceptions=True)
+    except ExceptionGroup as failures:  # of the block, or of the keeper, which has cancelled the block
+        raise failures.exceptions[0] from None
+    finally:
         await forward.stop()
 
 
@@ -124,8 +116,8 @@ class _Forward:
         self._reading: asyncio.Task[None] | None = None
         self._errors: list[str] = []
 
-    async def start(self) -> None:
-        """Returns once the port is open; raises UsageError or CallError where that fails."""
+    async def start(self) -> ManagedProcess:
+        """Return the process once the port is open; raises UsageError or CallError where that fails."""
         if shutil.which("kubectl") is None:
             text = (
                 "kubectl, which commands with --context need, is not installed: https://kubernetes.io/docs/tasks/tools/"
@@ -145,7 +137,7 @@ class _Forward:
                 if match := _OPEN.search(line.decode(errors="replace")):
                     self.port = int(match[1])
                     opened.set()
-                    return
+                    return process
                 await self._reading
         except TimeoutError:
             self._errors.append(f"it has opened no port within {_START_SECONDS:g} s")
@@ -160,30 +152,23 @@ class _Forward:
             if not opened.is_set() and not _FAULT.match(line) and not _LOG_LINE.match(line):
                 print(show.printable(line), file=sys.stderr, flush=True)
 
-    async def keep(self) -> CallError:
-        """Starts it again whenever it ends; returns why it can't be kept, once that is so."""
+    async def keep(self) -> None:
+        """Start it again whenever it ends; raises CallError once it can't be kept."""
         loop = asyncio.get_running_loop()
         failure, tries = self._failure(), 0
         while tries < _TRIES:
             lasted = 0.0
             try:
-                if self._process is None:
-                    await self.start()
+                process = self._process or await self.start()
                 began = loop.time()
-                await self._ended()
+                await process.ended.wait()
+                await self.stop()
                 failure, lasted = self._failure(), loop.time() - began
             except CallError as again:
                 failure = again
             tries = 0 if lasted > _STABLE_SECONDS else tries + 1
             await asyncio.sleep(_PAUSE)
-        return CallError(f"the connection to the cluster is lost: {failure}")
-
-    async def _ended(self) -> None:
-        """Waits until the process has ended by itself."""
-        assert self._process is not None
-        while await self._process.stdout.read(65536):  # it says something for each connection
-            pass
-        await self.stop()
+        raise CallError(f"the connection to the cluster is lost: {failure}")
 
     async def stop(self) -> None:
         """Closes the port."""

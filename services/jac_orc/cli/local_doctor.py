@@ -7,6 +7,7 @@ import contextlib
 import os
 import platform
 import socket
+import subprocess
 import sys
 from pathlib import Path
 
@@ -19,7 +20,6 @@ from jac_orc.cli.place import Address
 from jac_orc.cli.remote import probe
 from jac_orc.errors import OrcError
 
-_LEAST_PYTHON = (3, 11)
 _PORTS = {"--port": 8080, "--pod-manager-port": 50050, "--xds-port": 18000}
 _API_KEY = "set JAC_ORC_API_KEY to yours"
 _INSTALL = "pip install 'jac-cloud-orc[local]'"
@@ -33,21 +33,14 @@ async def examine(url: str, *, expected: bool) -> list[Check]:
     if not address.is_local:
         return [answers]
     return [
-        _python(),
-        await _program("uv", _uv()),
-        await _program("Envoy", envoy.binary()),
+        ok("Python", f"{platform.python_version()}, {sys.executable}"),
+        await asyncio.to_thread(_program, "uv", _uv()),
+        await asyncio.to_thread(_program, "Envoy", envoy.binary()),
         _directory("state", platformdirs.user_state_path("jac-orc"), "--state-dir"),
         _directory("cache", platformdirs.user_cache_path("jac-orc"), "--cache-dir"),
         _ports(is_up=answers.state is State.OK or answers.fix == _API_KEY),
         answers,
     ]
-
-
-def _python() -> Check:
-    found = f"{platform.python_version()}, {sys.executable}"
-    if sys.version_info < _LEAST_PYTHON:
-        return fault("Python", found, f"install Python {'.'.join(map(str, _LEAST_PYTHON))} or newer")
-    return ok("Python", found)
 
 
 def _uv() -> Path | None:
@@ -58,21 +51,17 @@ def _uv() -> Path | None:
     return None
 
 
-async def _program(name: str, path: Path | None) -> Check:
+def _program(name: str, path: Path | None) -> Check:
     if path is None:
         return fault(name, "it isn't installed", _INSTALL)
     try:
-        process = await asyncio.create_subprocess_exec(
-            str(path), "--version", stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.STDOUT,
+        done = subprocess.run(
+            [path, "--version"], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+            errors="replace", timeout=_SECONDS, check=True,
         )  # fmt: skip
-        async with asyncio.timeout(_SECONDS):
-            output, _ = await process.communicate()
-    except (OSError, TimeoutError) as failure:
-        return fault(name, f"{path} doesn't run: {str(failure) or 'it does not end'}", f"{_INSTALL} --force-reinstall")
-    told = next((line.strip() for line in output.decode("utf-8", "replace").splitlines() if line.strip()), "")
-    if process.returncode:
-        return fault(name, f"{path} doesn't run: {told}", f"{_INSTALL} --force-reinstall")
+    except (OSError, subprocess.SubprocessError) as failure:
+        return fault(name, f"{path} doesn't run: {failure}", f"{_INSTALL} --force-reinstall")
+    told = done.stdout.strip().partition("\n")[0]
     return ok(name, told if str(path) in told else f"{told}, {path}")
 
 

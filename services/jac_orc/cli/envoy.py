@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import http
 import http.client
 import importlib.metadata
-import json
 import os
 import socket
 from collections.abc import Awaitable, Callable
@@ -14,6 +14,8 @@ from functools import partial
 from pathlib import Path
 
 _PAUSE = 0.1
+_GONE = (FileNotFoundError, ConnectionRefusedError)
+_FAILURES = (OSError, http.client.HTTPException, ValueError)
 
 
 def binary() -> Path | None:
@@ -58,35 +60,19 @@ class _UnixConnection(http.client.HTTPConnection):
         self.sock.connect(str(self._path))
 
 
-class NoAnswerError(Exception):
-    """Envoy seems to be running, but did not answer properly."""
-
-
-class GoneError(Exception):
-    """No Envoy listens at the admin socket."""
-
-
 async def admin(path: Path, method: str, target: str, timeout: float = 2.0) -> str:
     """Return what the admin socket answers.
 
-    Raises GoneError if nothing listens there, NoAnswerError for any other failure.
+    Raises one of `_GONE` if nothing listens there, one of `_FAILURES` if Envoy seems to run and does not answer.
     """
 
     def ask() -> str:
-        connection = _UnixConnection(path, timeout)
-        try:
+        with contextlib.closing(_UnixConnection(path, timeout)) as connection:
             connection.request(method, target)
             response = connection.getresponse()
-            body = response.read().decode("utf-8", "replace")
-        except (FileNotFoundError, ConnectionRefusedError) as failure:
-            raise GoneError(str(failure)) from failure
-        except (OSError, http.client.HTTPException) as failure:
-            raise NoAnswerError(str(failure)) from failure
-        finally:
-            connection.close()
-        if response.status != http.HTTPStatus.OK:
-            raise NoAnswerError(f"status {response.status}")
-        return body
+            if response.status != http.HTTPStatus.OK:
+                raise http.client.HTTPException(f"status {response.status}")
+            return response.read().decode()
 
     return await asyncio.to_thread(ask)
 
@@ -95,10 +81,8 @@ async def answers(path: Path) -> bool:
     """Return whether Envoy answers at its admin socket; True as well while nothing listens there."""
     try:
         await admin(path, "GET", "/hot_restart_version")  # the cheapest one
-    except NoAnswerError:
-        return False
-    except GoneError:
-        pass
+    except _FAILURES as failure:
+        return isinstance(failure, _GONE)
     return True
 
 
@@ -112,7 +96,7 @@ async def drain(path: Path, grace: float) -> None:
         partial(admin, path, "POST", "/drain_listeners?graceful"),
         partial(_wait_until_idle, path),
     )
-    with contextlib.suppress(TimeoutError, GoneError):
+    with contextlib.suppress(TimeoutError, *_GONE):
         async with asyncio.timeout(grace):
             for step in steps:
                 await _persistently(step)
@@ -122,20 +106,15 @@ async def _persistently(step: Callable[[], Awaitable[object]]) -> None:
     while True:
         try:
             await step()
-        except NoAnswerError:
+        except _GONE:
+            raise
+        except _FAILURES:
             await asyncio.sleep(_PAUSE)
         else:
             return
 
 
 async def _wait_until_idle(path: Path) -> None:
-    while await _active_requests(path):
+    active = "/stats?filter=^http.front.downstream_rq_active$"  # is answered with `NAME: NUMBER`, or with nothing
+    while int((await admin(path, "GET", active)).rpartition(":")[2] or 0):
         await asyncio.sleep(_PAUSE)
-
-
-async def _active_requests(path: Path) -> int:
-    body = await admin(path, "GET", "/stats?format=json&filter=^http.front.downstream_rq_active$")
-    try:
-        return sum(stat.get("value", 0) for stat in json.loads(body)["stats"])
-    except (ValueError, KeyError) as failure:
-        raise NoAnswerError(f"malformed statistics: {body[:100]}") from failure

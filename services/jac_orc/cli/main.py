@@ -48,8 +48,7 @@ def up(*, options: Up) -> None:
     from jac_orc.cli.up import run  # needs what the extra `local` installs
 
     with reported("up"):
-        code = asyncio.run(run(options))
-    sys.exit(code)
+        asyncio.run(run(options))
 
 
 commands.register(app)

@@ -27,7 +27,7 @@ from pathlib import Path
 
 import watchfiles
 
-from jac_orc.cli import envoy
+from jac_orc.cli import envoy, show
 from jac_orc.cli.failures import CallError, UsageError
 from jac_orc.cli.options import Up
 from jac_orc.cli.place import Address
@@ -47,6 +47,7 @@ _STOP_SECONDS = 20.0
 _MAX_SOCKET_PATH = 100
 _APPENDED = ("pod-manager.log", "envoy.log")  # standard output of children, which don't rotate it
 _LAST_PRINT_SECONDS = 1.0
+_LAST_LINES = 10
 _TOGETHER_MS, _STEP_MS = 200, 50  # how long log lines are gathered
 _FIRST_CALL = (
     "curl -X POST 'http://127.0.0.1:{port}/run_module?module_name=numpy&method_name=array' "
@@ -54,8 +55,8 @@ _FIRST_CALL = (
 )
 
 
-async def run(options: Up) -> int:
-    """Runs everything until told to stop; returns the exit code. Raises UsageError before anything is started."""
+async def run(options: Up) -> None:
+    """Run everything until told to stop; raises UsageError before anything is started, CallError if a part fails to."""
     begin = time.monotonic()
     absolute = {name: getattr(options, name).absolute() for name in ("state_dir", "cache_dir")}
     options = dataclasses.replace(options, **absolute)
@@ -74,7 +75,7 @@ async def run(options: Up) -> int:
         raise UsageError(f"the cache directory can't be used: {failure}; give another --cache-dir") from None
     with _locked(options.state_dir):
         ports = _free_ports({name: getattr(options, name) for name in ("port", "pod_manager_port", "xds_port")})
-        return await System(options, ports, binary, period).run(begin)
+        await System(options, ports, binary, period).run(begin)
 
 
 @contextlib.contextmanager
@@ -186,41 +187,36 @@ class System:
         }
         return {f"POD_MANAGER_{name}": value for name, value in settings.items()}
 
-    async def run(self, begin: float) -> int:
-        """Starts all, says so, waits for a signal, stops all; returns the exit code."""
-        stop = asyncio.Event()
-        loop = asyncio.get_running_loop()
+    async def run(self, begin: float) -> None:
+        """Start all, say so, wait for a signal, stop all; raises CallError where a part does not start."""
+        loop, task = asyncio.get_running_loop(), asyncio.current_task()
+        assert task is not None
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-            loop.add_signal_handler(number, self._on_signal, stop)
-        printing, tasks = Tasks(), Tasks()
+            loop.add_signal_handler(number, self._on_signal, task)
+        printing, keeping = Tasks(), Tasks()
         printing.supervise("printing the logs", self._follower.follow)
-        exit_code = 0
         try:
-            starting, stopping = tasks.start(self._start()), tasks.start(stop.wait())
-            await asyncio.wait([starting, stopping], return_when=asyncio.FIRST_COMPLETED)
-            if starting.done():
-                starting.result()
-                for child in (self._pod_manager, self._envoy):
-                    tasks.supervise(f"keeping {child.name} running", functools.partial(child.keep, _say_aside))
-                self._say_ready(time.monotonic() - begin)
-                await stopping
-        except StartError as failure:
-            say(str(failure))
-            exit_code = 1
+            await self._start()
+            for child in (self._pod_manager, self._envoy):
+                keeping.supervise(f"keeping {child.name} running", functools.partial(child.keep, _say_aside))
+            self._say_ready(time.monotonic() - begin)
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            pass  # by a signal
         finally:
-            await tasks.cancel()
+            await keeping.cancel()
             await self._stop()
             await printing.cancel()
-        return exit_code
 
-    def _on_signal(self, stop: asyncio.Event) -> None:
-        if stop.is_set():  # asked twice: whoever asks is in a hurry
+    def _on_signal(self, task: asyncio.Task[None]) -> None:
+        if task.cancelling():  # asked twice: whoever asks is in a hurry
             self._pod_manager.kill()
             self._envoy.kill()
-        stop.set()
+        else:
+            task.cancel()
 
     async def _start(self) -> None:
-        """Starts the pod manager, which writes Envoy's configuration, then Envoy; raises StartError."""
+        """Starts the pod manager, which writes Envoy's configuration, then Envoy; raises CallError."""
         self._options.state_dir.joinpath("envoy.json").unlink(missing_ok=True)
         await self._pod_manager.start()
         await self._await(self._pod_manager, self._has_configuration)
@@ -228,16 +224,17 @@ class System:
         await self._await(self._envoy, self._answers)
 
     async def _await(self, child: Child, ready: Callable[[], Awaitable[bool]]) -> None:
-        """Waits until the child is ready; raises StartError where it ends first or takes too long."""
+        """Waits until the child is ready; raises CallError where it ends first or takes too long."""
         try:
             async with asyncio.timeout(_START_SECONDS):
                 while not await ready():
                     if child.process is not None and child.process.returncode is not None:
                         text = f"{child.name} ended with {describe(child.process.returncode)} while starting"
-                        raise StartError(f"{text}:\n{_last_lines(child.output)}")
+                        lines = [logs.parse(line)["text"] for line in LogFile(child.output).last_lines(_LAST_LINES)]
+                        raise CallError("\n".join([f"{text}:", *lines]))
                     await asyncio.sleep(0.02)
         except TimeoutError:
-            raise StartError(f"{child.name} did not start in {_START_SECONDS:g} s; see {child.output}") from None
+            raise CallError(f"{child.name} did not start in {_START_SECONDS:g} s; see {child.output}") from None
 
     async def _has_configuration(self) -> bool:
         return self._options.state_dir.joinpath("envoy.json").exists()
@@ -261,40 +258,21 @@ class System:
         """Lets requests in flight end, then ends Envoy, the pod manager and the modules."""
         say("stopping: calls under way may end; Ctrl-C again stops at once")
         self._other_end.close()
-        self._lifeline.shutdown(socket.SHUT_WR)  # modules let their calls end, the pod manager ends its streams
+        reader, lifeline = await asyncio.open_connection(sock=self._lifeline)
+        lifeline.write_eof()  # modules let their calls end, the pod manager ends its streams
         if self._envoy.process is not None:
             await envoy.drain(self._admin, _DRAIN_SECONDS)
             await self._envoy.stop(2)
         try:
             async with asyncio.timeout(_STOP_SECONDS):
-                await _end_of_file(self._lifeline)
+                with contextlib.suppress(ConnectionError):
+                    await reader.read()  # until no process holds the other end
         except TimeoutError:
             say(f"some processes have not ended in {_STOP_SECONDS:g} s")
         await self._pod_manager.stop(2)
-        self._lifeline.close()
+        lifeline.close()
         self._admin.unlink(missing_ok=True)
         say("stopped")
-
-
-class StartError(Exception):
-    """A part did not start."""
-
-
-async def _end_of_file(sock: socket.socket) -> None:
-    """Returns when nobody holds the other end any more."""
-    sock.setblocking(False)
-    loop = asyncio.get_running_loop()
-    with contextlib.suppress(ConnectionError):
-        while await loop.sock_recv(sock, 1024):
-            pass
-
-
-def _last_lines(file: Path) -> str:
-    try:
-        lines = file.read_text(errors="replace").splitlines()[-10:]
-    except OSError:
-        return ""
-    return "\n".join(logs.parse(line)["text"] for line in lines)
 
 
 def say(text: str) -> None:
@@ -371,6 +349,5 @@ def render(source: str, line: str) -> str:
     except ValueError:
         moment = "        "
     level = "" if fields.get("level", "info") == "info" else f"{fields['level'].upper()}: "
-    text = "".join(char if char.isprintable() or char in "\n\t" else repr(char)[1:-1] for char in fields["text"])
-    indented = text.replace("\n", "\n" + " " * 11)
+    indented = show.printable(fields["text"]).replace("\n", "\n" + " " * 11)
     return f"{moment} {source} | {level}{indented}"

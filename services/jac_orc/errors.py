@@ -146,56 +146,31 @@ class UnknownError(OrcError):
     code = code_pb2.UNKNOWN
 
 
+_REASONS_BY_CLASS: Mapping[type[OrcError], str] = {
+    InvalidArgumentError: """
+        MODULE_NAME_INVALID MODULE_MISMATCH SPEC_INVALID NOT_CALLABLE ARGUMENTS_DO_NOT_BIND MALFORMED_REQUEST
+        UNKNOWN_FIELD TOO_DEEP CONTENT_TYPE_NOT_SUPPORTED ARGUMENT_NOT_CONVERTIBLE SOURCE_INVALID
+    """,
+    NotFoundError: """
+        MODULE_NOT_FOUND FUNCTION_NOT_FOUND OBJECT_LOST ROUTE_NOT_FOUND DISTRIBUTION_UNKNOWN SOURCE_NOT_FOUND
+    """,
+    AlreadyExistsError: "MODULE_SPEC_DIFFERS NAME_TAKEN",
+    PermissionDeniedError: "MODULE_REFUSED NAME_NOT_EXPOSED HOST_NOT_ALLOWED REQUIREMENT_REFUSED POLICY_REFUSED",
+    UnauthenticatedError: "UNAUTHENTICATED",
+    ResourceExhaustedError: "TOO_LARGE QUEUE_FULL OBJECT_LIMIT QUOTA_EXCEEDED OUT_OF_MEMORY",
+    FailedPreconditionError: """
+        MODULE_IMPORT_FAILED ENVIRONMENT_FAILED INTERFACE_INCOMPATIBLE OBJECTS_APART PYTHON_NOT_FOUND
+        CLUSTER_REFUSED POD_UNSCHEDULABLE IMAGE_UNAVAILABLE POD_FAILED
+    """,
+    DeadlineExceededError: "DEADLINE_EXCEEDED",
+    UnavailableError: "MODULE_UNAVAILABLE GUEST_DIED SOURCE_NOT_STORED CLUSTER_UNAVAILABLE",
+    UnimplementedError: "VALUE_NOT_REPRESENTABLE NOT_IMPLEMENTED",
+    InternalError: "INTERNAL",
+    CancelledError: "CANCELLED",
+    UnknownError: "EXCEPTION_RAISED",
+}
 REASONS: Mapping[str, type[OrcError]] = {
-    "MODULE_NAME_INVALID": InvalidArgumentError,
-    "MODULE_NOT_FOUND": NotFoundError,
-    "MODULE_SPEC_DIFFERS": AlreadyExistsError,
-    "MODULE_REFUSED": PermissionDeniedError,
-    "MODULE_MISMATCH": InvalidArgumentError,
-    "MODULE_UNAVAILABLE": UnavailableError,
-    "MODULE_IMPORT_FAILED": FailedPreconditionError,
-    "SPEC_INVALID": InvalidArgumentError,
-    "ENVIRONMENT_FAILED": FailedPreconditionError,
-    "FUNCTION_NOT_FOUND": NotFoundError,
-    "NAME_NOT_EXPOSED": PermissionDeniedError,
-    "NOT_CALLABLE": InvalidArgumentError,
-    "ARGUMENTS_DO_NOT_BIND": InvalidArgumentError,
-    "MALFORMED_REQUEST": InvalidArgumentError,
-    "UNKNOWN_FIELD": InvalidArgumentError,
-    "TOO_LARGE": ResourceExhaustedError,
-    "TOO_DEEP": InvalidArgumentError,
-    "VALUE_NOT_REPRESENTABLE": UnimplementedError,
-    "EXCEPTION_RAISED": UnknownError,
-    "GUEST_DIED": UnavailableError,
-    "QUEUE_FULL": ResourceExhaustedError,
-    "DEADLINE_EXCEEDED": DeadlineExceededError,
-    "OBJECT_LOST": NotFoundError,
-    "OBJECT_LIMIT": ResourceExhaustedError,
-    "NOT_IMPLEMENTED": UnimplementedError,
-    "ROUTE_NOT_FOUND": NotFoundError,
-    "CONTENT_TYPE_NOT_SUPPORTED": InvalidArgumentError,
-    "HOST_NOT_ALLOWED": PermissionDeniedError,
-    "UNAUTHENTICATED": UnauthenticatedError,
-    "INTERNAL": InternalError,
-    "INTERFACE_INCOMPATIBLE": FailedPreconditionError,
-    "ARGUMENT_NOT_CONVERTIBLE": InvalidArgumentError,
-    "OBJECTS_APART": FailedPreconditionError,
-    "CANCELLED": CancelledError,
-    "DISTRIBUTION_UNKNOWN": NotFoundError,
-    "REQUIREMENT_REFUSED": PermissionDeniedError,
-    "PYTHON_NOT_FOUND": FailedPreconditionError,
-    "SOURCE_INVALID": InvalidArgumentError,
-    "SOURCE_NOT_FOUND": NotFoundError,
-    "SOURCE_NOT_STORED": UnavailableError,
-    "NAME_TAKEN": AlreadyExistsError,
-    "CLUSTER_UNAVAILABLE": UnavailableError,
-    "CLUSTER_REFUSED": FailedPreconditionError,
-    "QUOTA_EXCEEDED": ResourceExhaustedError,
-    "POD_UNSCHEDULABLE": FailedPreconditionError,
-    "IMAGE_UNAVAILABLE": FailedPreconditionError,
-    "OUT_OF_MEMORY": ResourceExhaustedError,
-    "POD_FAILED": FailedPreconditionError,
-    "POLICY_REFUSED": PermissionDeniedError,
+    reason: kind for kind, reasons in _REASONS_BY_CLASS.items() for reason in reasons.split()
 }
 
 _BY_CODE: Mapping[int, type[OrcError]] = {cls.code: cls for cls in OrcError.__subclasses__()}

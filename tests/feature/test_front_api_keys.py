@@ -40,7 +40,7 @@ def front(tmp_path: Path, keys: Mounted) -> Iterator[Front]:
         front.put("numpy", front.pod("numpy-1").endpoint)
         eventually(lambda: call(front, {"x-api-key": ALICE}).status_code == 200)
         yield front
-        assert not front.xds.rejected
+        assert not front.rejected
     finally:
         front.close()
 

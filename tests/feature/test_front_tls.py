@@ -58,7 +58,7 @@ def secure(tmp_path: Path) -> Iterator[Secure]:
         secure.front.put("numpy", secure.front.pod("numpy-1").endpoint)
         eventually(lambda: secure.front.server_of("numpy") == "numpy-1")
         yield secure
-        assert not secure.front.xds.rejected
+        assert not secure.front.rejected
     finally:
         secure.front.close()
 

@@ -53,7 +53,7 @@ class Running:
         self.seen: dict[str, list[str]] = {"": [], SERVICE: [], "liveness": []}
 
     def published(self, name: str) -> bool:
-        return self.manager.snapshot.get(ENDPOINTS_TYPE, module_resource_name(name)) is not None
+        return module_resource_name(name) in self.manager.snapshot.resources(ENDPOINTS_TYPE)
 
     async def watch(self, service: str) -> None:
         """Write down each state that the health service tells."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import importlib.metadata
 import json
+import logging
 import socket
 import subprocess
 import threading
@@ -188,6 +189,17 @@ class Pod:
         self._loop.run(self._server.stop(0))
 
 
+class _Errors(logging.Handler):
+    """Collects what the control plane reports as errors, such as what Envoy refuses."""
+
+    def __init__(self, texts: list[str]) -> None:
+        super().__init__(logging.ERROR)
+        self._texts = texts
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self._texts.append(record.getMessage())
+
+
 class Front:
     """Envoy, its control plane, and a pod manager that echoes."""
 
@@ -195,6 +207,9 @@ class Front:
         self.loop = Loop()
         self.directory = directory
         self.pods: list[Pod] = []
+        self.rejected: list[str] = []
+        self._errors = _Errors(self.rejected)
+        logging.getLogger(XdsServer.__module__).addHandler(self._errors)
         self.snapshot = Snapshot()
         self.port, self.xds_port, self.status_port = free_port(), free_port(), free_port()
         self.xds_host = "127.0.0.1"
@@ -224,15 +239,13 @@ class Front:
         self.loop.run(self._start_xds())
 
     async def _start_xds(self) -> None:
-        self.xds = XdsServer(self.snapshot)
         self._xds_server = grpc.aio.server(options=_XDS_OPTIONS)
-        self.xds.add_to(self._xds_server)
+        XdsServer(self.snapshot).add_to(self._xds_server)
         self._xds_server.add_insecure_port(f"{self.xds_host}:{self.xds_port}")
         await self._xds_server.start()
 
     def stop_xds(self) -> None:
-        self.loop.call(self.xds.close)
-        self.loop.run(self._xds_server.stop(2))
+        self.loop.run(self._xds_server.stop(0))
 
     def pod(self, name: str) -> Pod:
         """Starts a server that answers for a module."""
@@ -267,7 +280,7 @@ class Front:
     def _is_open(self) -> bool:
         assert self._envoy is not None
         assert self._envoy.poll() is None, self.log.read_text()
-        assert not self.xds.rejected, self.xds.rejected
+        assert not self.rejected, self.rejected
         with socket.socket() as probe:
             return probe.connect_ex(("127.0.0.1", self.port)) == 0
 
@@ -277,6 +290,7 @@ class Front:
         self._envoy.send_signal(number)
 
     def close(self) -> None:
+        logging.getLogger(XdsServer.__module__).removeHandler(self._errors)
         self.http.close()
         self.channel.close()
         if self._envoy is not None:
@@ -301,7 +315,7 @@ def running_front(directory: Path) -> Iterator[Front]:
         front.put("numpy", front.pod("numpy-1").endpoint)
         eventually(lambda: front.server_of("numpy") == "numpy-1")
         yield front
-        assert not front.xds.rejected, "Envoy refused some configuration"
+        assert not front.rejected, "Envoy refused some configuration"
     finally:
         front.close()
 

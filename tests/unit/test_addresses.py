@@ -46,7 +46,7 @@ async def test_envoy_gets_the_bare_address_of_an_ipv6_pod() -> None:
     await backend.apply(ModuleSpec("math"))
     publisher = Publisher(backend, snapshot, ("fd00::9", 50050))
     publisher.publish_all()
-    resource = snapshot.get(ENDPOINTS_TYPE, module_resource_name("math"))
+    resource = snapshot.resources(ENDPOINTS_TYPE)[module_resource_name("math")]
     assert resource is not None
     assignment = endpoints("math", [])
     assert resource.packed.Unpack(assignment)

@@ -132,7 +132,7 @@ for resource in resources.listener("127.0.0.1", 1), resources.routes(), resource
     snapshot.set(resource)
 snapshot.put_module("numpy", [resources.Endpoint("127.0.0.1", 2)])
 types = [resources.LISTENER_TYPE, resources.ROUTES_TYPE, resources.CLUSTER_TYPE, resources.ENDPOINTS_TYPE]
-print([snapshot.get(url, name).version for url in types for name in snapshot.names(url)])
+print([resource.version for url in types for resource in snapshot.resources(url).values()])
 """
     path = str(PACKAGE.parents[2])
     outputs = {

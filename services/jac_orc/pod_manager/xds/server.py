@@ -8,9 +8,9 @@ snapshot before the server starts: an Envoy that reconnects to an empty one lose
 from __future__ import annotations
 
 import asyncio
+import itertools
 import logging
-from collections import deque
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any
 
 import grpc
@@ -18,15 +18,14 @@ from envoy.service.discovery.v3 import ads_pb2
 from envoy.service.discovery.v3.discovery_pb2 import DeltaDiscoveryRequest, DeltaDiscoveryResponse
 
 from .resources import CLUSTER_TYPE, ENDPOINTS_TYPE, LISTENER_TYPE, ROUTES_TYPE
-from .snapshot import Snapshot
-from .subscription import Rejection, Subscription
+from .snapshot import Resource, Snapshot
+from .subscription import Subscription
 
 logger = logging.getLogger(__name__)
 
 _ADD_ORDER = (CLUSTER_TYPE, ENDPOINTS_TYPE, LISTENER_TYPE, ROUTES_TYPE)
 _REMOVE_ORDER = (ROUTES_TYPE, LISTENER_TYPE, CLUSTER_TYPE, ENDPOINTS_TYPE)
 _SERVICE = ads_pb2.DESCRIPTOR.services_by_name["AggregatedDiscoveryService"]
-_REMEMBERED_REJECTIONS = 100
 
 
 class XdsServer:
@@ -34,14 +33,6 @@ class XdsServer:
 
     def __init__(self, snapshot: Snapshot) -> None:
         self._snapshot = snapshot
-        self._streams: set[_Stream] = set()
-        self.rejected: deque[Rejection] = deque(maxlen=_REMEMBERED_REJECTIONS)
-        """What Envoys have refused, the latest last; each is a fault of ours."""
-
-    @property
-    def streams(self) -> int:
-        """How many Envoys are connected."""
-        return len(self._streams)
 
     def add_to(self, server: grpc.aio.Server) -> None:
         """Registers the service on a server that has not started."""
@@ -53,23 +44,17 @@ class XdsServer:
         }
         server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(_SERVICE.full_name, handlers),))
 
-    def close(self) -> None:
-        """Ends all streams, so that a stop of the server needn't wait for them; Envoys go on with what they have."""
-        for stream in self._streams:
-            stream.close()
-
     async def _delta(
         self, requests: AsyncIterator[Any], context: grpc.aio.ServicerContext[Any, Any]
     ) -> AsyncIterator[Any]:
-        stream = _Stream(self._snapshot, self.rejected)
-        self._streams.add(stream)
+        stream = _Stream(self._snapshot)
+        self._snapshot.observers.add(stream.changed)
         reader = asyncio.create_task(stream.read(requests), name="xds-reader")
         try:
             async for response in stream.responses():
                 yield response
         finally:
-            self._streams.discard(stream)
-            stream.end()
+            self._snapshot.observers.discard(stream.changed)
             reader.cancel()
             await asyncio.gather(reader, return_exceptions=True)
 
@@ -85,17 +70,14 @@ class XdsServer:
 class _Stream:
     """One Envoy's stream: its subscriptions, by type, and whether there is something to send."""
 
-    def __init__(self, snapshot: Snapshot, rejected: deque[Rejection]) -> None:
+    def __init__(self, snapshot: Snapshot) -> None:
         self._snapshot = snapshot
-        self._rejected = rejected
         self._subscriptions: dict[str, Subscription] = {}
+        self._nonces = itertools.count(1)
+        # Nonce → the names of the resources in a response, until it is acknowledged or refused.
+        self._in_flight: dict[str, list[str]] = {}
         self._wake = asyncio.Event()
         self._closed = False
-        self.end = snapshot.observe(self._changed)
-
-    def close(self) -> None:
-        self._closed = True
-        self._wake.set()
 
     async def read(self, requests: AsyncIterator[Any]) -> None:
         """Takes requests in until the client has no more."""
@@ -107,53 +89,48 @@ class _Stream:
             logger.exception("the stream of an Envoy failed")
             raise
         finally:
-            self.close()
+            self._closed = True
+            self._wake.set()
 
     async def responses(self) -> AsyncIterator[Any]:
-        """What is to be sent, as it comes up, until the stream is closed."""
+        """What is to be sent, as it comes up, until the client has no more requests."""
         while not self._closed:
             await self._wake.wait()
             self._wake.clear()
             for response in self._collect():
                 yield response
 
-    def _changed(self, type_url: str, name: str) -> None:
+    def changed(self, type_url: str, name: str) -> None:
+        """Take note that a resource has changed or is gone."""
         subscription = self._subscriptions.get(type_url)
         if subscription is not None and subscription.changed(name):
             self._wake.set()
 
     def _take_in(self, request: Any) -> None:
-        subscription = self._subscriptions.get(request.type_url)
-        if subscription is None:
-            subscription = self._subscriptions[request.type_url] = Subscription(request.type_url, self._snapshot)
-        rejection = subscription.request(
-            request.resource_names_subscribe,
-            request.resource_names_unsubscribe,
-            request.initial_resource_versions,
-            request.response_nonce,
-            request.error_detail.message if request.HasField("error_detail") else None,
+        url = request.type_url
+        if url not in self._subscriptions:
+            self._subscriptions[url] = Subscription(self._snapshot.resources(url))
+        self._subscriptions[url].request(
+            request.resource_names_subscribe, request.resource_names_unsubscribe, request.initial_resource_versions
         )
-        if rejection is not None:
-            logger.error("Envoy refused %s %s: %s", rejection.type_url, list(rejection.versions), rejection.message)
-            self._rejected.append(rejection)
+        names = self._in_flight.pop(request.response_nonce, [])
+        if request.HasField("error_detail"):
+            logger.error("Envoy refused %s %s: %s", url, names, request.error_detail.message)
 
     def _collect(self) -> list[Any]:
         """The responses for all that has changed, make before break; made at once, as each send lets others run."""
         changes = {url: subscription.take() for url, subscription in self._subscriptions.items()}
-        added = [(url, changes[url].updated) for url in _ADD_ORDER if url in changes]
-        gone = [(url, changes[url].removed) for url in _REMOVE_ORDER if url in changes]
+        updated = [(url, changes[url].updated) for url in _ADD_ORDER if url in changes]
+        removed = [(url, changes[url].removed) for url in _REMOVE_ORDER if url in changes]
         return [
-            *(self._response(url, updated=names) for url, names in added if names),
-            *(self._response(url, removed=names) for url, names in gone if names),
+            *(self._response(url, resources, []) for url, resources in updated if resources),
+            *(self._response(url, {}, names) for url, names in removed if names),
         ]
 
-    def _response(self, url: str, updated: Any = (), removed: Any = ()) -> Any:
-        response = DeltaDiscoveryResponse(type_url=url, removed_resources=removed)
-        versions: dict[str, str] = {}
-        for name in updated:
-            resource = self._snapshot.get(url, name)
-            assert resource is not None, "nothing can change between Subscription.take and here"
-            versions[name] = resource.version
+    def _response(self, url: str, updated: Mapping[str, Resource], removed: Sequence[str]) -> Any:
+        nonce = str(next(self._nonces))
+        response = DeltaDiscoveryResponse(type_url=url, nonce=nonce, removed_resources=removed)
+        for name, resource in updated.items():
             response.resources.add(name=name, version=resource.version, resource=resource.packed)
-        response.nonce = self._subscriptions[url].nonce(versions)
+        self._in_flight[nonce] = [*updated, *removed]
         return response

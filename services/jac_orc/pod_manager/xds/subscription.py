@@ -11,53 +11,21 @@ what it had.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Protocol
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+from .snapshot import Resource
 
 WILDCARD = "*"
 _FORGOTTEN = ""
 """No resource's version: whatever there is now is to be sent."""
 
 
-class Known(Protocol):
-    """What of a resource matters here."""
-
-    @property
-    def name(self) -> str:
-        """Its name."""
-
-    @property
-    def version(self) -> str:
-        """Its version; equal versions mean equal content."""
-
-
-class Source(Protocol):
-    """Where the resources are."""
-
-    def get(self, type_url: str, name: str) -> Known | None:
-        """The resource, or None."""
-
-    def names(self, type_url: str) -> Iterable[str]:
-        """The names of all resources of a type."""
-
-
-@dataclass(frozen=True)
-class Rejection:
-    """A NACK: what the client refused, and why."""
-
-    type_url: str
-    versions: Mapping[str, str]
-    """The refused resources with their versions; empty where the nonce names no answer in flight."""
-    message: str
-
-
-@dataclass(frozen=True)
-class Changes:
+class Changes(NamedTuple):
     """What is to be sent."""
 
-    updated: Sequence[str]
-    """Names of resources, in order."""
+    updated: Mapping[str, Resource]
+    """Resources by name, in order."""
     removed: Sequence[str]
     """Names of resources that the client has and that are gone."""
 
@@ -65,9 +33,9 @@ class Changes:
 class Subscription:
     """What a client wants of a type, what it has been sent, and what it is still to be sent."""
 
-    def __init__(self, type_url: str, source: Source) -> None:
-        self.type_url = type_url
-        self._source = source
+    def __init__(self, resources: Mapping[str, Resource]) -> None:
+        """`resources` are those of the type, by name, as they are at any time."""
+        self._resources = resources
         self._started = False
         self._wildcard = False
         self._names: set[str] = set()
@@ -75,23 +43,14 @@ class Subscription:
         self._sent: dict[str, str] = {}
         # Names to look at when next something is sent; a dict for its order.
         self._pending: dict[str, None] = {}
-        # Nonce → the versions it carried, until it is acknowledged.
-        self._in_flight: dict[str, Mapping[str, str]] = {}
-        self._nonces = 0
 
     def request(
         self,
         subscribe: Sequence[str] = (),
         unsubscribe: Sequence[str] = (),
         initial_versions: Mapping[str, str] | None = None,
-        nonce: str = "",
-        error: str | None = None,
-    ) -> Rejection | None:
-        """Takes one request in; the answer tells of a NACK, which has an `error`.
-
-        A stale or unknown nonce acknowledges nothing; what else the request asks for counts all the same.
-        """
-        rejection = self._acknowledge(nonce, error)
+    ) -> None:
+        """Take one request in, which may acknowledge or refuse something as well."""
         if not self._started:
             self._started = True
             self._sent.update(initial_versions or {})
@@ -99,45 +58,32 @@ class Subscription:
         else:
             self._subscribe(subscribe, resend=True)
         self._unsubscribe(unsubscribe)
-        return rejection
 
     def changed(self, name: str) -> bool:
-        """Takes note that a resource has changed or is gone; whether the client is to be told."""
-        if self._wildcard or name in self._names:
+        """Take note that a resource has changed or is gone; return whether the client is to receive that."""
+        if self._wants(name):
             self._pending[name] = None
             return True
         return False
 
-    def wants(self, name: str) -> bool:
-        """Whether the client has subscribed to this resource."""
-        return self._wildcard or name in self._names
-
     def take(self) -> Changes:
-        """What is to be sent now; it counts as sent.
+        """Return what is to be sent now; it counts as sent.
 
         A name that doesn't exist and that the client doesn't have is not answered at all: it is sent when it comes.
         """
         pending, self._pending = self._pending, {}
-        updated, removed = [], []
+        updated, removed = {}, []
         for name in pending:
-            resource = self._source.get(self.type_url, name)
+            resource = self._resources.get(name)
             if resource is not None and self._sent.get(name) != resource.version:
                 self._sent[name] = resource.version
-                updated.append(name)
+                updated[name] = resource
             elif resource is None and self._sent.pop(name, None) is not None:
                 removed.append(name)
         return Changes(updated, removed)
 
-    def nonce(self, versions: Mapping[str, str]) -> str:
-        """A new nonce for an answer that carries these versions."""
-        self._nonces += 1
-        nonce = str(self._nonces)
-        self._in_flight[nonce] = dict(versions)
-        return nonce
-
-    def _acknowledge(self, nonce: str, error: str | None) -> Rejection | None:
-        versions = self._in_flight.pop(nonce, {})
-        return None if error is None else Rejection(self.type_url, versions, error)
+    def _wants(self, name: str) -> bool:
+        return self._wildcard or name in self._names
 
     def _start(self, names: Sequence[str]) -> None:
         """A first request that names nothing asks for everything, as one for `*` does.
@@ -146,7 +92,7 @@ class Subscription:
         """
         self._subscribe([*names] or [WILDCARD], resend=False)
         for name in self._sent:
-            if self.wants(name):
+            if self._wants(name):
                 self._pending[name] = None
 
     def _subscribe(self, names: Sequence[str], resend: bool) -> None:
@@ -154,7 +100,7 @@ class Subscription:
         for name in names:
             if name == WILDCARD:
                 self._wildcard = True
-                self._pending.update(dict.fromkeys(self._source.names(self.type_url)))
+                self._pending.update(dict.fromkeys(self._resources))
                 continue
             self._names.add(name)
             if resend and name in self._sent:

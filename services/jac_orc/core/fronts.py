@@ -7,34 +7,24 @@ import logging
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import grpc
 
 from jac_orc.core import config
-from jac_orc.core.methods import Context, Method
+from jac_orc.core.methods import STATUSES, Context, Method
+
+if TYPE_CHECKING:
+    from jac_orc.core.queue_server import QueueServer
 
 logger = logging.getLogger(__name__)
 
 _TRIAL_SECONDS = 2.0
 
 
-class Front(Protocol):
-    """A gRPC server that has its methods."""
-
-    def add_insecure_port(self, address: str) -> int:
-        """Bind the address, which serves calls from `start` on; return the port. Raises RuntimeError if that fails."""
-
-    async def start(self) -> None:
-        """Takes calls from now on."""
-
-    async def stop(self, grace: float | None) -> None:
-        """Refuses new calls, and returns when those in flight have ended, after `grace` seconds by being cancelled."""
-
-
 async def new_front(
     options: Sequence[tuple[str, Any]], methods: Mapping[str, Method], unknown: Callable[[str], Method]
-) -> Front:
+) -> QueueServer | grpc.aio.Server:
     """Return a server, not started yet, as the setting GRPC_SERVER says; `unknown` makes the method of other paths.
 
     A `QueueServer` rests on private parts of grpcio. Without a setting, a trial call shows whether they are there and
@@ -105,7 +95,7 @@ async def _awaited(begin: Any, requests: AsyncIterator[bytes], context: Any) -> 
         give_up()
         raise
     if code:
-        await context.abort(_STATUS_BY_NUMBER[code], details, trailing)
+        await context.abort(STATUSES[code], details, trailing)
     yield message
 
 
@@ -118,6 +108,3 @@ class _Ending:
     def finish(self, code: int = 0, details: str = "", trailing: Any = (), message: bytes | None = None) -> None:
         if not self.ended.done():
             self.ended.set_result((code, details, trailing, message))
-
-
-_STATUS_BY_NUMBER = {status.value[0]: status for status in grpc.StatusCode}

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from typing import Any, ClassVar, Protocol
 
-Metadata = Iterable[tuple[str, str | bytes]]
+import grpc
+
+STATUSES = {status.value[0]: status for status in grpc.StatusCode}
+"""gRPC's status codes by their numbers."""
 
 
 class Context(Protocol):

@@ -13,7 +13,7 @@ import errno
 import inspect
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import grpc
 from google.protobuf import message_factory
@@ -22,11 +22,14 @@ from google.protobuf.message import DecodeError, Message
 from grpc_health.v1 import health, health_pb2
 
 from jac_orc.core import traces
-from jac_orc.core.fronts import Front, new_front
+from jac_orc.core.fronts import new_front
 from jac_orc.core.liveness import LIVENESS
-from jac_orc.core.methods import Context, Ending, Method
+from jac_orc.core.methods import STATUSES, Context, Ending, Method
 from jac_orc.core.traces import Trace
 from jac_orc.errors import OrcError, error, to_status
+
+if TYPE_CHECKING:
+    from jac_orc.core.queue_server import QueueServer
 
 MAX_MESSAGE_BYTES = 64 * 1024 * 1024 + 64 * 1024
 _MAX_PENDING_REQUESTS = 10_000
@@ -35,7 +38,6 @@ _LOOK_SECONDS = 0.02
 _NEAR_DEADLINE = 0.05  # a client that gives up at its deadline is heard a moment before the server's own timer
 _REFLECTION = ("grpc.reflection.v1alpha.ServerReflection", "grpc.reflection.v1.ServerReflection")
 _FULL = (errno.ENOSPC, errno.EDQUOT)
-_STATUS_BY_NUMBER = {status.value[0]: status for status in grpc.StatusCode}
 
 SERVER_OPTIONS: Sequence[tuple[str, Any]] = (
     ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
@@ -68,7 +70,7 @@ class Server:
     """A gRPC server with health and reflection for all that is registered on it."""
 
     def __init__(self, health_servicer: health.aio.HealthServicer | None = None) -> None:
-        self._front: Front | None = None
+        self._front: QueueServer | grpc.aio.Server | None = None
         self._methods: dict[str, Method] = {}
         self.health = health_servicer or health.aio.HealthServicer()
         self._services: list[str] = []
@@ -149,12 +151,12 @@ class Server:
         async def reflect(requests: AsyncIterator[bytes], context: Context) -> AsyncGenerator[bytes]:
             from jac_orc.core import reflection  # noqa: PLC0415 - takes 2 ms, and is seldom needed
 
-            messages = await _all(_parser(reflection.Request), requests, context)
+            parse = _parser(reflection.Request)
+            messages = (parse(data) async for data in requests)
             async for answer in reflection.servicer(names).ServerReflectionInfo(messages, context):
                 yield answer.SerializeToString()
 
-        call = _translated(reflect, _the_iterator, _Traced("ServerReflectionInfo", None, quiet=True))
-        method = Method(call, takes_one=False)
+        method = Method(_translated(reflect, _Traced("ServerReflectionInfo", None, quiet=True)), takes_one=False)
         self._methods.update({f"/{name}/ServerReflectionInfo": method for name in _REFLECTION})
 
 
@@ -174,42 +176,36 @@ class _OpenCalls:
 def _unknown(path: str) -> Method:
     """Answers calls of a method that no service has, which gRPC's library would refuse without reason or trace."""
 
-    async def refuse(requests: AsyncIterator[bytes], context: Context) -> AsyncGenerator[bytes]:
-        yield _refused(path)
+    async def refuse(requests: AsyncIterator[bytes], context: Context) -> bytes:
+        raise error("NOT_IMPLEMENTED", f"there is no method {traces.shown(path)}")
 
-    return translated_stream(refuse, path.rpartition("/")[2])
-
-
-def _refused(path: str) -> bytes:
-    raise error("NOT_IMPLEMENTED", f"there is no method {traces.shown(path)}")
+    return translated_stream(_yielding(refuse), path.rpartition("/")[2])
 
 
 def _method(
     method: MethodDescriptor, behaviour: Callable[..., Any], calls: _OpenCalls | None = None, *, raw: bool = False
 ) -> Method:
-    """One method, with errors translated, those of reading the request included.
-
-    `calls` has its calls while they are open; without, they leave no trace.
-    """
-    parse = _as_it_is if raw else _parser(message_factory.GetMessageClass(method.input_type))
-    read = partial(_all if method.client_streaming else _one, parse)
+    """One method; `calls` has its calls while they are open, without, they leave no trace."""
     traced = _Traced(method.name, method.input_type, calls, quiet=calls is None)
     if raw and not method.server_streaming and not inspect.iscoroutinefunction(behaviour):
         return Method(begin=partial(_begin, behaviour, traced))
-    call = _translated(_streaming(behaviour, method), read, traced)
-    return Method(call, None if raw else _serialize, takes_one=not method.client_streaming)
+    takes_one = not method.client_streaming
+    answers = behaviour if inspect.isasyncgenfunction(behaviour) else _yielding(behaviour, method.server_streaming)
+    if raw:
+        return Method(_translated(answers, traced, takes_one=takes_one), takes_one=takes_one)
+    request, response = map(message_factory.GetMessageClass, (method.input_type, method.output_type))
+    call = _translated(answers, traced, _parser(request), takes_one=takes_one)
+    return Method(call, response.SerializeToString, takes_one=takes_one)
 
 
-def _streaming(
-    behaviour: Callable[..., Any], method: MethodDescriptor
+def _yielding(
+    behaviour: Callable[[Any, Context], Awaitable[Any]], has_written: bool = False
 ) -> Callable[[Any, Context], AsyncGenerator[Any]]:
-    """The behaviour as one that yields its messages."""
-    if inspect.isasyncgenfunction(behaviour):
-        return behaviour
+    """The behaviour as one that yields its answer, unless it writes its answers itself."""
 
     async def answers(request: Any, context: Context) -> AsyncGenerator[Any]:
         answer = await behaviour(request, context)
-        if not method.server_streaming:  # else it has written them
+        if not has_written:
             yield answer
 
     return answers
@@ -238,7 +234,7 @@ class _Traced:
         """Logs the failure and ends the call with its status; returns if none can be sent, as the call is gone."""
         if isinstance(fault, Exception) and not isinstance(fault, grpc.aio.AbortError):
             code, details, metadata = _told(trace, fault)
-            await context.abort(_STATUS_BY_NUMBER[code], details, metadata)
+            await context.abort(STATUSES[code], details, metadata)
         else:
             trace.fail(self.cancellation(context))
 
@@ -262,43 +258,32 @@ def _parser(kind: type[Message]) -> Callable[[bytes], Message]:
     return parse
 
 
-def _as_it_is(request: Any) -> Any:
-    return request
-
-
-async def _one(parse: Callable[[bytes], Any], requests: AsyncIterator[bytes], context: Context) -> Any:
-    data = await context.read()  # cheaper than to begin an iteration that is never ended
-    if data is grpc.aio.EOF:
+def _one(request: Any) -> Any:
+    """Return the request of a method that takes one; raises OrcError if the call came without."""
+    if request is grpc.aio.EOF:
         raise error("MALFORMED_REQUEST", "the call came without a message")
-    return parse(data)
-
-
-async def _all(parse: Callable[[bytes], Any], requests: AsyncIterator[bytes], context: Context) -> AsyncIterator[Any]:
-    async def messages() -> AsyncIterator[Any]:
-        async for data in requests:
-            yield parse(data)
-
-    return messages()
-
-
-async def _the_iterator(requests: Any, context: Context) -> Any:
-    return requests
-
-
-def _serialize(message: Message) -> bytes:
-    return message.SerializeToString()
+    return request
 
 
 def _translated(
     behaviour: Callable[[Any, Context], AsyncGenerator[Any]],
-    read: Callable[[Any, Context], Awaitable[Any]],
     method: _Traced,
-) -> Callable[[Any, Context], AsyncIterator[Any]]:
-    async def call(request: Any, context: Context) -> AsyncIterator[Any]:
+    parse: Callable[[bytes], Any] | None = None,
+    *,
+    takes_one: bool = False,
+) -> Callable[[AsyncIterator[bytes], Context], AsyncIterator[Any]]:
+    """The behaviour with its errors translated, those of `parse`, which reads requests, included."""
+
+    async def call(requests: AsyncIterator[bytes], context: Context) -> AsyncIterator[Any]:
         trace = method.begin(context)
         traces.current.set(trace)
         try:
-            trace.request = message = await read(request, context)
+            message: Any = requests
+            if takes_one:
+                message = _one(await context.read())  # cheaper than to begin an iteration that is never ended
+            if parse is not None:
+                message = parse(message) if takes_one else (parse(data) async for data in requests)
+            trace.request = message
             async with contextlib.aclosing(behaviour(message, context)) as responses:
                 async for response in responses:
                     yield response
@@ -316,29 +301,20 @@ def translated_stream(
 
     `kind` is the type of its requests, whose bytes the behaviour may give to its trace.
     """
-    call = _translated(behaviour, _the_iterator, _Traced(method, kind))
-    return Method(call, takes_one=False)
+    return Method(_translated(behaviour, _Traced(method, kind)), takes_one=False)
 
 
 class Reply:
     """Where a method that is no coroutine gives its answer: once, by `set_result` or `set_exception`."""
 
-    __slots__ = ("_context", "_ending", "give_up", "trace")
+    __slots__ = ("_ending", "context", "give_up", "trace")
 
     def __init__(self, context: Context, ending: Ending, trace: Trace) -> None:
-        self._context = context
+        self.context = context
         self._ending = ending
         self.trace = trace
         self.give_up: Callable[[], object] = _nothing
         """What the method wants to be called if the caller no longer waits."""
-
-    def invocation_metadata(self) -> Any:
-        """Return what the client sent."""
-        return self._context.invocation_metadata()
-
-    def time_remaining(self) -> float | None:
-        """Return the seconds until the deadline; None if there is none."""
-        return self._context.time_remaining()
 
     def set_result(self, message: bytes) -> None:
         """Send the answer."""
@@ -366,9 +342,7 @@ def _begin(
         reply.give_up()
 
     try:
-        if request is grpc.aio.EOF:
-            raise error("MALFORMED_REQUEST", "the call came without a message")
-        trace.request = request
+        trace.request = _one(request)
         behaviour(request, reply)
     except Exception as fault:  # noqa: BLE001 - told to the caller, and logged
         reply.set_exception(fault)

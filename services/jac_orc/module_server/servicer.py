@@ -74,10 +74,10 @@ class ModuleServicer:
     def _begin(self, method: str, request: bytes, reply: Reply) -> None:
         """Starts a call that has one answer."""
         answer = _Answer(self, method, request, reply)
-        reply.give_up = self._calls.begin(answer, _STYLES[method], request, self._seconds_for(reply)).abandon
+        reply.give_up = self._calls.begin(answer, _STYLES[method], request, self._seconds_for(reply.context)).abandon
 
-    def _seconds_for(self, call: Context | Reply) -> float:
-        remaining = call.time_remaining()
+    def _seconds_for(self, context: Context) -> float:
+        remaining = context.time_remaining()
         return self._timeout if remaining is None else remaining
 
     _unary = partial(partialmethod, _begin)
@@ -87,12 +87,12 @@ class ModuleServicer:
 
     def send_on(self, method: str, request: bytes, reply: Reply, obj_id: str) -> None:
         """Has another pod, which has the object, answer the call; raises OrcError where it came from one."""
-        self._check_not_sent_on(reply)
+        self._check_not_sent_on(reply.context)
 
         async def relay() -> None:
             traces.current.set(reply.trace)
             try:
-                reply.set_result(await self._peers.call(_path(method), request, obj_id, reply.time_remaining()))
+                reply.set_result(await self._peers.call(_path(method), request, obj_id, reply.context.time_remaining()))
             except Exception as fault:  # noqa: BLE001 - told to the caller
                 reply.set_exception(fault)
 
@@ -138,7 +138,7 @@ class ModuleServicer:
                     trace.fail(failure)
                 yield _last_line(failure, traces.call_id())
 
-    def _check_not_sent_on(self, context: Context | Reply) -> None:
+    def _check_not_sent_on(self, context: Context) -> None:
         """Raises OrcError for a call that has been sent on already: its objects are in more than one process."""
         if any(name == SENT_ON for name, _ in context.invocation_metadata() or ()):
             raise objects_apart()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import threading
 from typing import TYPE_CHECKING, Any
@@ -10,7 +11,7 @@ from .failures import Cancelled, Refusal, qualified_name
 
 if TYPE_CHECKING:
     import asyncio
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
 
 class Loop:
@@ -92,35 +93,29 @@ class Coroutine:
             self._ended.set()
 
 
-class Items:
-    """The items of a generator, an async generator or any other iterable, one after the other."""
-
-    def __init__(self, result: Any, wait_for: Callable[[Any], Any], loop: Loop) -> None:
-        self._wait_for = wait_for
-        self._loop = loop
-        self._async = hasattr(result, "__aiter__")
-        if self._async:
-            self._iterator = result.__aiter__()
-        elif hasattr(result, "__iter__") and not isinstance(result, (str, bytes, bytearray, dict)):
-            self._iterator = iter(result)
-        else:
-            name = qualified_name(type(result))
-            raise Refusal("VALUE_NOT_REPRESENTABLE", "the result is no stream of items but a %s" % name, type=name)
-
-    def __iter__(self) -> Items:
-        return self
-
-    def __next__(self) -> Any:
-        if not self._async:
-            return next(self._iterator)
+@contextlib.contextmanager
+def items_of(result: Any, wait_for: Callable[[Any], Any], loop: Loop) -> Iterator[Iterator[Any]]:
+    """The items of a generator, an async generator or any other iterable, which cleans up at the end of this."""
+    if hasattr(result, "__aiter__"):
+        iterator = result.__aiter__()
         try:
-            return self._wait_for(self._iterator.__anext__())
-        except StopAsyncIteration:
-            raise StopIteration from None
+            yield _awaited(iterator, wait_for)
+        finally:
+            if hasattr(iterator, "aclose"):
+                loop.coroutine(iterator.aclose()).start().result()
+    elif hasattr(result, "__iter__") and not isinstance(result, (str, bytes, bytearray, dict)):
+        iterator = iter(result)
+        try:
+            yield iterator
+        finally:
+            if hasattr(iterator, "close"):
+                iterator.close()
+    else:
+        name = qualified_name(type(result))
+        raise Refusal("VALUE_NOT_REPRESENTABLE", "the result is no stream of items but a %s" % name, type=name)
 
-    def close(self) -> None:
-        """Has the generator clean up, wherever it stands."""
-        if self._async and hasattr(self._iterator, "aclose"):
-            self._loop.coroutine(self._iterator.aclose()).start().result()
-        elif hasattr(self._iterator, "close"):
-            self._iterator.close()
+
+def _awaited(iterator: Any, wait_for: Callable[[Any], Any]) -> Iterator[Any]:
+    with contextlib.suppress(StopAsyncIteration):
+        while True:
+            yield wait_for(iterator.__anext__())

@@ -6,12 +6,14 @@ import types
 from typing import TYPE_CHECKING, Any
 
 from .binding import explain_binding
-from .coroutines import Items, Loop
+from .coroutines import Loop, items_of
 from .failures import Refusal, quote
 from .formatting import check_format
 from .protowire import Malformed
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from .calls import Call
     from .names import Names
 
@@ -64,12 +66,9 @@ class Invoker:
             raise RuntimeError(str(failure)) from failure
         return call.wait_for(result) if type(result) is types.CoroutineType else result
 
-    def stream(self, call: Call, result: Any, send: Any) -> bytes:
+    def stream(self, call: Call, result: Any, encoded: Callable[[Any], bytes]) -> bytes:
         """Sends each item of what was returned; answers the empty end."""
-        items = Items(result, call.wait_for, self._loop)
-        try:
+        with items_of(result, call.wait_for, self._loop) as items:
             for item in items:
-                send(item)
-        finally:
-            items.close()
+                call.send(encoded(item))
         return b""

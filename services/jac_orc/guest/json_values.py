@@ -35,7 +35,7 @@ def parse_body(data: Any) -> Document:
     """The JSON object in a body; raises Refusal for anything else. NaN and doubled keys are no JSON here."""
     try:
         text = str(data, "utf-8")
-    except UnicodeDecodeError as failure:
+    except (TypeError, UnicodeDecodeError) as failure:  # the one of a number in the place of the bytes
         raise Refusal("MALFORMED_REQUEST", "the body is not UTF-8: %s" % failure) from None
     try:
         body = _parse(text) if text.strip() else {}

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 from .failures import Refusal, qualified_name, quote
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Iterable
 
     from .names import Names
 
@@ -54,7 +54,6 @@ class Objects:
         self._most = most
         self._most_bytes = most_bytes
         self._kept: dict[str, Kept] = {}
-        self._count = 0
         self._bytes = 0
         self._unlock()
         os.register_at_fork(after_in_child=self._unlock)
@@ -63,44 +62,31 @@ class Objects:
     def _unlock(self) -> None:
         self._lock = threading.Lock()  # a fork gets a new one, as in `Calls`
 
-    def keep(self, value: Any) -> Document:
-        """Keeps the value and gives its reference; raises Refusal where no more fits, or it may not be handed out."""
+    def keep(self, value: Any, made: list[str]) -> Document:
+        """Keeps the value, adds its id to those that an answer has made, and gives its reference.
+
+        Raises Refusal where no more fits, or where it may not be handed out.
+        """
         self._names.check_result(value)
-        kept = Kept(value, self._lease, self.admit(value))
+        kept = Kept(value, self._lease, size_of(value))
         obj_id = "%s-%s" % (self._place, os.urandom(_SECRET_BYTES).hex())
         with self._lock:
+            if len(self._kept) >= self._most:
+                self._refuse("MAX_OBJECTS", "%d objects" % self._most, self._most)
+            if self._bytes + kept.size > self._most_bytes:
+                self._refuse("MAX_OBJECT_BYTES", "%d bytes of objects" % self._most_bytes, self._most_bytes)
             self._kept[obj_id] = kept
+            self._bytes += kept.size
             if not self._sweeps:
                 self._sweeps = True
                 threading.Thread(target=self._sweep, daemon=True, name="leases").start()
+        made.append(obj_id)
         return {
             "obj_id": obj_id,
             "type": qualified_name(type(value)),
             "repr": _repr(value),
             "is_callable": callable(value),
         }
-
-    def made(self) -> Made:
-        """What keeps the objects of one answer, or none of them."""
-        return Made(self)
-
-    def admit(self, value: Any) -> int:
-        """Counts a value that is kept from now on and answers its bytes; raises Refusal where no more fits."""
-        size = _size_of(value)
-        with self._lock:
-            if self._count >= self._most:
-                self._refuse("MAX_OBJECTS", "%d objects" % self._most, self._most)
-            if self._bytes + size > self._most_bytes:
-                self._refuse("MAX_OBJECT_BYTES", "%d bytes of objects" % self._most_bytes, self._most_bytes)
-            self._count += 1
-            self._bytes += size
-        return size
-
-    def dismiss(self, *sizes: int) -> None:
-        """Counts values that are no longer kept, by what `admit` has answered."""
-        with self._lock:
-            self._count -= len(sizes)
-            self._bytes -= sum(sizes)
 
     def _refuse(self, setting: str, what: str, limit: int) -> None:
         text = "this pod keeps %s already, all that the setting %s allows; release some" % (what, setting)
@@ -112,16 +98,18 @@ class Objects:
 
     def release(self, obj_id: str, *further: str) -> None:
         """Forgets the object; raises Refusal where it isn't here. Of further ones, those that are here."""
-        for other in further:
-            with contextlib.suppress(Refusal):
-                self.release(other)
+        self.discard(further)
         with self._lock:
             kept = self._kept.pop(obj_id, None)
-        if kept is None:
+            self._bytes -= kept.size if kept else 0
+        if kept is None or kept.ends <= time.monotonic():
             raise self._absent(obj_id)
-        self.dismiss(kept.size)
-        if kept.ends <= time.monotonic():
-            raise self._absent(obj_id)
+
+    def discard(self, obj_ids: Iterable[str]) -> None:
+        """Forgets those of the objects that are here."""
+        for obj_id in obj_ids:
+            with contextlib.suppress(Refusal):
+                self.release(obj_id)
 
     def renew(self, obj_id: str, lease: float | None) -> float:
         """Has the lease last from now for so many seconds, or as long as it did; answers how long that is."""
@@ -154,37 +142,13 @@ class Objects:
             with self._lock:
                 ended = [obj_id for obj_id, kept in self._kept.items() if kept.ends <= now]
                 gone = [self._kept.pop(obj_id) for obj_id in ended]
+                self._bytes -= sum(kept.size for kept in gone)
                 next_end = min((kept.ends for kept in self._kept.values()), default=None)
                 self._sweeps = next_end is not None
-            self.dismiss(*(kept.size for kept in gone))
             gone.clear()  # what their own code does at their end is done here, without the lock
             if next_end is None:
                 return
             time.sleep(min(max(_SHORTEST_PAUSE, next_end - now), _LONGEST_PAUSE))
-
-
-class Made:
-    """The objects that are made for one answer; where that fails, they are released."""
-
-    __slots__ = ("_names", "_objects")
-
-    def __init__(self, objects: Objects) -> None:
-        self._objects = objects
-        self._names: list[str] = []
-
-    def __enter__(self) -> Callable[[Any], Document]:
-        return self._keep
-
-    def __exit__(self, kind: object, failure: object, trace: object) -> None:
-        if kind is not None:
-            for obj_id in self._names:
-                with contextlib.suppress(Refusal):  # its lease has ended meanwhile
-                    self._objects.release(obj_id)
-
-    def _keep(self, value: Any) -> Document:
-        reference = self._objects.keep(value)
-        self._names.append(reference["obj_id"])
-        return reference
 
 
 _SHOWN_SHORT = ("builtins", "collections", "array")
@@ -221,7 +185,7 @@ def _repr(value: Any) -> str:
     return text if len(text) <= MAX_REPR_CHARS else text[: MAX_REPR_CHARS - 1] + "…"
 
 
-def _size_of(value: Any) -> int:
+def size_of(value: Any) -> int:
     """What a value weighs in bytes, by its own account and that of what it visibly holds.
 
     Beyond so many parts, the others are assumed to have the average size of these. The value's own size is no part of

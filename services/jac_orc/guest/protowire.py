@@ -63,6 +63,18 @@ def fields(data: Buffer) -> Iterator[tuple[int, Any]]:
         yield key >> 3, view[start:position]
 
 
+def by_number(message: Buffer, repeated: tuple[int, ...] = (), shift: int = 0) -> dict[int, Any]:
+    """The fields by their number plus `shift`, those that are `repeated` as lists; raises Malformed."""
+    found: dict[int, Any] = {number: [] for number in repeated}
+    for number, value in fields(message):
+        number += shift  # noqa: PLW2901 - this runs for each field of each call
+        if number in repeated:
+            found[number].append(value)
+        else:
+            found[number] = value
+    return found
+
+
 def last_field(message: Buffer) -> tuple[int, Any]:
     """The last field, which of the members of a `oneof` is the one that counts; (0, None) where there is none."""
     found: tuple[int, Any] = (0, None)

@@ -8,13 +8,13 @@ from .failures import Cancelled, Refusal, error_body
 from .invoking import NOTHING
 from .json_values import too_large
 from .large_values import LARGE_BYTES, Uploads, parts_of
-from .protowire import VARINT, Malformed, fields, flag, key, sized, string, text, varint
+from .protowire import VARINT, Malformed, by_number, fields, flag, key, sized, string, text, varint
 from .python_value_decoder import Decoder
 from .python_value_encoder import Encoder
 from .python_values import OBJECT, Context, loaded_class
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
     from .calls import Call
     from .invoking import Invoker
@@ -23,35 +23,8 @@ if TYPE_CHECKING:
 
 _FIRST, _INDEX, _RESULT = key(1), key(1, VARINT), key(2)
 _OBJECT_VALUE = key(OBJECT)
-
-
-class Asked:
-    """What one call asks for; `shift` is how much lower the numbers of the fields are in a batch's calls."""
-
-    __slots__ = ("args", "keep", "kwargs", "method", "module", "silent", "target")
-
-    def __init__(self, message: Any, shift: int = 0) -> None:
-        self.module = self.method = ""
-        self.args: list[Any] = []
-        self.kwargs: list[Any] = []
-        self.target: Any = None
-        self.keep = self.silent = False
-        for found, value in fields(message):
-            number = found + shift
-            if number == 1:
-                self.module = text(value)
-            elif number == 2:
-                self.method = text(value)
-            elif number == 3:
-                self.args.append(value)
-            elif number == 4:
-                self.kwargs.append(value)
-            elif number == 5:
-                self.target = value
-            elif number == 6:
-                self.keep = bool(value)
-            elif number == 7:
-                self.silent = bool(value)
+# The fields of what one call asks for: a CallPythonRequest, or a BatchCall with its numbers raised by one.
+_METHOD, _ARGS, _KWARGS, _TARGET, _KEEP, _SILENT = range(2, 8)
 
 
 class PythonCalls:
@@ -65,20 +38,17 @@ class PythonCalls:
         self._max_large = limits["max_value"]
         self.uploads = Uploads()
 
-    def call(self, call: Call, asked: Asked) -> bytes:
+    def call(self, call: Call, asked: dict[int, Any]) -> bytes:
         """The CallPythonResponse; a result that is too large for one is kept."""
         values = _Values(self._names, self._objects)
         result = self._result(call, asked, values)
-        return sized(_FIRST, values.refer(result)) if asked.keep else self._response(values, result)
+        return sized(_FIRST, values.refer(result)) if asked.get(_KEEP) else self._response(values, result)
 
-    def stream(self, call: Call, asked: Asked) -> bytes:
+    def stream(self, call: Call, asked: dict[int, Any]) -> bytes:
         """Sends each item's StreamPythonResponse; one that is too large for it is kept. Answers the empty end."""
         values = _Values(self._names, self._objects)
-
-        def send(item: Any) -> None:
-            call.send(self._response(values, item))
-
-        return self._invoker.stream(call, self._result(call, asked, values, streams=True), send)
+        result = self._result(call, asked, values, streams=True)
+        return self._invoker.stream(call, result, lambda item: self._response(values, item))
 
     def put(self, number: int) -> bytes:
         """Makes an object of an upload; answers the PythonValue that stands for it."""
@@ -109,13 +79,13 @@ class PythonCalls:
         for index, message in enumerate(calls):
             values = _Values(self._names, self._objects, results)
             try:
-                asked = Asked(message, shift=1)
+                asked = by_number(message, (_ARGS, _KWARGS), shift=1)
                 result = self._result(call, asked, values)
                 value = b""
-                if asked.silent:
+                if asked.get(_SILENT):
                     self._names.check_result(result)  # as later calls may have its attributes
                 else:
-                    value = values.refer(result) if asked.keep else values.encoded(result, room)
+                    value = values.refer(result) if asked.get(_KEEP) else values.encoded(result, room)
             except Cancelled:
                 raise
             except BaseException as raised:
@@ -140,21 +110,22 @@ class PythonCalls:
             room -= len(answer)
         return b"".join(told)
 
-    def _result(self, call: Call, asked: Asked, values: _Values, *, streams: bool = False) -> Any:
-        decoder, invoker = Decoder(values), self._invoker
-        owner = NOTHING if asked.target is None else decoder.decode(asked.target)
-        args = [decoder.decode(arg) for arg in asked.args]
+    def _result(self, call: Call, asked: dict[int, Any], values: _Values, *, streams: bool = False) -> Any:
+        decode, invoker = Decoder(values).decode, self._invoker
+        owner = decode(asked[_TARGET]) if _TARGET in asked else NOTHING
+        method = text(asked.get(_METHOD, b""))
+        args = [decode(arg) for arg in asked[_ARGS]]
         kwargs = {}
-        for entry in asked.kwargs:
+        for entry in asked[_KWARGS]:
             parts = dict(fields(entry))
-            kwargs[text(parts.get(1, b""))] = decoder.decode(parts.get(2, b""))
-        if owner is not NOTHING and not asked.method and not callable(owner):
+            kwargs[text(parts.get(1, b""))] = decode(parts.get(2, b""))
+        if owner is not NOTHING and not method and not callable(owner):
             target = owner  # to have an object's value, or its items
         else:
-            target = invoker.target(asked.method, owner, streams=streams)
+            target = invoker.target(method, owner, streams=streams)
         if not callable(target):
-            return invoker.constant(target, asked.method, args, kwargs)
-        return invoker.run(call, target, asked.method, args, kwargs)
+            return invoker.constant(target, method, args, kwargs)
+        return invoker.run(call, target, method, args, kwargs)
 
     def _response(self, values: _Values, value: Any) -> bytes:
         """The value in a message or, if it is large, a reference to it."""
@@ -186,7 +157,7 @@ class _Values(Context):
         self._names = names
         self._objects = objects
         self._results = results
-        self._keep: Callable[[Any], dict[str, Any]] = objects.keep
+        self._made: list[str] = []
 
     def encoded(self, value: Any, max_bytes: int) -> bytes:
         """The value's message; where that is refused, no object that was made for it is left."""
@@ -194,15 +165,18 @@ class _Values(Context):
 
     def parts(self, value: Any, max_bytes: int) -> list[Any]:
         """The same in parts."""
-        with self._objects.made() as self._keep:
+        self._made = []
+        try:
             parts = Encoder(self).parts(value)
             if sum(map(len, parts)) > max_bytes:
                 raise too_large(max_bytes)
-        self._keep = self._objects.keep
+        except BaseException:
+            self._objects.discard(self._made)
+            raise
         return parts
 
     def refer(self, value: Any) -> bytes:
-        reference = self._keep(value)
+        reference = self._objects.keep(value, self._made)
         parts = [string(1, reference["obj_id"]), string(2, reference["type"]), string(3, reference["repr"])]
         return sized(_OBJECT_VALUE, b"".join(parts) + flag(4, reference["is_callable"]))
 

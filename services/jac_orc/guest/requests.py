@@ -6,6 +6,7 @@ the response. The numbers are those of the fields in `module.proto`.
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from . import describe, proto_values, wire
@@ -14,8 +15,8 @@ from .failures import Refusal, quote
 from .invoking import NOTHING, Invoker
 from .json_values import decode, encode_result, json_kind, parse_body
 from .large_values import stored
-from .protowire import Malformed, fields, key, sized, text, varint
-from .python_calls import Asked, PythonCalls
+from .protowire import Malformed, by_number, fields, key, sized, text, varint
+from .python_calls import PythonCalls
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -27,30 +28,21 @@ if TYPE_CHECKING:
     from .wire import Frame
 
     Document = dict[str, Any]
+    Message = dict[int, Any]
 
 _FIRST, _SECOND = key(1), key(2)
 _JSON = sized(_FIRST, b"application/json") + _SECOND  # before the data of a google.api.HttpBody
 _NO_ARGUMENTS: list[Any] = []
 
 
-class Request:
-    """A request's fields by number; those that a message may have several of are lists."""
-
-    __slots__ = ("fields", "lists")
-
-    def __init__(self, message: Any, repeated: tuple[int, ...] = ()) -> None:
-        self.fields: dict[int, Any] = {}
-        self.lists: dict[int, list[Any]] = {number: [] for number in repeated}
-        for number, value in fields(message):
-            if number in self.lists:
-                self.lists[number].append(value)
-            else:
-                self.fields[number] = value
-
-    def text(self, number: int) -> str:
-        """A string field, empty where unset."""
-        value = self.fields.get(number)
-        return "" if value is None else text(value)
+# Methods by what of their requests has other numbers: the field of the module's name, and the repeated fields.
+_NUMBERS: dict[str, tuple[int, tuple[int, ...]]] = {
+    **dict.fromkeys(("Call", "Stream", "CallPython", "StreamPython"), (1, (3, 4))),
+    "CallBatch": (1, (2,)),
+    "ReleaseObject": (3, (4,)),
+    "RenewObject": (4, ()),
+    "PutValue": (2, ()),  # the server's own message: an upload's number in the first field
+}
 
 
 class Requests:
@@ -63,12 +55,18 @@ class Requests:
         self._parameters = Parameters()
         self._invoker = Invoker(names, loop)
         self._python = PythonCalls(self._invoker, names, objects, limits)
-        self._by_style = [getattr(self, "_" + name) for name in wire.STYLES]
+        self._by_style = [(getattr(self, "_" + name), *_NUMBERS.get(name, (1, ()))) for name in wire.STYLES]
 
     def perform(self, call: Call, style: int, body: Any) -> bytes:
         """Does what the call asks for and answers the response's bytes."""
+        method, module, repeated = self._by_style[style]
         try:
-            answer: bytes = self._by_style[style](call, body)
+            request = by_number(body, repeated)
+            named = text(request.get(module, b""))
+            if named and named != self._names.name:
+                message = "this is the server of %s, and the request names %s" % (self._names.name, quote(named))
+                raise Refusal("MODULE_MISMATCH", message, module=self._names.name)
+            answer: bytes = method(call, request)
         except Malformed as failure:
             raise Refusal("MALFORMED_REQUEST", "the request is malformed: %s" % failure) from None
         return answer
@@ -83,96 +81,67 @@ class Requests:
 
     # --- methods of the service ---
 
-    def _Call(self, call: Call, message: Any) -> bytes:
-        return sized(_FIRST, self._encoded(proto_values.encode_value, self._by_value(call, message)))
+    def _Call(self, call: Call, request: Message) -> bytes:
+        return self._value(self._by_value(call, request))
 
-    def _Stream(self, call: Call, message: Any) -> bytes:
-        def send(item: Any) -> None:
-            call.send(sized(_FIRST, self._encoded(proto_values.encode_value, item)))
+    def _Stream(self, call: Call, request: Message) -> bytes:
+        return self._invoker.stream(call, self._by_value(call, request, streams=True), self._value)
 
-        return self._invoker.stream(call, self._by_value(call, message, streams=True), send)
+    def _RunModule(self, call: Call, request: Message) -> bytes:
+        obj_id, method = text(request.get(3, b"")), text(request.get(2, b""))
+        _, args, kwargs = self._arguments(_body(request, 5), ("args", "kwargs"))
+        return self._json(self._invoke(call, obj_id, method, args, kwargs, packs=True))
 
-    def _RunModule(self, call: Call, message: Any) -> bytes:
-        request = Request(message)
-        self._check_module(request.text(1))
-        body = parse_body(_http_data(request.fields.get(5)))
-        _, args, kwargs = self._arguments(body, ("args", "kwargs"))
-        return self._json(self._invoke(call, request.text(3), request.text(2), args, kwargs, packs=True))
+    def _CallJson(self, call: Call, request: Message) -> bytes:
+        return self._json(self._by_json(call, request))
 
-    def _CallJson(self, call: Call, message: Any) -> bytes:
-        return self._json(self._by_json(call, message))
+    def _StreamJson(self, call: Call, request: Message) -> bytes:
+        result = self._by_json(call, request, streams=True)
+        return self._invoker.stream(call, result, lambda item: self._json(item, b"\n"))
 
-    def _StreamJson(self, call: Call, message: Any) -> bytes:
-        def send(item: Any) -> None:
-            line = self._encoded(encode_result, item) + b"\n"
-            call.send(sized(_FIRST, _JSON + varint(len(line)) + line))
+    def _CallNamed(self, call: Call, request: Message) -> bytes:
+        kwargs = {name: decode(value, self._objects.get) for name, value in _body(request, 4).items()}
+        return self._json(self._invoke(call, "", text(request.get(2, b"")), _NO_ARGUMENTS, kwargs, named=True))
 
-        return self._invoker.stream(call, self._by_json(call, message, streams=True), send)
-
-    def _CallNamed(self, call: Call, message: Any) -> bytes:
-        request = Request(message)
-        self._check_module(request.text(1))
-        body = parse_body(_http_data(request.fields.get(4)))
-        kwargs = {name: decode(value, self._objects.get) for name, value in body.items()}
-        return self._json(self._invoke(call, "", request.text(2), _NO_ARGUMENTS, kwargs, named=True))
-
-    def _Describe(self, call: Call, message: Any) -> bytes:
-        self._check_module(Request(message).text(1))
+    def _Describe(self, call: Call, request: Message) -> bytes:
         return describe.describe(self._names)
 
-    def _ReleaseObject(self, call: Call, message: Any) -> bytes:
-        request = Request(message, repeated=(4,))
-        self._check_module(request.text(3))
-        self._objects.release(request.text(1), *map(text, request.lists[4]))
+    def _ReleaseObject(self, call: Call, request: Message) -> bytes:
+        self._objects.release(text(request.get(1, b"")), *map(text, request[4]))
         return b""
 
-    def _RenewObject(self, call: Call, message: Any) -> bytes:
-        request = Request(message)
-        self._check_module(request.text(4))
-        lease = request.fields.get(2)
-        seconds = self._objects.renew(request.text(1), None if lease is None else duration(lease))
+    def _RenewObject(self, call: Call, request: Message) -> bytes:
+        lease = request.get(2)
+        seconds = self._objects.renew(text(request.get(1, b"")), None if lease is None else duration(lease))
         whole = int(seconds)
         nanos = round((seconds - whole) * 1e9)
         return sized(_FIRST, key(1, 0) + varint(whole) + (key(2, 0) + varint(nanos) if nanos else b""))
 
-    def _CallPython(self, call: Call, message: Any) -> bytes:
-        asked = Asked(message)
-        self._check_module(asked.module)
-        return self._python.call(call, asked)
+    def _CallPython(self, call: Call, request: Message) -> bytes:
+        return self._python.call(call, request)
 
-    def _StreamPython(self, call: Call, message: Any) -> bytes:
-        asked = Asked(message)
-        self._check_module(asked.module)
-        return self._python.stream(call, asked)
+    def _StreamPython(self, call: Call, request: Message) -> bytes:
+        return self._python.stream(call, request)
 
-    def _CallBatch(self, call: Call, message: Any) -> bytes:
-        request = Request(message, repeated=(2,))
-        self._check_module(request.text(1))
-        return self._python.batch(call, request.lists[2], goes_on=bool(request.fields.get(3)))
+    def _CallBatch(self, call: Call, request: Message) -> bytes:
+        return self._python.batch(call, request[2], goes_on=bool(request.get(3)))
 
-    def _PutValue(self, call: Call, message: Any) -> bytes:
-        """The server's own message: an upload's number."""
-        return stored(self._python.put(Request(message).fields.get(1, 0)))
+    def _PutValue(self, call: Call, request: Message) -> bytes:
+        return stored(self._python.put(request.get(1, 0)))
 
-    def _GetValue(self, call: Call, message: Any) -> bytes:
-        request = Request(message)
-        self._check_module(request.text(1))
-        return self._python.get(call, request.text(2))
+    def _GetValue(self, call: Call, request: Message) -> bytes:
+        return self._python.get(call, text(request.get(2, b"")))
 
     # --- what they have in common ---
 
-    def _by_value(self, call: Call, message: Any, *, streams: bool = False) -> Any:
-        request = Request(message, repeated=(3, 4))
-        self._check_module(request.text(1))
-        args = [decode(proto_values.plain(arg), self._objects.get) for arg in request.lists[3]]
-        named = [proto_values.entry(entry) for entry in request.lists[4]]
+    def _by_value(self, call: Call, request: Message, *, streams: bool = False) -> Any:
+        args = [decode(proto_values.plain(arg), self._objects.get) for arg in request[3]]
+        named = [proto_values.entry(entry) for entry in request[4]]
         kwargs = {name: decode(value, self._objects.get) for name, value in named}
-        return self._invoke(call, request.text(5), request.text(2), args, kwargs, streams=streams)
+        return self._invoke(call, text(request.get(5, b"")), text(request.get(2, b"")), args, kwargs, streams=streams)
 
-    def _by_json(self, call: Call, message: Any, *, streams: bool = False) -> Any:
-        request = Request(message)
-        self._check_module(request.text(1))
-        body = parse_body(_http_data(request.fields.get(3)))
+    def _by_json(self, call: Call, request: Message, *, streams: bool = False) -> Any:
+        body = _body(request, 3)
         obj_id = body.get("obj_id") or ""
         if not isinstance(obj_id, str):
             raise Refusal("MALFORMED_REQUEST", "the field 'obj_id' must be a string", field="obj_id")
@@ -198,19 +167,21 @@ class Requests:
         find = self._objects.get
         return method, [decode(arg, find) for arg in args], {name: decode(kwargs[name], find) for name in kwargs}
 
-    def _check_module(self, named: str) -> None:
-        if named and named != self._names.name:
-            message = "this is the server of %s, and the request names %s" % (self._names.name, quote(named))
-            raise Refusal("MODULE_MISMATCH", message, module=self._names.name)
+    def _value(self, result: Any) -> bytes:
+        return sized(_FIRST, self._encoded(proto_values.encode_value, result))
 
-    def _json(self, result: Any) -> bytes:
-        data = self._encoded(encode_result, result)
+    def _json(self, result: Any, end: bytes = b"") -> bytes:
+        data = self._encoded(encode_result, result) + end
         return sized(_FIRST, _JSON + varint(len(data)) + data)
 
     def _encoded(self, encode: Callable[..., bytes], value: Any) -> bytes:
         """The value's bytes; where these are refused, no object that was made for them is left."""
-        with self._objects.made() as keep:
-            return encode(value, keep, self._max_answer)
+        made: list[str] = []
+        try:
+            return encode(value, partial(self._objects.keep, made=made), self._max_answer)
+        except BaseException:
+            self._objects.discard(made)
+            raise
 
     def _invoke(
         self, call: Call, obj_id: str, method: str, args: list[Any], kwargs: Document, *,
@@ -229,15 +200,9 @@ class Requests:
         return self._invoker.run(call, target, method, args, kwargs)
 
 
-def _http_data(message: Any) -> Any:
-    """The data of a google.api.HttpBody."""
-    if message is not None:
-        for number, value in fields(message):
-            if number == 2:
-                if isinstance(value, int):
-                    raise Malformed("a number in the place of a body")
-                return value
-    return b""
+def _body(request: Message, number: int) -> Document:
+    """The JSON object in a field that is a google.api.HttpBody."""
+    return parse_body(dict(fields(request.get(number, b""))).get(2, b""))
 
 
 def duration(message: Any) -> float:

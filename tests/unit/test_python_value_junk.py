@@ -11,23 +11,11 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from jac_orc.guest.protowire import FIXED64, VARINT, Malformed, key, sized, string, varint
-from jac_orc.guest.python_value_decoder import Decoder, varints
+from jac_orc.guest.protowire import FIXED64, VARINT, Malformed, key, sized, string, varint, varints
+from jac_orc.guest.python_value_decoder import Decoder
 from jac_orc.guest.python_value_encoder import Encoder
 from jac_orc.guest.python_value_records import Record
-from jac_orc.guest.python_values import (
-    BIG_INT,
-    DICT,
-    FROZENSET,
-    LIST,
-    RECORD,
-    SET,
-    SURROGATES,
-    TENSOR,
-    TEXT,
-    TUPLE,
-    Context,
-)
+from jac_orc.guest.python_values import Context, Kind
 from jac_orc.v1 import value_pb2
 from tests.unit.python_value_kinds import values
 
@@ -48,7 +36,7 @@ def told(data: bytes) -> str:
 
 
 def text(name: str, shown: str) -> bytes:
-    return sized(key(TEXT), string(1, name) + string(2, shown))
+    return sized(key(Kind.TEXT), string(1, name) + string(2, shown))
 
 
 def encoded(value: Any) -> bytes:
@@ -57,12 +45,12 @@ def encoded(value: Any) -> bytes:
 
 def record(name: str, /, **fields: bytes) -> bytes:
     parts = [sized(key(2), string(1, field) + sized(key(2), data)) for field, data in fields.items()]
-    return sized(key(RECORD), string(1, name) + b"".join(parts))
+    return sized(key(Kind.RECORD), string(1, name) + b"".join(parts))
 
 
 def tensor(kind: str, dtype: str, data: bytes = b"", shape: bytes = b"") -> bytes:
     parts = [string(1, dtype), sized(key(2), shape), sized(key(4), data)]
-    return sized(key(TENSOR), b"".join(parts) + string(5, kind))
+    return sized(key(Kind.TENSOR), b"".join(parts) + string(5, kind))
 
 
 @given(st.binary(max_size=60))
@@ -127,21 +115,23 @@ def test_texts_that_make_no_sense_are_malformed(name: str, shown: str) -> None:
 @pytest.mark.parametrize(
     ("data", "words"),
     [
-        (b"", "empty"), (b"\xa8\x01\x01", "unknown kind"), (key(LIST, VARINT) + b"\x01", "unknown kind"),
-        (sized(key(SURROGATES), b"\xff"), "can't be made"), (sized(key(6), b"\xff"), "UTF-8"),
+        (b"", "empty"), (b"\xa8\x01\x01", "unknown kind"), (key(Kind.LIST, VARINT) + b"\x01", "unknown kind"),
+        (sized(key(Kind.SURROGATES), b"\xff"), "can't be made"), (sized(key(6), b"\xff"), "UTF-8"),
         (key(5, VARINT) + b"\x01", "double"), (sized(key(3), b"a"), "can't be made"),
         (sized(key(9), b"\x08\x01"), "double"), (sized(key(9), sized(key(1), b"1234567")), "double"),
-        (sized(key(LIST), b"\x08\x01"), "number"), (sized(key(LIST), b"\x10\x01"), "can't be made"),
-        (sized(key(LIST), sized(key(2), b"1234567")), "cut off"), (sized(key(LIST), sized(key(3), b"1")), "cut off"),
-        (sized(key(SET), sized(key(1), encoded([1]))), "unhashable"),
-        (sized(key(FROZENSET), sized(key(1), encoded({}))), "unhashable"),
-        (sized(key(DICT), sized(key(1), sized(key(1), encoded(bytearray())) + sized(key(2), _NONE))), "unhashable"),
-        (sized(key(DICT), b"\x08\x01"), "number"), (sized(key(DICT), sized(key(1), b"\x08\x01")), "number"),
-        (sized(key(RECORD), b"\x08\x01"), "UTF-8"), (sized(key(RECORD), b"\x10\x01"), "number"),
-        (sized(key(RECORD), sized(key(2), sized(key(1), b"\xff") + sized(key(2), _NONE))), "UTF-8"),
-        (sized(key(TEXT), b"\x08\x01"), "UTF-8"),
+        (sized(key(Kind.LIST), b"\x08\x01"), "number"), (sized(key(Kind.LIST), b"\x10\x01"), "can't be made"),
+        (sized(key(Kind.LIST), sized(key(2), b"1234567")), "cut off"),
+        (sized(key(Kind.LIST), sized(key(3), b"1")), "cut off"),
+        (sized(key(Kind.SET), sized(key(1), encoded([1]))), "unhashable"),
+        (sized(key(Kind.FROZENSET), sized(key(1), encoded({}))), "unhashable"),
+        (sized(key(Kind.DICT), sized(key(1), sized(key(1), encoded(bytearray())) + sized(key(2), _NONE))),
+         "unhashable"),
+        (sized(key(Kind.DICT), b"\x08\x01"), "number"), (sized(key(Kind.DICT), sized(key(1), b"\x08\x01")), "number"),
+        (sized(key(Kind.RECORD), b"\x08\x01"), "UTF-8"), (sized(key(Kind.RECORD), b"\x10\x01"), "number"),
+        (sized(key(Kind.RECORD), sized(key(2), sized(key(1), b"\xff") + sized(key(2), _NONE))), "UTF-8"),
+        (sized(key(Kind.TEXT), b"\x08\x01"), "UTF-8"),
         (sized(key(18), b""), "no meaning"), (sized(key(19), b"\x08\x01"), "no meaning"),
-        (sized(key(TENSOR), b"\x08\x01"), "UTF-8"),
+        (sized(key(Kind.TENSOR), b"\x08\x01"), "UTF-8"),
         (tensor("array.array", "d", b"1234567"), "can't be made"), (tensor("array.array", "O"), "can't be made"),
         (tensor("array.array", ""), "can't be made"), (tensor("array.array", "dd"), "can't be made"),
         (tensor("builtins.memoryview", "O"), "format"), (tensor("builtins.memoryview", "d", b"1"), "can't be made"),
@@ -167,7 +157,7 @@ def test_texts_that_make_no_sense_are_malformed(name: str, shown: str) -> None:
 )  # fmt: skip
 def test_what_is_malformed_says_why(data: bytes, words: str) -> None:
     assert words in told(data)
-    for kind in (LIST, TUPLE):
+    for kind in (Kind.LIST, Kind.TUPLE):
         assert words in told(sized(key(kind), sized(key(1), data)))
     assert words in told(record("a.B", a=data))
 
@@ -180,11 +170,14 @@ def test_of_several_kinds_the_last_one_counts() -> None:
 def test_what_is_too_deep_is_malformed() -> None:
     for depth in (310, 5000):
         for wrap in (
-            lambda data: sized(key(LIST), sized(key(1), data)), lambda data: sized(key(TUPLE), sized(key(1), data)),
-            lambda data: sized(key(FROZENSET), sized(key(1), data)), lambda data: record("a.B", a=data),
-            lambda data: sized(key(DICT), sized(key(1), sized(key(2), data))),
-            lambda data: sized(key(DICT), sized(key(1), sized(key(1), data))),
-            lambda data: record("collections.OrderedDict", items=sized(key(DICT), sized(key(1), sized(key(2), data)))),
+            lambda data: sized(key(Kind.LIST), sized(key(1), data)),
+            lambda data: sized(key(Kind.TUPLE), sized(key(1), data)),
+            lambda data: sized(key(Kind.FROZENSET), sized(key(1), data)), lambda data: record("a.B", a=data),
+            lambda data: sized(key(Kind.DICT), sized(key(1), sized(key(2), data))),
+            lambda data: sized(key(Kind.DICT), sized(key(1), sized(key(1), data))),
+            lambda data: record(
+                "collections.OrderedDict", items=sized(key(Kind.DICT), sized(key(1), sized(key(2), data)))
+            ),
         ):  # fmt: skip
             data = _NONE
             for _ in range(depth):
@@ -210,8 +203,8 @@ BOMBS: dict[str, bytes] = {
     "large shape": tensor("", "<f8", shape=varint(2**63) * 1000), "many fields": b"\x08\x01" * 300_000,
     "dotted name": record("a" + ".b" * 300_000), "dotted class": text("builtins.type", "numpy" + ".b" * 300_000),
     "long zone": text("datetime.datetime", "2026-01-01[" + "a/" * 100_000 + "]"),
-    "length": b"\x52\xff\xff\xff\xff\xff\xff\xff\xff\x7f", "big int": sized(key(BIG_INT), b"\x7f" * 1_000_000),
-    "empty items": sized(key(LIST), b"\x0a\x00" * 300_000), "long text": text("uuid.UUID", "a" * 1_000_000),
+    "length": b"\x52\xff\xff\xff\xff\xff\xff\xff\xff\x7f", "big int": sized(key(Kind.BIG_INT), b"\x7f" * 1_000_000),
+    "empty items": sized(key(Kind.LIST), b"\x0a\x00" * 300_000), "long text": text("uuid.UUID", "a" * 1_000_000),
 }  # fmt: skip
 
 
@@ -239,6 +232,6 @@ def test_the_numbers_of_a_packed_field() -> None:
 
 def test_what_other_kinds_of_fields_hold_is_not_mistaken() -> None:
     """A number of eight bytes in the place of bytes is taken for these, and nothing fails."""
-    data = key(LIST, FIXED64) + b"\x0a\x02\x08\x01\x0a\x02\x08\x01"
+    data = key(Kind.LIST, FIXED64) + b"\x0a\x02\x08\x01\x0a\x02\x08\x01"
     assert decoded(data) == [None, None]
-    assert isinstance(decoded(key(RECORD, FIXED64) + b"\x0a\x06abcdef"), Record)
+    assert isinstance(decoded(key(Kind.RECORD, FIXED64) + b"\x0a\x06abcdef"), Record)

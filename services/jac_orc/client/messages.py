@@ -15,12 +15,12 @@ from jac_orc.guest.large_values import parts_of, room_for
 from jac_orc.guest.protowire import VARINT, Malformed, fields, key, sized, string, text, varint
 from jac_orc.guest.python_value_decoder import Decoder
 from jac_orc.guest.python_value_encoder import Encoder
-from jac_orc.guest.python_values import OBJECT, RESULT, Context
+from jac_orc.guest.python_values import Context, Kind
 
 MAX_MESSAGE_BYTES = 64 * 1024 * 1024
 
 _SECOND = key(2)
-_OBJECT, _RESULT = key(OBJECT), key(RESULT)
+_OBJECT, _RESULT = key(Kind.OBJECT), key(Kind.RESULT)
 _MOST_RELEASED = 1000
 
 

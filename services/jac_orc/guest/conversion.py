@@ -18,6 +18,8 @@ import sys
 import typing
 from typing import Any
 
+from .python_values import TEXT_CLASSES, loaded_class
+
 if typing.TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -201,26 +203,21 @@ _SIMPLE: dict[Any, Any] = {
     memoryview: lambda value: memoryview(_to_bytes(value)),
     complex: _to_complex,
 }
-_LIBRARY: dict[tuple[str, str], Callable[[Any, Any], Any]] = {
-    ("datetime", "datetime"): lambda kind, value: kind.fromisoformat(_iso(value)),
-    ("datetime", "date"): lambda kind, value: kind.fromisoformat(_want(value, str, "a date like 2026-01-31")),
-    ("datetime", "time"): lambda kind, value: kind.fromisoformat(_want(value, str, "a time like 10:30:00")),
-    ("datetime", "timedelta"): _to_duration,
-    ("decimal", "Decimal"): _to_decimal,
-    ("fractions", "Fraction"): lambda kind, value: kind(_want(value, (str, int, float), "a number or a string")),
-    ("uuid", "UUID"): _from_text,
-    **{("pathlib", name): _from_text for name in ("Path", "PurePath", "PosixPath", "PurePosixPath")},
-    **{
-        ("ipaddress", name): _from_text
-        for name in ("IPv4Address", "IPv6Address", "IPv4Network", "IPv6Network", "IPv4Interface", "IPv6Interface")
-    },
+_LIBRARY: dict[str, Callable[[Any, Any], Any]] = {
+    **dict.fromkeys((*TEXT_CLASSES, "pathlib.Path", "pathlib.PurePath"), _from_text),
+    "decimal.Decimal": _to_decimal,
+    "fractions.Fraction": lambda kind, value: kind(_want(value, (str, int, float), "a number or a string")),
+    "datetime.datetime": lambda kind, value: kind.fromisoformat(_iso(value)),
+    "datetime.date": lambda kind, value: kind.fromisoformat(_want(value, str, "a date like 2026-01-31")),
+    "datetime.time": lambda kind, value: kind.fromisoformat(_want(value, str, "a time like 10:30:00")),
+    "datetime.timedelta": _to_duration,
 }
 
 
 def _of_library(hint: Any) -> Converter | None:
     """The converter to a class of the standard library, whose module is loaded if an annotation names the class."""
-    for (module, name), convert in _LIBRARY.items():
-        if getattr(sys.modules.get(module), name, None) is hint:
+    for name, convert in _LIBRARY.items():
+        if loaded_class(name) is hint:
             return functools.partial(convert, hint)
     return None
 

@@ -13,6 +13,7 @@ from json.encoder import encode_basestring
 from typing import TYPE_CHECKING, Any
 
 from .failures import Refusal, quote
+from .python_values import TEXT_CLASSES, NoForm
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
@@ -124,10 +125,6 @@ def decode_bytes(text: Any, what: str) -> bytes:
 
 
 # --- results ----------------------------------------------------------------------------------------------------------
-
-
-class NoForm(Exception):
-    """A value that has no exact form of this kind."""
 
 
 class Walk:
@@ -259,20 +256,10 @@ def _encode_scalar(value: Any) -> tuple[Any] | None:
     return (str.__str__(value),) if isinstance(value, str) else None
 
 
-_TEXT_TYPES = {
-    "decimal": ("Decimal",),
-    "fractions": ("Fraction",),
-    "uuid": ("UUID",),
-    "pathlib": ("PurePath",),
-    "ipaddress": (
-        "IPv4Address",
-        "IPv6Address",
-        "IPv4Network",
-        "IPv6Network",
-        "IPv4Interface",
-        "IPv6Interface",
-    ),
-}
+# The classes that str() tells, by their modules.
+_TEXT_TYPES: dict[str, list[str]] = {}
+for _name in (*TEXT_CLASSES, "pathlib.PurePath"):
+    _TEXT_TYPES.setdefault(_name.partition(".")[0], []).append(_name.partition(".")[2])
 
 
 def _encode_duration(value: Any) -> str:

@@ -6,14 +6,12 @@ its writer meant; on the way out, an int that a double can't hold exactly become
 
 from __future__ import annotations
 
-import array
 import math
-import sys
 from typing import TYPE_CHECKING, Any
 
 from .failures import Refusal
 from .json_values import Walk, encode, too_large
-from .protowire import Malformed, double, fields, last_field, packed_double, sized, text, varint
+from .protowire import Malformed, double, fields, last_field, packed, packed_double, sized, text, unpacked, varint
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -85,13 +83,7 @@ def _numbers(items: Any) -> list[Any] | None:
     doubles = bytearray(8 * count)
     for place in range(8):
         doubles[place::8] = data[len(_ITEM) + place :: _ITEM_SIZE]
-    return [_number(number) for number in _little_endian(array.array("d", bytes(doubles)))]
-
-
-def _little_endian(numbers: array.array[float]) -> array.array[float]:
-    if sys.byteorder == "big":
-        numbers.byteswap()
-    return numbers
+    return [_number(number) for number in unpacked("d", doubles)]
 
 
 # --- results ----------------------------------------------------------------------------------------------------------
@@ -140,7 +132,7 @@ def _entry(name: str, item: Any, walk: Walk) -> bytes:
 def _items(items: list[Any], walk: Walk) -> bytes:
     if set(map(type, items)) == {float}:
         data = bytearray(_ITEM_SIZE * len(items))
-        doubles = _little_endian(array.array("d", items)).tobytes()
+        doubles = packed("d", items)
         for place in range(len(_ITEM)):
             data[place::_ITEM_SIZE] = _ITEM[place : place + 1] * len(items)
         for place in range(8):

@@ -6,7 +6,9 @@ them here saves the server from looking into calls at all: requests and answers 
 
 from __future__ import annotations
 
+import array
 import struct
+import sys
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -151,3 +153,32 @@ def flag(number: int, value: object) -> bytes:
 def packed_double(value: float) -> bytes:
     """A double's eight bytes."""
     return _DOUBLE.pack(value)
+
+
+def varints(data: memoryview) -> list[int]:
+    """The numbers of a packed field; raises Malformed."""
+    numbers, position = [], 0
+    while position < len(data):
+        number, position = _varint(data, position, len(data))
+        numbers.append(number)
+    return numbers
+
+
+def packed(code: str, numbers: Any) -> bytes:
+    """Numbers of a type of the module `array`, one behind the other; raises OverflowError."""
+    found = array.array(code, numbers)
+    if sys.byteorder == "big":
+        found.byteswap()
+    return found.tobytes()
+
+
+def unpacked(code: str, data: Buffer) -> list[Any]:
+    """Such numbers out of their bytes; raises Malformed."""
+    found = array.array(code)
+    try:
+        found.frombytes(data)
+    except ValueError:
+        raise Malformed("numbers that are cut off") from None
+    if sys.byteorder == "big":
+        found.byteswap()
+    return found.tolist()

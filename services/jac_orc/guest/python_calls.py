@@ -11,7 +11,7 @@ from .large_values import LARGE_BYTES, Uploads, parts_of
 from .protowire import VARINT, Malformed, by_number, fields, flag, key, sized, string, text, varint
 from .python_value_decoder import Decoder
 from .python_value_encoder import Encoder
-from .python_values import OBJECT, Context, loaded_class
+from .python_values import Context, Kind, loaded_class
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from .objects import Objects
 
 _FIRST, _INDEX, _RESULT = key(1), key(1, VARINT), key(2)
-_OBJECT_VALUE = key(OBJECT)
+_OBJECT_VALUE = key(Kind.OBJECT)
 # The fields of what one call asks for: a CallPythonRequest, or a BatchCall with its numbers raised by one.
 _METHOD, _ARGS, _KWARGS, _TARGET, _KEEP, _SILENT = range(2, 8)
 

@@ -1,43 +1,19 @@
 """Reads PythonValue messages (`python_values`).
 
 They come from the other end and may be anything: whatever isn't a value raises Malformed, before it takes
-much memory or time. The kinds that are met most often are read at once, the others by their reader.
+much memory or time.
 """
 
 from __future__ import annotations
 
-import array
 import mmap
-import sys
 from typing import TYPE_CHECKING, Any
 
-from .protowire import Malformed, double, fields, last_field, text
+from .protowire import Malformed, by_number, double, fields, last_field, text, unpacked, varints
 from .python_value_arrays import array_of
 from .python_value_records import CONTAINERS, container_of, record_of
 from .python_value_texts import value_of_text
-from .python_values import (
-    BIG_INT,
-    BOOL,
-    BYTEARRAY,
-    BYTES,
-    COMPLEX,
-    DICT,
-    FLOAT,
-    FROZENSET,
-    INT,
-    LIST,
-    MAX_DEPTH,
-    NONE,
-    OBJECT,
-    RECORD,
-    RESULT,
-    SET,
-    STRING,
-    SURROGATES,
-    TENSOR,
-    TEXT,
-    TUPLE,
-)
+from .python_values import MAX_DEPTH, Kind
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -57,88 +33,53 @@ class Decoder:
         """The value."""
         kind, data = last_field(message)
         try:
-            if kind == INT:
-                return (data >> 1) ^ -(data & 1)
-            if kind == STRING:
-                return text(data)
-            if kind == FLOAT:
-                return double(data)
-            if kind in (NONE, BOOL):
-                return bool(data) if kind == BOOL else None
-            if isinstance(data, memoryview):
-                reader = _READERS.get(kind)
-                if reader is not None:
-                    return reader(self, data, depth)
+            scalar = _SCALARS.get(kind)
+            if scalar is not None:
+                return scalar(data)
+            reader = _READERS.get(kind)
+            if reader is not None and isinstance(data, memoryview):
+                if depth > 3 * MAX_DEPTH:
+                    raise Malformed("the value is nested deeper than %d levels" % MAX_DEPTH)
+                return reader(self, data, depth + 1)
         except (AttributeError, RecursionError, TypeError, UnicodeDecodeError) as failure:
             # an unhashable member or key, or a field of another kind
             raise Malformed("a value that can't be made: %s" % failure) from None
         raise Malformed("a value of an unknown kind" if kind else "an empty value")
 
     def _items(self, data: memoryview, depth: int) -> list[Any]:
-        if depth > 3 * MAX_DEPTH:
-            raise Malformed("the value is nested deeper than %d levels" % MAX_DEPTH)
         items: list[Any] = []
         for number, value in fields(data):
             if number == 1:
-                items.append(self.decode(value, depth + 1))
+                items.append(self.decode(value, depth))
             elif number in (2, 3):
-                numbers = array.array("d" if number == 2 else "q", _whole(value, 8))
-                if sys.byteorder == "big":
-                    numbers.byteswap()
-                items += numbers.tolist()
+                items += unpacked("d" if number == 2 else "q", value)
         return items
 
     def _dict(self, data: memoryview, depth: int) -> dict[Any, Any]:
-        if depth > 3 * MAX_DEPTH:
-            raise Malformed("the value is nested deeper than %d levels" % MAX_DEPTH)
         made: dict[Any, Any] = {}
-        for number, value in fields(data):
-            if number == 1:
-                parts = dict(fields(value))
-                name = self.decode(parts.get(1, b""), depth + 1)
-                made[name] = self.decode(parts.get(2, b""), depth + 1)
+        for entry in by_number(data, (1,))[1]:
+            parts = dict(fields(entry))
+            name = self.decode(parts.get(1, b""), depth)
+            made[name] = self.decode(parts.get(2, b""), depth)
         return made
 
-    def _complex(self, data: memoryview, depth: int) -> complex:
-        parts = dict(fields(data))
-        return complex(*(double(parts[number]) if number in parts else 0.0 for number in (1, 2)))
-
-    def _text(self, data: memoryview, depth: int) -> Any:
-        parts = dict(fields(data))
-        return value_of_text(text(parts.get(1, b"")), text(parts.get(2, b"")))
-
     def _record(self, data: memoryview, depth: int) -> Any:
-        if depth > 3 * MAX_DEPTH:
-            raise Malformed("the value is nested deeper than %d levels" % MAX_DEPTH)
-        name, values = "", {}
-        for number, value in fields(data):
-            if number == 1:
-                name = text(value)
-            elif number == 2:
-                parts = dict(fields(value))
-                values[text(parts.get(1, b""))] = self.decode(parts.get(2, b""), depth + 1)
+        told = by_number(data, (2,))
+        name, values = text(told.get(1, b"")), {}
+        for entry in told[2]:
+            parts = dict(fields(entry))
+            values[text(parts.get(1, b""))] = self.decode(parts.get(2, b""), depth)
         if name in CONTAINERS:
             return container_of(name, values)
         return record_of(self._context.find_class(name), name, values)
 
     def _tensor(self, data: memoryview, depth: int) -> Any:
+        told = by_number(data, (2,))
         shape: list[int] = []
-        shown, kind, fortran, content = "", "", False, memoryview(b"")
-        for number, value in fields(data):
-            if number == 1:
-                shown = text(value)
-            elif number == 2:
-                shape += varints(value) if isinstance(value, memoryview) else [value]
-            elif number == 3:
-                fortran = bool(value)
-            elif number == 4:
-                content = value
-            elif number == 5:
-                kind = text(value)
-        return array_of(kind, shown, shape, fortran, _own(content))
-
-    def _result(self, data: memoryview, depth: int) -> Any:
-        return self._context.result(dict(fields(data)).get(1, 0))
+        for sizes in told[2]:
+            shape += varints(sizes) if isinstance(sizes, memoryview) else [sizes]
+        content = _own(told.get(4, memoryview(b"")))
+        return array_of(text(told.get(5, b"")), text(told.get(1, b"")), shape, bool(told.get(3)), content)
 
 
 def _own(content: memoryview) -> Any:
@@ -149,42 +90,38 @@ def _own(content: memoryview) -> Any:
     return content
 
 
-def _whole(data: Any, size: int) -> bytes:
-    if len(data) % size:
-        raise Malformed("numbers that are cut off")
-    return bytes(data)
+def _complex(data: memoryview) -> complex:
+    parts = dict(fields(data))
+    return complex(*(double(parts[number]) if number in parts else 0.0 for number in (1, 2)))
 
 
-def varints(data: memoryview) -> list[int]:
-    """The numbers of a packed field; raises Malformed."""
-    numbers, number, shift = [], 0, 0
-    for byte in data:
-        number |= (byte & 0x7F) << shift
-        shift += 7
-        if shift > 70:
-            raise Malformed("a number without its end")
-        if byte < 0x80:
-            numbers.append(number)
-            number = shift = 0
-    if shift:
-        raise Malformed("a number without its end")
-    return numbers
+def _text(data: memoryview) -> Any:
+    parts = dict(fields(data))
+    return value_of_text(text(parts.get(1, b"")), text(parts.get(2, b"")))
 
 
+# A number in the place of bytes has no memoryview; `bytes` would make as many of it.
+_SCALARS: dict[int, Callable[[Any], Any]] = {
+    Kind.NONE: lambda data: None,
+    Kind.BOOL: bool,
+    Kind.INT: lambda data: (data >> 1) ^ -(data & 1),
+    Kind.BIG_INT: lambda data: int.from_bytes(memoryview(data), "big", signed=True),
+    Kind.FLOAT: double,
+    Kind.STRING: text,
+    Kind.SURROGATES: lambda data: str(data, "utf-8", "surrogatepass"),
+    Kind.BYTES: lambda data: bytes(memoryview(data)),
+    Kind.BYTEARRAY: lambda data: bytearray(memoryview(data)),
+    Kind.COMPLEX: _complex,
+    Kind.TEXT: _text,
+}
 _READERS: dict[int, Callable[[Decoder, memoryview, int], Any]] = {
-    BIG_INT: lambda self, data, depth: int.from_bytes(data, "big", signed=True),
-    BYTES: lambda self, data, depth: bytes(data),
-    BYTEARRAY: lambda self, data, depth: bytearray(data),
-    COMPLEX: Decoder._complex,
-    LIST: Decoder._items,
-    TUPLE: lambda self, data, depth: tuple(self._items(data, depth)),
-    SET: lambda self, data, depth: set(self._items(data, depth)),
-    FROZENSET: lambda self, data, depth: frozenset(self._items(data, depth)),
-    DICT: Decoder._dict,
-    TEXT: Decoder._text,
-    RECORD: Decoder._record,
-    TENSOR: Decoder._tensor,
-    OBJECT: lambda self, data, depth: self._context.resolve(data),
-    RESULT: Decoder._result,
-    SURROGATES: lambda self, data, depth: str(data, "utf-8", "surrogatepass"),
+    Kind.LIST: Decoder._items,
+    Kind.TUPLE: lambda self, data, depth: tuple(self._items(data, depth)),
+    Kind.SET: lambda self, data, depth: set(self._items(data, depth)),
+    Kind.FROZENSET: lambda self, data, depth: frozenset(self._items(data, depth)),
+    Kind.DICT: Decoder._dict,
+    Kind.RECORD: Decoder._record,
+    Kind.TENSOR: Decoder._tensor,
+    Kind.OBJECT: lambda self, data, depth: self._context.resolve(data),
+    Kind.RESULT: lambda self, data, depth: self._context.result(dict(fields(data)).get(1, 0)),
 }

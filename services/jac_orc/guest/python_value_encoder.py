@@ -7,47 +7,27 @@ and where it is too deep.
 
 from __future__ import annotations
 
-import array
 import contextlib
 import enum
-import sys
 from typing import TYPE_CHECKING, Any
 
 from .failures import qualified_name
-from .protowire import FIXED64, VARINT, flag, key, packed_double, sized, string, varint
+from .protowire import FIXED64, VARINT, flag, key, packed, packed_double, sized, string, varint
 from .python_value_arrays import tensor_of
 from .python_value_records import Record, fields_of
 from .python_value_texts import name_of_class, text_of
-from .python_values import (
-    BIG_INT,
-    BOOL,
-    BYTEARRAY,
-    BYTES,
-    COMPLEX,
-    DICT,
-    FLOAT,
-    FROZENSET,
-    INT,
-    LIST,
-    MAX_DEPTH,
-    NONE,
-    RECORD,
-    SET,
-    STRING,
-    SURROGATES,
-    TENSOR,
-    TEXT,
-    TUPLE,
-)
+from .python_values import MAX_DEPTH, Kind
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from .python_values import Context
 
-_NONE, _FALSE, _TRUE = key(NONE, VARINT) + b"\x01", key(BOOL, VARINT) + b"\x00", key(BOOL, VARINT) + b"\x01"
-_INT, _FLOAT, _STRING = key(INT, VARINT), key(FLOAT, FIXED64), key(STRING)
-_KEYS = {kind: key(kind) for kind in range(1, 21)}
+_NONE = key(Kind.NONE, VARINT) + b"\x01"
+_FALSE, _TRUE = key(Kind.BOOL, VARINT) + b"\x00", key(Kind.BOOL, VARINT) + b"\x01"
+_INT, _FLOAT, _STRING, _BYTES = key(Kind.INT, VARINT), key(Kind.FLOAT, FIXED64), key(Kind.STRING), key(Kind.BYTES)
+_BIG_INT, _SURROGATES = key(Kind.BIG_INT), key(Kind.SURROGATES)
+_DICT, _TEXT, _RECORD, _TENSOR = key(Kind.DICT), key(Kind.TEXT), key(Kind.RECORD), key(Kind.TENSOR)
 _FIRST, _SECOND, _THIRD, _FOURTH = key(1), key(2), key(3), key(4)
 _LEAST, _MOST = -(2**63), 2**63 - 1
 _LARGE = 64 * 1024
@@ -82,7 +62,7 @@ class Encoder:
         writer = _SCALARS.get(kind)
         if writer is not None:
             if kind is bytes and len(value) >= _LARGE:  # which is not copied
-                return self._head(_KEYS[BYTES], self._put(value))
+                return self._head(_BYTES, self._put(value))
             return self._put(writer(value))
         if kind in _CONTAINERS:
             return self._nested(value, self._container)
@@ -90,9 +70,9 @@ class Encoder:
             form = _form_of(value)
         except Exception:  # NoForm, or the value's own code fails while it is read
             return self._put(self._context.refer(value))
-        if form[0] == TEXT:
+        if form[0] is _TEXT:
             return self._put(_text(*form[1]))
-        if form[0] == TENSOR:
+        if form[0] is _TENSOR:
             return self._tensor(*form[1])
         return self._nested(value, lambda _: self._record(*form[1]))
 
@@ -123,17 +103,17 @@ class Encoder:
             size = 0
             for name, item in reversed(list(value.items())):
                 size += self._head(_FIRST, self._field(_SECOND, item) + self._field(_FIRST, name))
-            return self._head(_KEYS[DICT], size)
-        return self._head(_KEYS[_CONTAINERS[kind]], self._items(value))
+            return self._head(_DICT, size)
+        return self._head(_CONTAINERS[kind], self._items(value))
 
     def _items(self, items: Any) -> int:
         kinds = set(map(type, items))
         if len(kinds) == 1 and len(items) > 1:
             if kinds == {float}:
-                return self._head(_SECOND, self._put(_packed("d", items)))
+                return self._head(_SECOND, self._put(packed("d", items)))
             if kinds == {int}:
                 with contextlib.suppress(OverflowError):
-                    return self._head(_THIRD, self._put(_packed("q", items)))
+                    return self._head(_THIRD, self._put(packed("q", items)))
         return sum([self._field(_FIRST, item) for item in reversed(list(items))])
 
     def _record(self, name: str, values: dict[str, Any]) -> int:
@@ -141,69 +121,68 @@ class Encoder:
         size = 0
         for field, value in reversed(list(values.items())):
             size += self._head(_SECOND, self._field(_SECOND, value) + self._put(string(1, field)))
-        return self._head(_KEYS[RECORD], size + self._put(string(1, name)))
+        return self._head(_RECORD, size + self._put(string(1, name)))
 
     def _tensor(self, kind: str, dtype: str, shape: Any, fortran: bool, data: memoryview) -> int:
         """A TensorValue, whose bytes come last: see `large_values.room_for`."""
         size = self._head(_FOURTH, self._put(data)) if len(data) else 0
         sizes = sized(_SECOND, b"".join(map(varint, shape))) if shape else b""
         size += self._put(string(1, dtype) + sizes + flag(3, fortran) + string(5, kind))
-        return self._head(_KEYS[TENSOR], size)
+        return self._head(_TENSOR, size)
 
 
-def _form_of(value: Any) -> tuple[int, tuple[Any, ...]]:
-    """TEXT, TENSOR or RECORD, with what these are made of; raises NoForm, or whatever the value's own code raises."""
+def _form_of(value: Any) -> tuple[bytes, tuple[Any, ...]]:
+    """The key of a text, tensor or record, and what that is made of; raises NoForm, or what the value's code raises."""
     kind = type(value)
     if isinstance(value, enum.Enum):
-        return RECORD, (qualified_name(kind), {"value": value.value})
+        return _RECORD, (qualified_name(kind), {"value": value.value})
     told = text_of(value)
     if told is not None:
-        return TEXT, told
+        return _TEXT, told
     if isinstance(value, type):
-        return TEXT, ("builtins.type", name_of_class(value))
+        return _TEXT, ("builtins.type", name_of_class(value))
     tensor = tensor_of(value)
     if tensor is not None:
-        return TENSOR, tensor
+        return _TENSOR, tensor
     if kind is Record:
-        return RECORD, (value._type_name, dict(vars(value)))
-    return RECORD, (qualified_name(kind), fields_of(value))
+        return _RECORD, (value._type_name, dict(vars(value)))
+    return _RECORD, (qualified_name(kind), fields_of(value))
 
 
 def _int(value: int) -> bytes:
     if _LEAST <= value <= _MOST:
         return _INT + varint(value << 1 if value >= 0 else (-value << 1) - 1)
-    return sized(_KEYS[BIG_INT], value.to_bytes(value.bit_length() // 8 + 1, "big", signed=True))
+    return sized(_BIG_INT, value.to_bytes(value.bit_length() // 8 + 1, "big", signed=True))
 
 
 def _string(value: str) -> bytes:
     try:
         return sized(_STRING, value.encode())
     except UnicodeEncodeError:
-        return sized(_KEYS[SURROGATES], value.encode("utf-8", "surrogatepass"))
+        return sized(_SURROGATES, value.encode("utf-8", "surrogatepass"))
 
 
 def _text(name: str, shown: str) -> bytes:
-    return sized(_KEYS[TEXT], string(1, name) + string(2, shown))
+    return sized(_TEXT, string(1, name) + string(2, shown))
 
 
-def _packed(code: str, items: Any) -> bytes:
-    numbers = array.array(code, items)
-    if sys.byteorder == "big":
-        numbers.byteswap()
-    return numbers.tobytes()
-
-
-_CONTAINERS: dict[Any, int] = {list: LIST, tuple: TUPLE, set: SET, frozenset: FROZENSET, dict: DICT}
+_CONTAINERS: dict[Any, bytes] = {
+    list: key(Kind.LIST),
+    tuple: key(Kind.TUPLE),
+    set: key(Kind.SET),
+    frozenset: key(Kind.FROZENSET),
+    dict: _DICT,
+}
 _SCALARS: dict[Any, Callable[[Any], bytes]] = {
     type(None): lambda value: _NONE,
     bool: lambda value: _TRUE if value else _FALSE,
     int: _int,
     float: lambda value: _FLOAT + packed_double(value),
     str: _string,
-    bytes: lambda value: sized(_KEYS[BYTES], value),
-    bytearray: lambda value: sized(_KEYS[BYTEARRAY], value),
+    bytes: lambda value: sized(_BYTES, value),
+    bytearray: lambda value: sized(key(Kind.BYTEARRAY), value),
     complex: lambda value: sized(
-        _KEYS[COMPLEX],
+        key(Kind.COMPLEX),
         key(1, FIXED64) + packed_double(value.real) + key(2, FIXED64) + packed_double(value.imag),
     ),
 }

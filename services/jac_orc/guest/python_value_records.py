@@ -7,16 +7,14 @@ isn't loaded.
 
 from __future__ import annotations
 
+import collections
 import dataclasses
 import enum
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from .failures import qualified_name
 from .protowire import Malformed
-from .python_values import NoForm, loaded_class
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
+from .python_values import NoForm
 
 _PLAIN_BASES = (dict, list, tuple, set, frozenset, str, bytes, int, float, complex, BaseException)
 
@@ -49,9 +47,9 @@ def fields_of(value: Any) -> dict[str, Any]:
             return dict(zip(kind._fields, value))
         if hasattr(kind, "n_sequence_fields"):  # struct_time and its like
             return dict(zip(("items", "more"), value.__reduce__()[1]))
-    state = CONTAINERS.get(qualified_name(kind))
-    if state is not None and kind is loaded_class(qualified_name(kind)) and not attributes:
-        return state(value)
+    container, items, fields = CONTAINERS.get(qualified_name(kind), (None, None, ()))
+    if kind is container and not attributes:
+        return {field: items(value) if field == "items" else getattr(value, field) for field in fields}
     if isinstance(value, _PLAIN_BASES):
         raise NoForm
     if dataclasses.is_dataclass(value):
@@ -83,27 +81,22 @@ def _slots_of(kind: type) -> set[str]:
     return found
 
 
-# Of Python's own containers: what they are made of, and how.
-CONTAINERS: dict[str, Callable[[Any], dict[str, Any]]] = {
-    "builtins.range": lambda value: {"start": value.start, "stop": value.stop, "step": value.step},
-    "builtins.slice": lambda value: {"start": value.start, "stop": value.stop, "step": value.step},
-    "collections.deque": lambda value: {"items": list(value), "maxlen": value.maxlen},
-    "collections.OrderedDict": lambda value: {"items": dict(value)},
-    "collections.Counter": lambda value: {"items": dict(value)},
+# Python's own containers: the class, what their items are taken as, and what they are made of.
+CONTAINERS: dict[str, tuple[Any, Any, tuple[str, ...]]] = {
+    "builtins.range": (range, None, ("start", "stop", "step")),
+    "builtins.slice": (slice, None, ("start", "stop", "step")),
+    "collections.deque": (collections.deque, list, ("items", "maxlen")),
+    "collections.OrderedDict": (collections.OrderedDict, dict, ("items",)),
+    "collections.Counter": (collections.Counter, dict, ("items",)),
 }
 
 
 def container_of(name: str, values: dict[str, Any]) -> Any:
-    import collections
-
+    kind, items, fields = CONTAINERS[name]
     try:
-        if name in ("builtins.range", "builtins.slice"):
-            return {"range": range, "slice": slice}[name[9:]](values["start"], values["stop"], values["step"])
-        if name == "collections.deque" and type(values["items"]) is list:
-            return collections.deque(values["items"], values["maxlen"])
-        if not isinstance(values["items"], dict):
+        if items is not None and type(values["items"]) is not items:
             raise TypeError("its items are of another kind")
-        return getattr(collections, name[12:])(values["items"])
+        return kind(*[values[field] for field in fields])
     except (KeyError, TypeError, ValueError, OverflowError) as failure:
         raise Malformed("a %s that can't be made: %s" % (name, failure)) from None
 

@@ -6,23 +6,27 @@ dtypes. A value has this form only where the text makes the same value again. Wh
 
 from __future__ import annotations
 
+import builtins
+import importlib
 import sys
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from .failures import qualified_name
 from .protowire import Malformed
 from .python_value_arrays import dtype_of, dtype_text
-from .python_values import NoForm, loaded_class
+from .python_values import TEXT_CLASSES, NoForm, loaded_class
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 
 def text_of(value: Any) -> tuple[str, str] | None:
     """The class's name and the text of a value that these tell exactly."""
     kind = type(value)
     name = qualified_name(kind)
-    if name in _TIMES and kind is loaded_class(name):
-        return name, _TIMES[name](value)
-    if name in _BY_TEXT and kind is loaded_class(name):
-        return name, _exact_text(value)
+    form = _FORMS.get(name)
+    if form is not None and kind is loaded_class(name):
+        return name, form[0](value)
     if value is Ellipsis or value is NotImplemented:
         return "builtins.constant", repr(value)
     if name.startswith("numpy.dtype") and isinstance(value, getattr(sys.modules.get("numpy"), "dtype", ())):
@@ -37,36 +41,6 @@ def _exact_text(value: Any) -> str:
     except ValueError:  # a path with bytes that are not UTF-8, or more digits than Python writes
         raise NoForm from None
     return shown
-
-
-# Classes of the standard library whose str() is what they are made of; the path classes are one of two, by the system.
-_BY_TEXT = {
-    name: name.partition(".")[0]
-    for name in """
-    decimal.Decimal fractions.Fraction uuid.UUID pathlib.PosixPath pathlib.WindowsPath pathlib.PurePosixPath
-    pathlib.PureWindowsPath ipaddress.IPv4Address ipaddress.IPv6Address ipaddress.IPv4Network ipaddress.IPv6Network
-    ipaddress.IPv4Interface ipaddress.IPv6Interface
-    """.split()
-}
-_BUILTIN_CLASSES = {
-    kind.__name__: kind
-    for kind in (
-        bool,
-        bytearray,
-        bytes,
-        complex,
-        dict,
-        float,
-        frozenset,
-        int,
-        list,
-        object,
-        set,
-        str,
-        tuple,
-        type(None),
-    )
-}
 
 
 def _zoned(value: Any) -> str:
@@ -98,22 +72,30 @@ def _unzoned(kind: Any, shown: str) -> Any:
     return value.replace(tzinfo=zone or value.tzinfo, fold=fold)
 
 
-def _time_of_text(name: str, shown: str) -> Any:
-    import datetime
-
-    if name == "datetime.date":
-        return datetime.date.fromisoformat(shown)
-    if name == "datetime.timedelta":
-        days, seconds, micros = map(int, shown.split())
-        return datetime.timedelta(days, seconds, micros)
-    return _unzoned(getattr(datetime, name[9:]), shown)
+def _fraction(kind: Any, shown: str) -> Any:
+    if not set(shown) <= set("-/0123456789"):
+        raise Malformed("a fraction of another form")  # "1e999999999" is one that takes forever
+    return kind(shown)
 
 
-_TIMES = {
-    "datetime.datetime": _zoned,
-    "datetime.time": _zoned,
-    "datetime.date": lambda value: value.isoformat(),
-    "datetime.timedelta": lambda value: "%d %d %d" % (value.days, value.seconds, value.microseconds),
+def _duration(kind: Any, shown: str) -> Any:
+    days, seconds, micros = map(int, shown.split())
+    return kind(days, seconds, micros)
+
+
+# Classes of the standard library by how their text is written, and read again.
+_FORMS: dict[str, tuple[Callable[[Any], str], Callable[[Any, str], Any]]] = {
+    **dict.fromkeys(TEXT_CLASSES, (_exact_text, lambda kind, shown: kind(shown))),
+    "fractions.Fraction": (_exact_text, _fraction),
+    "datetime.datetime": (_zoned, _unzoned),
+    "datetime.time": (_zoned, _unzoned),
+    "datetime.date": (lambda value: str(value.isoformat()), lambda kind, shown: kind.fromisoformat(shown)),
+    "datetime.timedelta": (lambda value: "%d %d %d" % (value.days, value.seconds, value.microseconds), _duration),
+}
+_PLAIN_CLASSES = "bool bytearray bytes complex dict float frozenset int list object set str tuple".split()
+_BUILTIN_CLASSES: dict[str, Any] = {
+    "NoneType": type(None),
+    **{name: getattr(builtins, name) for name in _PLAIN_CLASSES},
 }
 
 
@@ -135,15 +117,9 @@ def _class_of_name(name: str) -> Any:
 def value_of_text(name: str, shown: str) -> Any:
     """The value that a TextValue tells; raises Malformed."""
     try:
-        if name in _TIMES:
-            return _time_of_text(name, shown)
-        if name == "fractions.Fraction" and not set(shown) <= set("-/0123456789"):
-            raise Malformed("a fraction of another form")  # "1e999999999" is one that takes forever
-        if name in _BY_TEXT:
-            import importlib
-
-            module = importlib.import_module(_BY_TEXT[name])  # of the standard library, from a fixed list
-            return getattr(module, name.rpartition(".")[2])(shown)
+        if name in _FORMS:
+            module, _, kind = name.partition(".")  # of the standard library, from a fixed list
+            return _FORMS[name][1](getattr(importlib.import_module(module), kind), shown)
         if name == "builtins.constant":
             return {"Ellipsis": Ellipsis, "NotImplemented": NotImplemented}[shown]
         if name == "builtins.type":

@@ -18,12 +18,22 @@ from .protowire import Malformed
 
 MAX_DEPTH = 100
 """What lies deeper within others goes by reference; what arrives may be nested three times as deep."""
-
-(NONE, BOOL, INT, BIG_INT, FLOAT, STRING, BYTES, BYTEARRAY, COMPLEX, LIST, TUPLE, SET, FROZENSET, DICT, TEXT, RECORD,
- TENSOR, OBJECT, RESULT, SURROGATES) = range(1, 21)  # fmt: skip
-"""The kinds of value: the numbers of PythonValue's fields."""
-
 _LONGEST_NAME = 1000
+
+
+class Kind:
+    """The kinds of value: the numbers of PythonValue's fields."""
+
+    (NONE, BOOL, INT, BIG_INT, FLOAT, STRING, BYTES, BYTEARRAY, COMPLEX, LIST, TUPLE, SET, FROZENSET, DICT, TEXT,
+     RECORD, TENSOR, OBJECT, RESULT, SURROGATES) = range(1, 21)  # fmt: skip
+
+
+TEXT_CLASSES = """
+decimal.Decimal fractions.Fraction uuid.UUID pathlib.PosixPath pathlib.WindowsPath pathlib.PurePosixPath
+pathlib.PureWindowsPath ipaddress.IPv4Address ipaddress.IPv6Address ipaddress.IPv4Network ipaddress.IPv6Network
+ipaddress.IPv4Interface ipaddress.IPv6Interface
+""".split()
+"""Classes of the standard library whose str() is what they are made of; which ones paths have, the system decides."""
 
 
 class NoForm(Exception):

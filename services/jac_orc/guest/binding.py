@@ -9,7 +9,7 @@ import re
 import types
 from typing import Any
 
-from .conversion import ConversionError, Converters, converters_of
+from .conversion import Converters, converters_of
 from .failures import Refusal
 
 _MOST_REMEMBERED = 10_000
@@ -57,24 +57,18 @@ class Parameters:
     def fitted(self, target: Any, args: list[Any], kwargs: dict[str, Any]) -> tuple[list[Any], dict[str, Any]]:
         """The arguments converted to what the parameters are annotated with; raises Refusal that names a fault."""
         converters = self._converters(target) if args or kwargs else None
-        if converters is None:
-            return args, kwargs
-        try:
-            return converters.convert(args, kwargs)
-        except ConversionError as failure:
-            text = "the argument %s %s" % (failure.parameter, failure)
-            raise Refusal("ARGUMENT_NOT_CONVERTIBLE", text, parameter=failure.parameter[:200]) from None
+        return (args, kwargs) if converters is None else converters.convert(args, kwargs)
 
     def _converters(self, target: Any) -> Converters | None:
         function = getattr(target, "__func__", target)
         if not isinstance(function, (types.FunctionType, types.BuiltinFunctionType, type)):
-            return converters_of(target, signature_of)  # an object that is called: it shall not live on by this
+            return converters_of(target, signature_of(target))  # an object that is called: it shall not live on by this
         if isinstance(function, types.BuiltinFunctionType):
             return None  # has no annotations
         key = id(function), function is target  # a method that is bound has one parameter less
         known = self._known.get(key)
         if known is None or known[0] is not function:
-            known = (function, converters_of(target, signature_of))
+            known = (function, converters_of(target, signature_of(target)))
             if len(self._known) >= _MOST_REMEMBERED:
                 self._known.clear()
             self._known[key] = known  # which keeps it, so that its id stays its own

@@ -7,21 +7,24 @@ is never touched, nor is anything that an annotation is unclear about.
 from __future__ import annotations
 
 import base64
-import collections.abc
+import collections
 import dataclasses
 import enum
 import functools
 import inspect
+import itertools
 import math
 import re
 import sys
 import typing
+from collections import abc
 from typing import Any
 
+from .failures import Refusal
 from .python_values import TEXT_CLASSES, loaded_class
 
 if typing.TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Collection
 
     Converter = Callable[[Any], Any]
 
@@ -30,9 +33,7 @@ _MAX_DEPTH = 20
 
 
 class ConversionError(ValueError):
-    """An argument that can't be what its parameter is annotated with."""
-
-    parameter = ""
+    """An argument that can't be what its parameter is annotated with; says what it must be, or has."""
 
 
 class Converters:
@@ -57,33 +58,28 @@ class Converters:
         self.is_needed = any(converter is not None for converter in every)
 
     def convert(self, args: list[Any], kwargs: dict[str, Any]) -> tuple[list[Any], dict[str, Any]]:
-        """The arguments as the callable wants them; raises ConversionError."""
-        places = self._positional
-        converted = [
-            _converted(*(places[index] if index < len(places) else self._more_positional), value)
-            for index, value in enumerate(args)
-        ]
-        named = {
-            name: _converted(name, self._named.get(name, self._more_named), value) for name, value in kwargs.items()
-        }
+        """The arguments as the callable wants them; raises Refusal that names the parameter of one that can't be so."""
+        places = itertools.chain(self._positional, itertools.repeat(self._more_positional))
+        converted = list(map(_converted, places, args))
+        named = {name: _converted((name, self._named.get(name, self._more_named)), kwargs[name]) for name in kwargs}
         return converted, named
 
 
-def _converted(name: str, converter: Converter | None, value: Any) -> Any:
-    if converter is None or type(value) not in _JSON_TYPES:
-        return value
+def _converted(place: tuple[str, Converter | None], value: Any) -> Any:
+    name, converter = place
     try:
-        return converter(value)
+        return _applied(converter, value)
     except Exception as failure:  # what the constructors of these types raise, the module's own among them
         text = str(failure) if isinstance(failure, ConversionError) else "can't be converted: %s" % str(failure)[:300]
-        error = ConversionError(text)
-        error.parameter = name
-        raise error from failure
+        raise Refusal("ARGUMENT_NOT_CONVERTIBLE", "the argument %s %s" % (name, text), parameter=name[:200]) from None
 
 
-def converters_of(target: Any, signature_of: Callable[[Any], Any]) -> Converters | None:
+def _applied(converter: Converter | None, value: Any) -> Any:
+    return value if converter is None or type(value) not in _JSON_TYPES else converter(value)
+
+
+def converters_of(target: Any, signature: inspect.Signature | None) -> Converters | None:
     """The converters of a callable; None where none of its parameters needs one."""
-    signature = signature_of(target)
     if signature is None:
         return None
     hints = {
@@ -107,8 +103,12 @@ def _hints_of(target: Any) -> dict[str, Any]:
         function = getattr(target, made_by)
     elif not hasattr(target, "__code__") and not hasattr(target, "__wrapped__"):
         function = getattr(target, "func", None) or type(target).__call__
+    return _evaluated(inspect.unwrap(function))
+
+
+def _evaluated(owner: Any) -> dict[str, Any]:
     try:
-        return typing.get_type_hints(inspect.unwrap(function))
+        return typing.get_type_hints(owner)
     except Exception:  # names that are there for type checkers only, or any other fault of the module's
         return {}
 
@@ -133,7 +133,8 @@ def converter_for(hint: Any, depth: int = 0) -> Converter | None:
         return converter_for(hint.__bound__, depth + 1) if hint.__bound__ is not None else None
     if isinstance(getattr(hint, "__supertype__", None), type):  # NewType
         return converter_for(hint.__supertype__, depth + 1)
-    if _is_array(origin or hint):
+    array = getattr(sys.modules.get("numpy"), "ndarray", None)
+    if array is not None and (origin or hint) is array:
         return _to_array(hint)
     if origin is not None:
         return _to_container(origin, typing.get_args(hint), depth)
@@ -224,53 +225,53 @@ def _of_library(hint: Any) -> Converter | None:
 
 # --- containers -------------------------------------------------------------------------------------------------------
 
-_PLAIN: Any = (list, collections.abc.Sequence, collections.abc.Iterable, collections.abc.Collection)
-_MAPPINGS: Any = (dict, collections.abc.Mapping, collections.abc.MutableMapping)
-_MADE_OF_LISTS: Any = (set, frozenset, tuple, collections.deque, collections.abc.Set, collections.abc.MutableSet)
+# What a JSON array is made into.
+_LISTS: dict[Any, Any] = {
+    **dict.fromkeys((list, abc.Sequence, abc.MutableSequence, abc.Iterable, abc.Collection), list),
+    **{kind: kind for kind in (tuple, set, frozenset, collections.deque)},
+    abc.Set: frozenset,
+    abc.MutableSet: set,
+}
 
 
 def _to_container(origin: Any, args: Any, depth: int) -> Converter | None:
-    if origin in _PLAIN or origin is collections.abc.MutableSequence:
-        return _each(converter_for(args[0], depth + 1) if args else None)
-    if origin in _MAPPINGS and len(args) == 2:
+    if origin in (dict, abc.Mapping, abc.MutableMapping) and len(args) == 2:
         return _to_mapping(args, depth)
     if origin is tuple and args and args[-1] is not Ellipsis:
         return _to_tuple([converter_for(arg, depth + 1) for arg in args if arg != ()])
-    if origin in _MADE_OF_LISTS:
-        made = {collections.abc.Set: frozenset, collections.abc.MutableSet: set}.get(origin, origin)
-        items = _each(converter_for(args[0], depth + 1) if args else None)
-        return lambda value: made(value if items is None else items(value)) if isinstance(value, list) else value
+    if origin in _LISTS:
+        return _to_list(_LISTS[origin], converter_for(args[0], depth + 1) if args else None)
     return _to_class(origin, depth) if isinstance(origin, type) else None
 
 
-def _each(item: Converter | None) -> Converter | None:
-    if item is None:
+def _to_list(kind: Any, item: Converter | None) -> Converter | None:
+    if kind is list and item is None:
         return None
 
     def convert(value: Any) -> Any:
-        if not isinstance(value, list) or (item is _to_float and str not in set(map(type, value))):
+        if not isinstance(value, list):
             return value
-        return [item(part) if type(part) in _JSON_TYPES else part for part in value]
+        if item is not None and (item is not _to_float or str in set(map(type, value))):
+            value = [item(part) if type(part) in _JSON_TYPES else part for part in value]
+        return value if kind is list else kind(value)
 
     return convert
 
 
+_SIMPLE.update({kind: _to_list(made, None) for kind, made in _LISTS.items() if made is not list})
+
+
 def _to_mapping(args: Any, depth: int) -> Converter | None:
     key, item = (converter_for(arg, depth + 1) for arg in args)
-    if args[0] is int:
-        key = int
-    elif args[0] is float:
-        key = float
+    if args[0] in (int, float):
+        key = args[0]
     if key is None and item is None:
         return None
 
     def convert(value: Any) -> Any:
         if not isinstance(value, dict):
             return value
-        return {
-            (key(name) if key else name): (item(part) if item and type(part) in _JSON_TYPES else part)
-            for name, part in value.items()
-        }
+        return {(key(name) if key else name): _applied(item, part) for name, part in value.items()}
 
     return convert
 
@@ -281,7 +282,7 @@ def _to_tuple(items: list[Converter | None]) -> Converter:
             return value
         if len(value) != len(items):
             raise ConversionError("must have %d items, not %d" % (len(items), len(value)))
-        return tuple(item(part) if item and type(part) in _JSON_TYPES else part for item, part in zip(items, value))
+        return tuple(map(_applied, items, value))
 
     return convert
 
@@ -291,8 +292,9 @@ def _to_union(options: Any, depth: int) -> Converter | None:
     plain = tuple(kind for kind in _JSON_TYPES if kind in options)
     if float in plain:
         plain += (int,)
-    converters = [converter for option in options if (converter := converter_for(option, depth + 1)) is not None]
-    unknown = any(converter_for(option, depth + 1) is None and option not in _JSON_TYPES for option in options)
+    found = [(option, converter_for(option, depth + 1)) for option in options]
+    converters = [converter for _, converter in found if converter is not None]
+    unknown = any(converter is None and option not in _JSON_TYPES for option, converter in found)
     if not converters:
         return None
 
@@ -316,16 +318,15 @@ def _to_union(options: Any, depth: int) -> Converter | None:
 
 
 def _to_class(kind: Any, depth: int) -> Converter | None:
-    if kind in _MADE_OF_LISTS:
-        return lambda value: kind(value) if isinstance(value, list) else value
     if issubclass(kind, enum.Enum):
         return _to_enum(kind)
     if dataclasses.is_dataclass(kind):
-        return _to_dataclass(kind)
+        return _to_fields(kind, [field.name for field in dataclasses.fields(kind) if field.init])
     if issubclass(kind, tuple) and hasattr(kind, "_fields"):
-        return _to_named_tuple(kind)
-    if issubclass(kind, dict) and hasattr(kind, "__total__"):
-        return _to_typed_dict(kind)
+        return _to_fields(kind, kind._fields, is_sequence=True)
+    if issubclass(kind, dict) and hasattr(kind, "__total__"):  # TypedDict
+        of_field = _field_converter(kind)
+        return lambda value: {name: of_field(name, value[name]) for name in value} if isinstance(value, dict) else value
     if hasattr(kind, "model_validate") and hasattr(kind, "model_fields"):
         return lambda value: kind.model_validate(value) if isinstance(value, dict) else value
     return None
@@ -349,74 +350,38 @@ def _to_enum(kind: Any) -> Converter:
     return convert
 
 
-def _field_converters(kind: Any) -> dict[str, Converter | None]:
-    """The converters of a class's annotated fields; found when first used, since a class may contain itself."""
-    try:
-        hints = typing.get_type_hints(kind)
-    except Exception:  # as in _hints_of
-        hints = {}
-    return {name: converter_for(hint) for name, hint in hints.items()}
+def _field_converter(kind: Any) -> Callable[[str, Any], Any]:
+    """What converts a field of a class, by name; it looks at the class when first used, as that may contain itself."""
 
+    @functools.lru_cache(maxsize=None)
+    def converters() -> dict[str, Converter | None]:
+        return {name: converter_for(hint) for name, hint in _evaluated(kind).items()}
 
-class _Fields:
-    """The converters of a class's fields, by name."""
-
-    def __init__(self, kind: Any) -> None:
-        self._kind = kind
-        self._converters: dict[str, Converter | None] | None = None
-
-    def convert(self, name: str, value: Any) -> Any:
-        if self._converters is None:
-            self._converters = _field_converters(self._kind)
-        converter = self._converters.get(name)
-        if converter is None or type(value) not in _JSON_TYPES:
-            return value
+    def convert(name: str, value: Any) -> Any:
         try:
-            return converter(value)
+            return _applied(converters().get(name), value)
         except ConversionError as failure:
             raise ConversionError("has a field %s that %s" % (name, failure)) from None
 
+    return convert
 
-def _to_dataclass(kind: Any) -> Converter:
-    fields = _Fields(kind)
-    names = {field.name for field in dataclasses.fields(kind) if field.init}
+
+def _to_fields(kind: Any, names: Collection[str], *, is_sequence: bool = False) -> Converter:
+    """To a class that is made of its fields: an object has them, or an array does in their order."""
+    of_field = _field_converter(kind)
 
     def convert(value: Any) -> Any:
+        if is_sequence and isinstance(value, list) and len(value) <= len(names):
+            value = dict(zip(names, value))
         if not isinstance(value, dict):
-            raise ConversionError("must be an object with the fields of %s" % kind.__name__)
+            what = "an object or an array" if is_sequence else "an object"
+            raise ConversionError("must be %s with the fields %s" % (what, ", ".join(names)))
         unknown = [name for name in value if name not in names]
-        if unknown:
+        if unknown and not is_sequence:  # a named tuple's `__new__` may take others
             raise ConversionError("has a field %r, which %s has not" % (unknown[0][:100], kind.__name__))
-        return kind(**{name: fields.convert(name, part) for name, part in value.items()})
+        return kind(**{name: of_field(name, part) for name, part in value.items()})
 
     return convert
-
-
-def _to_named_tuple(kind: Any) -> Converter:
-    fields = _Fields(kind)
-
-    def convert(value: Any) -> Any:
-        if isinstance(value, list):
-            value = dict(zip(kind._fields, value)) if len(value) <= len(kind._fields) else value
-        if not isinstance(value, dict):
-            raise ConversionError("must be an object or an array with the fields %s" % ", ".join(kind._fields))
-        return kind(**{name: fields.convert(name, part) for name, part in value.items()})
-
-    return convert
-
-
-def _to_typed_dict(kind: Any) -> Converter:
-    fields = _Fields(kind)
-
-    def convert(value: Any) -> Any:
-        return {name: fields.convert(name, part) for name, part in value.items()} if isinstance(value, dict) else value
-
-    return convert
-
-
-def _is_array(kind: Any) -> bool:
-    numpy = sys.modules.get("numpy")
-    return numpy is not None and kind is getattr(numpy, "ndarray", None)
 
 
 def _to_array(hint: Any) -> Converter:

@@ -44,7 +44,10 @@ def quote(text: str) -> str:
 
 def qualified_name(cls: type) -> str:
     """A class's module and qualified name, `builtins.ValueError`."""
-    return "%s.%s" % (getattr(cls, "__module__", "?"), getattr(cls, "__qualname__", cls.__name__))
+    module = getattr(cls, "__module__", "?")
+    if module == "pathlib._local":  # in Python 3.13, and no other
+        module = "pathlib"
+    return "%s.%s" % (module, getattr(cls, "__qualname__", cls.__name__))
 
 
 def error_of(failure: BaseException) -> Document:

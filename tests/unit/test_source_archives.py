@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import gzip
 import os
+import re
 import stat
 import struct
 import tarfile
@@ -415,7 +416,8 @@ def test_headers_of_a_tar_are_bounded(sources: Sources) -> None:
     huge = member_of("shop-1.0/x", type=tarfile.GNUTYPE_LONGNAME, size=2**40)
     assert "has a header that is too long" in refused(sources, SDIST, tar_of(huge, form=tarfile.GNU_FORMAT)).message
     negative = member_of("shop-1.0/x", size=-512).tobuf(tarfile.GNU_FORMAT)
-    assert "size that can't be" in refused(sources, SDIST, gzip.compress(negative + TAR)).message
+    told = refused(sources, SDIST, gzip.compress(negative + TAR)).message
+    assert re.search("size that can't be|invalid offset", told)
     for many in (100, 2000):
         assert refused(sources, SDIST, gzip.compress(extension(b"20 comment=0123456\n") * many))
 
@@ -430,7 +432,7 @@ def extension(data: bytes, kind: bytes = tarfile.XHDTYPE) -> bytes:
     (b"13 path=../x\n", tarfile.XHDTYPE, '".."'),
     (b"13 path=a\0/x\n", tarfile.XHDTYPE, "NUL"),
     (b"12 path=a/\xff\n", tarfile.XHDTYPE, "UTF-8"),
-    (b"11 size=-1\n", tarfile.XHDTYPE, "size"),
+    (b"11 size=-1\n", tarfile.XHDTYPE, "size|damaged header"),
     (b"10 size=x\n", tarfile.XHDTYPE, "damaged header"),
     (b"15 size=999999\n", tarfile.XHDTYPE, "SOURCE_UNPACKED_BYTES"),
     (b"13 path=../x\n", tarfile.XGLTYPE, '".."'),
@@ -438,7 +440,7 @@ def extension(data: bytes, kind: bytes = tarfile.XHDTYPE) -> bytes:
     (b"../x\0", tarfile.GNUTYPE_LONGNAME, '".."'),
 ])  # fmt: skip
 def test_a_bad_extension_is_refused(sources: Sources, data: bytes, kind: bytes, why: str) -> None:
-    assert why in refused(sources, SDIST, gzip.compress(extension(data, kind) + TAR)).message
+    assert re.search(why, refused(sources, SDIST, gzip.compress(extension(data, kind) + TAR)).message)
 
 
 def test_an_extension_of_no_interest_is_none(sources: Sources) -> None:

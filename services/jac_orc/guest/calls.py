@@ -52,7 +52,7 @@ class Credit:
 
 
 class Call:
-    """A call that runs."""
+    """A call that runs; its methods are for its own thread, but for `cancel` and `add_credit`."""
 
     __slots__ = ("_calls", "_window", "number", "running")
 
@@ -66,83 +66,128 @@ class Call:
 
     def send(self, *parts: Any) -> None:
         """Sends an ITEM of these parts when the server has given credit for one; raises Cancelled."""
-        self._calls.send_frame(wire.ITEM, self, parts, self._credit())
+        self._send(wire.ITEM, parts, self._window or self._open_window())
 
     def send_error(self, index: int, body: bytes) -> None:
         """Sends the failure of a call of this batch; raises Cancelled."""
-        self._calls.send_frame(wire.CALL_ERROR, self, (wire.COUNT.pack(index), body))
+        self._send(wire.CALL_ERROR, (wire.COUNT.pack(index), body))
 
     def add_credit(self, items: int) -> None:
         """Lets it send so many more."""
-        self._credit().release(items)
+        self._open_window().release(items)
 
-    def _credit(self) -> Credit:
-        return self._window or self._calls.open_window(self)
+    def _open_window(self) -> Credit:
+        """What it may send, made once."""
+        with self._calls.lock:
+            self._window = self._window or Credit(wire.CREDIT_AT_FIRST)
+            return self._window
 
-    def open_window(self) -> Credit:
-        """Makes what it may send, once."""
-        self._window = self._window or Credit(wire.CREDIT_AT_FIRST)
-        return self._window
+    def _send(self, kind: int, parts: Any, credit: Credit | None = None) -> None:
+        self._shield()
+        if credit is not None:
+            credit.acquire()
+        if self.running is _SHIELDED:
+            self._calls.wire.send(HEAD.pack(kind, 0, self.number, sum(map(len, parts))), *parts)
+        with self._calls.lock:
+            if self.running is _CANCELLED:
+                raise Cancelled
+            self.running = threading.get_ident()
+
+    def cancel(self) -> None:
+        """Interrupts it: a coroutine is cancelled, a thread has Cancelled raised in it at its next step.
+
+        The lock of the calls is held by whoever calls this.
+        """
+        if isinstance(self.running, int):
+            thread, self.running = self.running, _INTERRUPTED
+            ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread), ctypes.py_object(Cancelled))
+        elif self.running is _SHIELDED:
+            self.running = _CANCELLED
+            if self._window is not None:
+                self._window.release(1)  # it may be waiting for credit
+        elif self.running not in (_CANCELLED, _INTERRUPTED):
+            self.running.cancel()
+
+    def _shield(self) -> None:
+        """Has a cancellation not interrupt the call's thread, which it could anywhere; raises Cancelled.
+
+        A thread that is interrupted within an import, or while it has a lock of `threading`, leaves these unusable.
+        """
+        with self._calls.lock:
+            if not isinstance(self.running, int):
+                raise Cancelled
+            self.running = _SHIELDED
 
     def wait_for(self, awaitable: Any) -> Any:
         """The result of a coroutine, which a cancelled call has cancelled."""
-        return self._calls.wait_for(self, awaitable)
-
-    def wake(self) -> None:
-        """Wakes it where it waits for credit."""
-        if self._window is not None:
-            self._window.release(1)
+        try:
+            self._shield()
+            running: Coroutine = self._calls.loop.coroutine(awaitable)
+            with self._calls.lock:
+                if self.running is _CANCELLED:
+                    raise Cancelled
+                self.running = running
+        except Cancelled:
+            awaitable.close()
+            raise
+        try:
+            value = running.start().result()  # from here on it's the coroutine that is cancelled, and never this thread
+        finally:
+            with self._calls.lock:
+                if not running.is_cancelled:
+                    self.running = threading.get_ident()
+        if running.is_cancelled:
+            raise Cancelled
+        return value
 
 
 class Calls:
     """The calls of one guest; `requests` performs them."""
 
     def __init__(self, link: Wire, output: Output, requests: Any, loop: Loop) -> None:
-        self._wire = link
+        self.wire = link
         self._output = output
         self._requests = requests
-        self._loop = loop
+        self.loop = loop
         self._unlock()
         os.register_at_fork(after_in_child=self._unlock)
         self._running: dict[int, Call] = {}
-        self._leader: object = None
+        self._leader: threading.Semaphore | None = None  # a thread that can lead is known by what wakes it
         self._started = 0  # how many calls leaders have started, by which the monitor tells one from the next
         self._is_calling = False  # whether the leader is in a call
-        self._followers: list[Follower] = []
+        self._followers: list[threading.Semaphore] = []
         self._watched = threading.Event()  # set while the monitor looks
 
     def serve(self) -> None:
         """Leads in this thread; never returns, the end of the wire ends the process."""
         threading.Thread(target=self._monitor, daemon=True, name="monitor").start()
-        self._follow(lead=True)
+        self._lead()
 
     def _unlock(self) -> None:
         """Makes the lock. A fork gets a new one, as the thread that held the old one doesn't exist in the child."""
-        self._lock = threading.Lock()
+        self.lock = threading.Lock()
 
     # --- threads ---
 
-    def _follow(self, lead: bool = False) -> None:
+    def _lead(self) -> None:
         """The life of a thread: leads until it is in a slow call, then waits to be given the lead again."""
-        me = Follower()
-        if lead:
-            self._leader = me
+        self._leader = me = threading.Semaphore(0)
         try:
             while True:
                 while self._leader is me:
                     self._take(me)
-                with self._lock:
+                with self.lock:
                     self._followers.append(me)
-                me.turn.acquire()
+                me.acquire()
         except (EOFError, OSError):
             os._exit(0)  # the server is gone
         except BaseException:
             traceback.print_exc()
             os._exit(1)  # without a leader nothing would be answered any more
 
-    def _take(self, me: Follower) -> None:
+    def _take(self, me: object) -> None:
         """Reads one frame and does what it says."""
-        incoming = self._wire.receive()
+        incoming = self.wire.receive()
         kind, _, number, body = incoming
         if kind == wire.CALL:
             self._started += 1
@@ -150,12 +195,15 @@ class Calls:
             if not self._watched.is_set():
                 self._watched.set()
             self._answer(incoming, me)
-            with self._lock:
+            with self.lock:
                 if self._leader is me:
                     self._is_calling = False
         elif kind == wire.CANCEL:
-            self._wire.send(frame(wire.HEARD, number=number))
-            self._cancel(number)
+            self.wire.send(frame(wire.HEARD, number=number))
+            with self.lock:
+                call = self._running.get(number)
+                if call is not None:
+                    call.cancel()
         elif kind == wire.CREDIT:
             call = self._running.get(number)
             if call is not None:
@@ -179,17 +227,17 @@ class Calls:
 
     def _hand_over(self, started: int) -> None:
         """Gives the lead to another thread, unless the slow call has ended just now."""
-        with self._lock:
+        with self.lock:
             if not self._is_calling or self._started != started:
                 return
             self._is_calling = False
             if self._followers:
                 self._leader = self._followers.pop()
-                self._leader.turn.release()
+                self._leader.release()
             else:
                 self._leader = None
-                threading.Thread(target=self._follow, args=(True,), daemon=True, name="calls").start()
-        self._wire.flush()
+                threading.Thread(target=self._lead, daemon=True, name="calls").start()
+        self.wire.flush()
 
     # --- a call's life ---
 
@@ -200,11 +248,11 @@ class Calls:
         token = current.set(number)
         try:
             try:
-                with self._lock:
+                with self.lock:
                     self._running[number] = call
                 answer = self._requests.perform(call, style, body)
             finally:
-                with self._lock:
+                with self.lock:
                     self._running.pop(number, None)
                 if call.running is _INTERRUPTED:
                     _meet_interrupt()
@@ -215,77 +263,9 @@ class Calls:
             self._output.finish(number)
             current.reset(token)
         if self._leader is me:
-            self._wire.reply(data)
+            self.wire.reply(data)
         else:
-            self._wire.send(data)
-
-    def _cancel(self, number: int) -> None:
-        """Interrupts the call: a coroutine is cancelled, a thread has Cancelled raised in it at its next step."""
-        with self._lock:
-            call = self._running.get(number)
-            if call is None or call.running in (_CANCELLED, _INTERRUPTED):
-                return
-            if isinstance(call.running, int):
-                thread, call.running = call.running, _INTERRUPTED
-                ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread), ctypes.py_object(Cancelled))
-            elif call.running is _SHIELDED:
-                call.running = _CANCELLED
-                call.wake()
-            else:
-                call.running.cancel()
-
-    def _shield(self, call: Call) -> None:
-        """Has a cancellation not interrupt the call's thread, which it could anywhere; raises Cancelled.
-
-        A thread that is interrupted within an import, or while it has a lock of `threading`, leaves these unusable.
-        """
-        with self._lock:
-            if not isinstance(call.running, int):
-                raise Cancelled
-            call.running = _SHIELDED
-
-    def wait_for(self, call: Call, awaitable: Any) -> Any:
-        try:
-            self._shield(call)
-            running: Coroutine = self._loop.coroutine(awaitable)
-            with self._lock:
-                if call.running is _CANCELLED:
-                    raise Cancelled
-                call.running = running
-        except Cancelled:
-            awaitable.close()
-            raise
-        try:
-            value = running.start().result()  # from here on it's the coroutine that is cancelled, and never this thread
-        finally:
-            with self._lock:
-                if not running.is_cancelled:
-                    call.running = threading.get_ident()
-        if running.is_cancelled:
-            raise Cancelled
-        return value
-
-    def open_window(self, call: Call) -> Credit:
-        with self._lock:
-            return call.open_window()
-
-    def send_frame(self, kind: int, call: Call, parts: Any, credit: Credit | None = None) -> None:
-        self._shield(call)
-        if credit is not None:
-            credit.acquire()
-        if call.running is _SHIELDED:
-            self._wire.send(HEAD.pack(kind, 0, call.number, sum(map(len, parts))), *parts)
-        with self._lock:
-            if call.running is _CANCELLED:
-                raise Cancelled
-            call.running = threading.get_ident()
-
-
-class Follower:
-    """A thread that can be given the lead."""
-
-    def __init__(self) -> None:
-        self.turn = threading.Semaphore(0)
+            self.wire.send(data)
 
 
 def _meet_interrupt() -> None:

@@ -24,28 +24,20 @@ def signature_of(target: Any) -> inspect.Signature | None:
     if not found:
         return None
     try:
-        function = ast.parse("def f%s: pass" % found.group(1)).body[0]
-        return _signature_from_ast(function.args) if isinstance(function, ast.FunctionDef) else None
+        return _signature_from("def f%s: pass" % found.group(1))
     except (SyntaxError, ValueError):  # a text that only looks like a signature
         return None
 
 
-def _signature_from_ast(arguments: ast.arguments) -> inspect.Signature:
-    kind = inspect.Parameter
-    positional: list[tuple[ast.arg, Any]] = [(arg, kind.POSITIONAL_ONLY) for arg in arguments.posonlyargs]
-    positional += [(arg, kind.POSITIONAL_OR_KEYWORD) for arg in arguments.args]
-    first_default = len(positional) - len(arguments.defaults)
-    found = [
-        kind(arg.arg, how, default=None if index >= first_default else kind.empty)
-        for index, (arg, how) in enumerate(positional)
-    ]
-    if arguments.vararg:
-        found.append(kind(arguments.vararg.arg, kind.VAR_POSITIONAL))
-    for arg, default in zip(arguments.kwonlyargs, arguments.kw_defaults):
-        found.append(kind(arg.arg, kind.KEYWORD_ONLY, default=kind.empty if default is None else None))
-    if arguments.kwarg:
-        found.append(kind(arguments.kwarg.arg, kind.VAR_KEYWORD))
-    return inspect.Signature(found)
+def _signature_from(source: str) -> inspect.Signature:
+    """The signature of a function that is compiled but never run, not even its defaults: each is None here."""
+    tree: Any = ast.parse(source)
+    arguments = tree.body[0].args
+    code = next(value for value in compile(tree, "f", "exec").co_consts if getattr(value, "co_name", "") == "f")
+    function = types.FunctionType(code, {}, "f", (None,) * len(arguments.defaults))
+    named = zip(arguments.kwonlyargs, arguments.kw_defaults)
+    function.__kwdefaults__ = {arg.arg: None for arg, default in named if default is not None}
+    return inspect.signature(function)
 
 
 class Parameters:
@@ -88,30 +80,24 @@ def positional_only(target: Any, named: dict[str, Any]) -> tuple[list[Any], dict
 def binds_as_one_list(target: Any, args: list[Any]) -> bool:
     """Whether the arguments don't bind as they are but one list of them does, decided without calling anything."""
     signature = signature_of(target)
-    if signature is None:
-        return False
+    return signature is not None and bool(_fault(signature, args, {})) and not _fault(signature, [args], {})
+
+
+def _fault(signature: inspect.Signature, args: list[Any], kwargs: dict[str, Any]) -> str:
+    """Why arguments don't bind; empty where they do."""
     try:
-        signature.bind(*args)
-        return False
-    except TypeError:
-        pass
-    try:
-        signature.bind(args)
-        return True
-    except TypeError:
-        return False
+        signature.bind(*args, **kwargs)
+    except TypeError as failure:
+        return str(failure)
+    return ""
 
 
 def explain_binding(target: Any, method: str, args: list[Any], kwargs: dict[str, Any], failure: TypeError) -> None:
     """Raises the Refusal that names the parameter at fault, where the signature tells that one is."""
     signature = signature_of(target)
-    if signature is None:
+    text = _fault(signature, args, kwargs) if signature else ""
+    if signature is None or not text:
         return
-    try:
-        signature.bind(*args, **kwargs)
-        return
-    except TypeError as reason:
-        text = str(reason)
     found = re.search(r"'([^']*)'", text)
     if found:
         parameter = found.group(1)

@@ -55,13 +55,8 @@ def plain_map(message: Any, number: int, depth: int = 0) -> dict[str, Any]:
 
 def entry(message: Any, depth: int = 0) -> tuple[str, Any]:
     """The key and the JSON-like value of a map's entry."""
-    name, value = "", None
-    for number, found in fields(message):
-        if number == 1:
-            name = text(found)
-        elif number == 2:
-            value = found
-    return name, plain(b"" if value is None else value, depth)
+    parts = dict(fields(message))
+    return text(parts.get(1, b"")), plain(parts.get(2, b""), depth)
 
 
 def _number(number: float) -> float | int:

@@ -388,15 +388,11 @@ def _to_array(hint: Any) -> Converter:
     numpy: Any = sys.modules["numpy"]
     dtype = None
     for arg in typing.get_args(hint)[1:]:  # numpy.ndarray[shape, numpy.dtype[scalar]]
-        scalars = [scalar for scalar in typing.get_args(arg) if isinstance(scalar, type)]
-        if scalars and issubclass(scalars[0], numpy.generic) and scalars[0].__name__ not in _ABSTRACT_SCALARS:
-            dtype = scalars[0]
+        for scalar in typing.get_args(arg):
+            if scalar in numpy.sctypeDict.values():  # and no abstract class like numpy.floating
+                dtype = scalar
 
     def convert(value: Any) -> Any:
         return numpy.asarray(value, dtype=dtype) if isinstance(value, list) else value
 
     return convert
-
-
-_ABSTRACT_SCALARS = frozenset("generic number integer signedinteger unsignedinteger inexact floating complexfloating "
-                              "flexible character".split())  # fmt: skip

@@ -150,9 +150,8 @@ def flag(number: int, value: object) -> bytes:
     return key(number, VARINT) + b"\x01" if value else b""
 
 
-def packed_double(value: float) -> bytes:
-    """A double's eight bytes."""
-    return _DOUBLE.pack(value)
+packed_double = _DOUBLE.pack
+"""A double's eight bytes."""
 
 
 def varints(data: memoryview) -> list[int]:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from .failures import Cancelled, Refusal, error_body
 from .invoking import NOTHING
 from .json_values import too_large
-from .large_values import LARGE_BYTES, Uploads, parts_of
+from .large_values import LARGE_BYTES, Uploads, parts_of, stored
 from .protowire import VARINT, Malformed, by_number, fields, flag, key, sized, string, text, varint
 from .python_value_decoder import Decoder
 from .python_value_encoder import Encoder
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from .names import Names
     from .objects import Objects
 
+    Message = dict[int, Any]
+
 _FIRST, _INDEX, _RESULT = key(1), key(1, VARINT), key(2)
 _OBJECT_VALUE = key(Kind.OBJECT)
 # The fields of what one call asks for: a CallPythonRequest, or a BatchCall with its numbers raised by one.
@@ -28,7 +30,7 @@ _METHOD, _ARGS, _KWARGS, _TARGET, _KEEP, _SILENT = range(2, 8)
 
 
 class PythonCalls:
-    """Makes such calls of one module."""
+    """Makes such calls of one module; its methods are those of the service, as in `requests`."""
 
     def __init__(self, invoker: Invoker, names: Names, objects: Objects, limits: dict[str, int]) -> None:
         self._invoker = invoker
@@ -36,44 +38,45 @@ class PythonCalls:
         self._objects = objects
         self._max_answer = limits["max_answer"]
         self._max_large = limits["max_value"]
+        self._max_whole = min(self._max_answer, LARGE_BYTES)
         self.uploads = Uploads()
 
-    def call(self, call: Call, asked: dict[int, Any]) -> bytes:
-        """The CallPythonResponse; a result that is too large for one is kept."""
+    def CallPython(self, call: Call, asked: Message) -> bytes:
+        """Answers the result or, where it is large or to be kept, a reference to it."""
         values = _Values(self._names, self._objects)
         result = self._result(call, asked, values)
         return sized(_FIRST, values.refer(result)) if asked.get(_KEEP) else self._response(values, result)
 
-    def stream(self, call: Call, asked: dict[int, Any]) -> bytes:
-        """Sends each item's StreamPythonResponse; one that is too large for it is kept. Answers the empty end."""
+    def StreamPython(self, call: Call, asked: Message) -> bytes:
+        """Sends each item's response; one that is too large for it is kept. Answers the empty end."""
         values = _Values(self._names, self._objects)
         result = self._result(call, asked, values, streams=True)
         return self._invoker.stream(call, result, lambda item: self._response(values, item))
 
-    def put(self, number: int) -> bytes:
-        """Makes an object of an upload; answers the PythonValue that stands for it."""
+    def PutValue(self, call: Call, request: Message) -> bytes:
+        """Makes an object of an upload, whose number the server's own message has."""
         values = _Values(self._names, self._objects)
-        return values.refer(Decoder(values).decode(self.uploads.value(number)))
+        return stored(values.refer(Decoder(values).decode(self.uploads.value(request.get(1, 0)))))
 
-    def get(self, call: Call, obj_id: str) -> bytes:
-        """Sends an object's value in GetValueResponses; answers the empty end."""
+    def GetValue(self, call: Call, request: Message) -> bytes:
+        """Sends an object's value in parts; answers the empty end."""
         values = _Values(self._names, self._objects)
-        for parts in parts_of(values.parts(self._objects.get(obj_id), self._max_large)):
+        for parts in parts_of(values.parts(self._objects.get(text(request.get(2, b""))), self._max_large)):
             call.send(*parts)
         return b""
 
-    def batch(self, call: Call, calls: Sequence[Any], *, goes_on: bool) -> bytes:
-        """The CallBatchResponse with what was returned; the failures go before it.
+    def CallBatch(self, call: Call, request: Message) -> bytes:
+        """Answers what was returned; the failures go before it.
 
         Where the first call names an object that isn't here, the whole batch was meant for another pod.
         """
         results: list[Any] = []
         try:
-            return self._batch(call, calls, results, goes_on)
+            return self._batch(call, request[2], results, goes_on=bool(request.get(3)))
         finally:
             results.clear()  # else they live as long as the tracebacks of failures, which lead to them
 
-    def _batch(self, call: Call, calls: Sequence[Any], results: list[Any], goes_on: bool) -> bytes:
+    def _batch(self, call: Call, calls: Sequence[Any], results: list[Any], *, goes_on: bool) -> bytes:
         told: list[bytes] = []
         room = self._max_answer
         for index, message in enumerate(calls):
@@ -110,7 +113,7 @@ class PythonCalls:
             room -= len(answer)
         return b"".join(told)
 
-    def _result(self, call: Call, asked: dict[int, Any], values: _Values, *, streams: bool = False) -> Any:
+    def _result(self, call: Call, asked: Message, values: _Values, *, streams: bool = False) -> Any:
         decode, invoker = Decoder(values).decode, self._invoker
         owner = decode(asked[_TARGET]) if _TARGET in asked else NOTHING
         method = text(asked.get(_METHOD, b""))
@@ -129,16 +132,15 @@ class PythonCalls:
 
     def _response(self, values: _Values, value: Any) -> bytes:
         """The value in a message or, if it is large, a reference to it."""
-        most = min(self._max_answer, LARGE_BYTES)
         try:
-            return sized(_FIRST, values.encoded(value, most))
+            return sized(_FIRST, values.encoded(value, self._max_whole))
         except Refusal as refusal:
             if refusal.error["reason"] != "TOO_LARGE":
                 raise
         try:
             return sized(_FIRST, values.refer(value)) + flag(2, True)
         except Refusal:  # no object can be kept
-            if most == self._max_answer:
+            if self._max_whole == self._max_answer:
                 raise
         return sized(_FIRST, values.encoded(value, self._max_answer))
 

@@ -14,7 +14,6 @@ from .binding import Parameters, binds_as_one_list, positional_only
 from .failures import Refusal, quote
 from .invoking import NOTHING, Invoker
 from .json_values import decode, encode_result, json_kind, parse_body
-from .large_values import stored
 from .protowire import Malformed, by_number, fields, key, sized, text, varint
 from .python_calls import PythonCalls
 
@@ -55,7 +54,10 @@ class Requests:
         self._parameters = Parameters()
         self._invoker = Invoker(names, loop)
         self._python = PythonCalls(self._invoker, names, objects, limits)
-        self._by_style = [(getattr(self, "_" + name), *_NUMBERS.get(name, (1, ()))) for name in wire.STYLES]
+        self._by_style = [
+            (getattr(self, "_" + name, None) or getattr(self._python, name), *_NUMBERS.get(name, (1, ())))
+            for name in wire.STYLES
+        ]
 
     def perform(self, call: Call, style: int, body: Any) -> bytes:
         """Does what the call asks for and answers the response's bytes."""
@@ -79,7 +81,7 @@ class Requests:
         else:
             self._python.uploads.drop(number)
 
-    # --- methods of the service ---
+    # --- methods of the service; `PythonCalls` has the others ---
 
     def _Call(self, call: Call, request: Message) -> bytes:
         return self._value(self._by_value(call, request))
@@ -116,21 +118,6 @@ class Requests:
         whole = int(seconds)
         nanos = round((seconds - whole) * 1e9)
         return sized(_FIRST, key(1, 0) + varint(whole) + (key(2, 0) + varint(nanos) if nanos else b""))
-
-    def _CallPython(self, call: Call, request: Message) -> bytes:
-        return self._python.call(call, request)
-
-    def _StreamPython(self, call: Call, request: Message) -> bytes:
-        return self._python.stream(call, request)
-
-    def _CallBatch(self, call: Call, request: Message) -> bytes:
-        return self._python.batch(call, request[2], goes_on=bool(request.get(3)))
-
-    def _PutValue(self, call: Call, request: Message) -> bytes:
-        return stored(self._python.put(request.get(1, 0)))
-
-    def _GetValue(self, call: Call, request: Message) -> bytes:
-        return self._python.get(call, text(request.get(2, b"")))
 
     # --- what they have in common ---
 
@@ -206,13 +193,9 @@ def _body(request: Message, number: int) -> Document:
 
 
 def duration(message: Any) -> float:
-    """The seconds of a google.protobuf.Duration."""
+    """The seconds of a google.protobuf.Duration; a negative number is a larger one here than any lease."""
     parts = dict(fields(message))
-    seconds, nanos = (_signed(parts.get(number, 0)) for number in (1, 2))
-    return seconds + nanos / 1e9
-
-
-def _signed(number: Any) -> int:
-    if not isinstance(number, int):
+    seconds, nanos = parts.get(1, 0), parts.get(2, 0)
+    if not isinstance(seconds, int) or not isinstance(nanos, int):
         raise Malformed("a duration of another form")
-    return number - 2**64 if number >= 2**63 else number
+    return seconds + nanos / 1e9

@@ -67,8 +67,10 @@ class Converters:
 
 def _converted(place: tuple[str, Converter | None], value: Any) -> Any:
     name, converter = place
+    if converter is None or type(value) not in _JSON_TYPES:
+        return value
     try:
-        return _applied(converter, value)
+        return converter(value)
     except Exception as failure:  # what the constructors of these types raise, the module's own among them
         text = str(failure) if isinstance(failure, ConversionError) else "can't be converted: %s" % str(failure)[:300]
         raise Refusal("ARGUMENT_NOT_CONVERTIBLE", "the argument %s %s" % (name, text), parameter=name[:200]) from None
@@ -358,8 +360,11 @@ def _field_converter(kind: Any) -> Callable[[str, Any], Any]:
         return {name: converter_for(hint) for name, hint in _evaluated(kind).items()}
 
     def convert(name: str, value: Any) -> Any:
+        converter = converters().get(name)
+        if converter is None or type(value) not in _JSON_TYPES:
+            return value
         try:
-            return _applied(converters().get(name), value)
+            return converter(value)
         except ConversionError as failure:
             raise ConversionError("has a field %s that %s" % (name, failure)) from None
 

@@ -6,6 +6,7 @@ import base64
 import collections
 import dataclasses
 import enum
+import functools
 import json
 import math
 import sys
@@ -245,9 +246,8 @@ def _encode_scalar(value: Any) -> tuple[Any] | None:
             return (value.isoformat(),)
     if numpy_kind(value) is not None:
         return None
-    for module, names in _TEXT_TYPES.items():
-        loaded = sys.modules.get(module)
-        if loaded is not None and isinstance(value, tuple(getattr(loaded, name) for name in names)):
+    for module in _TEXT_MODULES:
+        if module in sys.modules and isinstance(value, _text_classes(module)):
             return (str(value),)
     if isinstance(value, float):
         return (_encode_float(float.__float__(value)),)
@@ -256,10 +256,14 @@ def _encode_scalar(value: Any) -> tuple[Any] | None:
     return (str.__str__(value),) if isinstance(value, str) else None
 
 
-# The classes that str() tells, by their modules.
-_TEXT_TYPES: dict[str, list[str]] = {}
-for _name in (*TEXT_CLASSES, "pathlib.PurePath"):
-    _TEXT_TYPES.setdefault(_name.partition(".")[0], []).append(_name.partition(".")[2])
+_TEXT_MODULES = sorted({name.partition(".")[0] for name in TEXT_CLASSES})
+
+
+@functools.lru_cache(maxsize=None)
+def _text_classes(module: str) -> tuple[type, ...]:
+    """The classes of a loaded module that str() tells."""
+    named = [name.partition(".") for name in (*TEXT_CLASSES, "pathlib.PurePath")]
+    return tuple(getattr(sys.modules[module], name) for home, _, name in named if home == module)
 
 
 def _encode_duration(value: Any) -> str:

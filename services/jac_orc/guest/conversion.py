@@ -194,10 +194,6 @@ def _to_decimal(kind: Any, value: Any) -> Any:
         raise ConversionError("is no decimal number") from None
 
 
-def _from_text(kind: Any, value: Any) -> Any:
-    return kind(_want(value, str, "a string"))
-
-
 _NOT_FINITE = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
 _SIMPLE: dict[Any, Any] = {
     float: _to_float,
@@ -207,7 +203,9 @@ _SIMPLE: dict[Any, Any] = {
     complex: _to_complex,
 }
 _LIBRARY: dict[str, Callable[[Any, Any], Any]] = {
-    **dict.fromkeys((*TEXT_CLASSES, "pathlib.Path", "pathlib.PurePath"), _from_text),
+    **dict.fromkeys(
+        (*TEXT_CLASSES, "pathlib.Path", "pathlib.PurePath"), lambda kind, value: kind(_want(value, str, "a string"))
+    ),
     "decimal.Decimal": _to_decimal,
     "fractions.Fraction": lambda kind, value: kind(_want(value, (str, int, float), "a number or a string")),
     "datetime.datetime": lambda kind, value: kind.fromisoformat(_iso(value)),
@@ -391,11 +389,9 @@ def _to_fields(kind: Any, names: Collection[str], *, is_sequence: bool = False) 
 
 def _to_array(hint: Any) -> Converter:
     numpy: Any = sys.modules["numpy"]
-    dtype = None
-    for arg in typing.get_args(hint)[1:]:  # numpy.ndarray[shape, numpy.dtype[scalar]]
-        for scalar in typing.get_args(arg):
-            if scalar in numpy.sctypeDict.values():  # and no abstract class like numpy.floating
-                dtype = scalar
+    args = typing.get_args(hint)[1:]  # numpy.ndarray[shape, numpy.dtype[scalar]]
+    scalars = [scalar for arg in args for scalar in typing.get_args(arg)]
+    dtype = next((scalar for scalar in scalars if scalar in numpy.sctypeDict.values()), None)  # not numpy.floating
 
     def convert(value: Any) -> Any:
         return numpy.asarray(value, dtype=dtype) if isinstance(value, list) else value

@@ -5,13 +5,14 @@ from types import TracebackType
 
 from jac_orc.core.config import prepare_grpc
 
-_INTERRUPTED = 130
+INTERRUPTED = 130
+"""The exit code after Ctrl-C."""
 
 
 def _report(kind: type[BaseException], failure: BaseException, trace: TracebackType | None) -> None:
     """Print an exception that nothing caught; Ctrl-C, which can come while modules are imported, prints nothing."""
     if issubclass(kind, KeyboardInterrupt):
-        raise SystemExit(_INTERRUPTED)
+        raise SystemExit(INTERRUPTED)
     sys.__excepthook__(kind, failure, trace)
 
 

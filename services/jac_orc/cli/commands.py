@@ -19,7 +19,8 @@ from jac_orc.cli.doctor import examine
 from jac_orc.cli.first_call import first_call
 from jac_orc.cli.image import build
 from jac_orc.cli.options import INT32_MAX, Code, Image, Packages, Place, PlanTarget, Spec, Target, grouped
-from jac_orc.cli.remote import Remote, reported, run_connected
+from jac_orc.cli.place import address, find
+from jac_orc.cli.remote import Remote, reported
 from jac_orc.v1 import pod_manager_pb2 as pb
 
 Name = Annotated[str, typer.Argument(metavar="MODULE", help="The module's import name.", show_default=False)]
@@ -37,11 +38,16 @@ def register(app: typer.Typer) -> None:
 
 
 def _connected(command: Callable[..., Awaitable[None]]) -> Callable[..., None]:
-    """The command without its first parameter, the pod manager, which it gets connected for as long as it runs."""
+    """The command run to its end, without its first parameter: the pod manager, which it gets connected."""
 
     @functools.wraps(command)
     def run(*, target: Place, **given: Any) -> None:
-        run_connected(command.__name__.rstrip("_"), target, functools.partial(command, target=target, **given))
+        async def connected() -> None:
+            async with address(find(target)) as found, Remote(found, target.options) as remote:
+                await command(remote, target=target, **given)
+
+        with reported(command.__name__.rstrip("_"), target.options):
+            asyncio.run(connected())
 
     signature = inspect.signature(command)
     run.__signature__ = signature.replace(parameters=list(signature.parameters.values())[1:])  # type: ignore[attr-defined]

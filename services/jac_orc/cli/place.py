@@ -95,11 +95,6 @@ class Address:
             raise UsageError("JAC_ORC_API_KEY is no API key: one is printable ASCII")
         return cls(f"{parts.scheme}://{name}", target, is_secure, _is_loopback(host.strip("[]")), api_key=api_key)
 
-    @property
-    def headers(self) -> dict[str, str]:
-        """What each request has with it."""
-        return {"x-api-key": self.api_key} if self.api_key else {}
-
 
 def _is_loopback(host: str) -> bool:
     with contextlib.suppress(ValueError):

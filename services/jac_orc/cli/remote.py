@@ -8,16 +8,15 @@ import math
 import os
 import sys
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Iterator
 from typing import TypeVar
 
 import grpc
 from google.rpc import error_details_pb2
 
-from jac_orc.cli import show
+from jac_orc.cli import INTERRUPTED, show
 from jac_orc.cli.failures import CallError, Unreachable, UsageError
-from jac_orc.cli.options import Place
-from jac_orc.cli.place import Address, address, find
+from jac_orc.cli.place import Address
 from jac_orc.client.packing import PackingError
 from jac_orc.core import config
 from jac_orc.errors import OrcError, from_call
@@ -26,7 +25,6 @@ from jac_orc.v1 import module_pb2_grpc, pod_manager_pb2, pod_manager_pb2_grpc
 Q = TypeVar("Q")
 R = TypeVar("R")
 
-INTERRUPTED = 130
 _PATIENCE = 30.0
 """Seconds for which streams that end at once are asked for again, as while a cluster's gateway is replaced."""
 _RETRY_SECONDS = 0.5
@@ -54,7 +52,7 @@ class Remote:
         self.address = address
         self.options = options
         self._wait = address.cluster is not None
-        self._metadata = tuple(address.headers.items())
+        self._metadata = (("x-api-key", address.api_key),) if address.api_key else ()
         if address.api_key and not (address.is_secure or address.is_local):
             print(f"the API key goes unencrypted to {address.url}: https:// is safe", file=sys.stderr)
         arguments: list[tuple[str, int]] = [
@@ -177,17 +175,6 @@ def explain(command: str, failure: Exception, options: str = "") -> str:
         if advice := _ADVICE.get((failure.reason, "module" in failure.metadata)):
             lines.append(advice.format_map(failure.metadata) + options)
     return "\n".join(lines)
-
-
-def run_connected(command: str, place: Place, work: Callable[[Remote], Awaitable[None]]) -> None:
-    """Runs a command's work to its end, and ends the process where it fails."""
-
-    async def connected() -> None:
-        async with address(find(place)) as found, Remote(found, place.options) as remote:
-            await work(remote)
-
-    with reported(command, place.options):
-        asyncio.run(connected())
 
 
 @contextlib.contextmanager

@@ -289,10 +289,6 @@ def _path(document: Document, *keys: str) -> list[Document]:
     return found or []
 
 
-def _condition(document: Document, kind: str) -> Document:
-    conditions = _path(document, "status", "conditions")
-    return next((condition for condition in conditions if condition["type"] == kind), {})
-
-
 def _is_met(document: Document, kind: str) -> bool:
-    return bool(_condition(document, kind).get("status") == "True")
+    conditions = _path(document, "status", "conditions")
+    return any((each["type"], each["status"]) == (kind, "True") for each in conditions)

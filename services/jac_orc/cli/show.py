@@ -10,7 +10,6 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from types import TracebackType
 from typing import Any
 
 from google.protobuf import json_format
@@ -45,9 +44,7 @@ class Progress:
     def __enter__(self) -> Progress:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, failure: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         if self._status is not None:
             self._status.stop()
 
@@ -114,21 +111,14 @@ def modules(found: Sequence[pb.Module], options: str = "") -> None:
     if not found:
         print(f"no module is deployed; this deploys one: jac-orc create numpy{options}", file=sys.stderr)
         return
-    headings = ("MODULE", "PHASE", "PODS", "PYTHON", "AGE", "FROM")
-    table(
-        headings,
-        (
-            (
-                module.name,
-                phase(module),
-                f"{module.status.ready_replicas}/{module.spec.replicas}",
-                module.status.environment.python_version or module.spec.python_version,
-                _age(module.create_time),
-                _origin(module.spec),
-            )
-            for module in found
-        ),
-    )
+    table(("MODULE", "PHASE", "PODS", "PYTHON", "AGE", "FROM"), map(_summary, found))
+
+
+def _summary(module: pb.Module) -> Sequence[str]:
+    spec, status = module.spec, module.status
+    ready = f"{status.ready_replicas}/{spec.replicas}"
+    python = status.environment.python_version or spec.python_version
+    return module.name, phase(module), ready, python, _age(module.create_time), _origin(spec)
 
 
 def module(found: pb.Module) -> None:

@@ -62,10 +62,10 @@ class Child:
             say(f"{self.name} is hung: it does not answer; ending it")
             self.kill()
 
-    def kill(self, number: signal.Signals = signal.SIGKILL) -> None:
-        """Sends the signal, if the process runs."""
+    def kill(self) -> None:
+        """Kill the process, if it runs."""
         if self.process is not None:
-            self.process.signal(number)
+            self.process.signal(signal.SIGKILL)
 
     async def stop(self, grace: float) -> None:
         """Asks it to end, waits for the grace in seconds, then kills it."""

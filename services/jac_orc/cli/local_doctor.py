@@ -78,14 +78,11 @@ def _ports(*, is_up: bool) -> Check:
     if is_up:
         return skipped("ports", "in use by the pod manager that answers")
     for option, port in _PORTS.items():
-        with socket.socket() as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
-                probe.bind(("127.0.0.1", port))
-                probe.listen()
-            except OSError as failure:
-                fix = f"stop what listens there, which ss -ltnp names, or jac-orc up {option} 0"
-                return fault("ports", f"{port} on 127.0.0.1 can't be used: {failure.strerror}", fix)
+        try:
+            socket.create_server(("127.0.0.1", port)).close()
+        except OSError as failure:
+            fix = f"stop what listens there, which ss -ltnp names, or jac-orc up {option} 0"
+            return fault("ports", f"{port} on 127.0.0.1 can't be used: {os.strerror(failure.errno or 0)}", fix)
     return ok("ports", f"free: {', '.join(map(str, _PORTS.values()))}")
 
 

@@ -83,30 +83,23 @@ def _locked(state_dir: Path) -> Iterator[None]:
     """Holds the state directory; raises UsageError where another `jac-orc up` does, or it can't be made."""
     if len(str(state_dir)) > _MAX_SOCKET_PATH - len("/envoy-admin.sock"):
         raise UsageError(f"the path {state_dir} is too long for a socket in it; give a shorter --state-dir")
-    try:
-        for directory in (state_dir, state_dir / "logs"):
-            files.private_directory(directory)
-        file = files.open_private(state_dir / "lock", "a+")
-    except OSError as failure:
-        raise _unusable(failure) from None
-    with file:
+    with contextlib.ExitStack() as held:
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            file.seek(0)
-            owner = file.read().strip() or "unknown"
-            text = f"the state directory {state_dir} is in use by another jac-orc up (process {owner})"
-            raise UsageError(f"{text}; stop that one, or give another --state-dir") from None
-        try:
+            for directory in (state_dir, state_dir / "logs"):
+                files.private_directory(directory)
+            file = held.enter_context(files.open_private(state_dir / "lock", "a+"))
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                file.seek(0)
+                owner = file.read().strip() or "unknown"
+                text = f"the state directory {state_dir} is in use by another jac-orc up (process {owner})"
+                raise UsageError(f"{text}; stop that one, or give another --state-dir") from None
             file.truncate(0)
             os.write(file.fileno(), str(os.getpid()).encode())  # unbuffered: closing must not fail again
         except OSError as failure:
-            raise _unusable(failure) from None
+            raise UsageError(f"the state directory can't be used: {failure}; give another --state-dir") from None
         yield
-
-
-def _unusable(failure: OSError) -> UsageError:
-    return UsageError(f"the state directory can't be used: {failure}; give another --state-dir")
 
 
 def _free_ports(wanted: dict[str, int]) -> dict[str, int]:
@@ -117,24 +110,21 @@ def _free_ports(wanted: dict[str, int]) -> dict[str, int]:
     ports = {}
     with contextlib.ExitStack() as probes:  # all held until all are chosen, so that no two are the same
         for option, port in wanted.items():
-            probe = probes.enter_context(socket.socket())
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             try:
-                _bind(probe, port)
-                probe.listen()
-            except (OSError, OverflowError) as failure:
-                text = f"port {port} on 127.0.0.1 can't be used ({failure})"
+                probe = probes.enter_context(_listen(port))
+            except OSError as failure:
+                text = f"port {port} on 127.0.0.1 can't be used ({os.strerror(failure.errno or 0)})"
                 flag = "--" + option.replace("_", "-")
                 raise UsageError(f"{text}; stop what listens there, or give another one with {flag}") from None
             ports[option] = int(probe.getsockname()[1])
     return ports
 
 
-def _bind(probe: socket.socket, port: int) -> None:
+def _listen(port: int) -> socket.socket:
     for candidate in () if port else random.sample(_FREE_PORTS, 100):
         with contextlib.suppress(OSError):
-            return probe.bind(("127.0.0.1", candidate))
-    return probe.bind(("127.0.0.1", port))
+            return socket.create_server(("127.0.0.1", candidate))
+    return socket.create_server(("127.0.0.1", port))
 
 
 class System:

@@ -7,7 +7,6 @@ import json
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Sequence
 from pathlib import Path
 
 from google.protobuf import json_format
@@ -17,6 +16,7 @@ from jac_orc.cli.failures import CallError, UsageError
 from jac_orc.cli.options import Code, Image, Packages
 
 TOOLS = ("docker", "podman", "buildah")
+_ANY_OF = "docker, podman or buildah"
 _SECONDS = 30.0
 
 _FOLDER = "/opt/module"
@@ -61,27 +61,21 @@ def find_tool(wanted: str) -> str:
     """The tool of that name, or the first one that works; raises UsageError where there is none."""
     if wanted:
         if not shutil.which(wanted):
-            raise UsageError(f"{wanted} is not installed; --tool names what builds the image, {_any_of(TOOLS)}")
+            raise UsageError(f"{wanted} is not installed; --tool names what builds the image, {_ANY_OF}")
         return wanted
     installed = [name for name in TOOLS if shutil.which(name)]
-    if found := next((name for name in installed if name != "docker" or _has_daemon(name)), ""):
+    if found := next((name for name in installed if name != "docker" or _has_daemon()), ""):
         return found
     why = "docker's daemon doesn't answer, and no other tool" if installed else f"none of {', '.join(TOOLS)}"
-    raise UsageError(f"{why} is installed, which would build the image; --tool names one, {_any_of(TOOLS)}")
+    raise UsageError(f"{why} is installed, which would build the image; --tool names one, {_ANY_OF}")
 
 
-def _any_of(names: Sequence[str]) -> str:
-    return f"{', '.join(names[:-1])} or {names[-1]}"
-
-
-def _has_daemon(tool: str) -> bool:
-    """Whether what does its work answers."""
-    nowhere = subprocess.DEVNULL
+def _has_daemon() -> bool:
+    """Whether docker's daemon, which does its work, answers."""
     with contextlib.suppress(OSError, subprocess.TimeoutExpired):
-        asked = subprocess.run(
-            [tool, "info"], check=False, stdin=nowhere, stdout=nowhere, stderr=nowhere, timeout=_SECONDS
-        )
-        return asked.returncode == 0
+        asked = ["docker", "info"]
+        done = subprocess.run(asked, check=False, stdin=subprocess.DEVNULL, capture_output=True, timeout=_SECONDS)
+        return done.returncode == 0
     return False
 
 

@@ -14,12 +14,18 @@ from jac_orc.cli.supervisor import Child
 from jac_orc.core.tasks import Tasks
 
 
+async def answers() -> bool:
+    return True
+
+
 async def test_a_child_whose_log_cant_be_opened_is_started_once_it_can(
     no_task_left: None, no_child_left: None, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     folder = tmp_path / "logs"
     folder.mkdir()
-    child, said, tasks = Child("sleeper", ["sleep", "60"], dict(os.environ), folder / "a.log"), list[str](), Tasks()
+    command, environment = ["sleep", "60"], dict(os.environ)
+    child = Child("sleeper", command, environment, folder / "a.log", answers=answers, liveness_period=0)
+    said, tasks = list[str](), Tasks()
     await child.start()
     first = child.process
     tasks.supervise("keeping sleeper running", partial(child.keep, said.append))

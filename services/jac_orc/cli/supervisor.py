@@ -25,10 +25,9 @@ class Child:
     command: Sequence[str]
     environment: Mapping[str, str]
     output: Path
+    answers: liveness.Answers
+    liveness_period: float
     pass_fds: Sequence[int] = ()
-    answers: liveness.Answers | None = None
-    """Returns whether the process answers; None: it is never checked."""
-    liveness_period: float = liveness.Settings.liveness_period
     process: ManagedProcess | None = field(default=None, init=False)
 
     async def start(self) -> None:
@@ -57,7 +56,7 @@ class Child:
 
     async def _probe(self, say: Callable[[str], None]) -> None:
         """Ends the process whenever it is hung."""
-        while self.answers is not None:
+        while True:
             await liveness.hung(self.answers, self.liveness_period)
             say(f"{self.name} is hung: it does not answer; ending it")
             self.kill()

@@ -19,10 +19,10 @@ import signal
 import socket
 import sys
 import tempfile
-import threading
 import time
 import uuid
 from collections.abc import Awaitable, Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import watchfiles
@@ -292,7 +292,7 @@ class LogFollower:
         self._files: dict[str, LogFile] = {}
         for path in directory.glob("*.log"):  # what is there already is not news
             self._file(path).last_lines(0)
-        self._lock = threading.Lock()
+        self._thread = ThreadPoolExecutor(1)
 
     async def follow(self) -> None:
         """Print new lines until cancelled; while nothing is written it does nothing, however many files there are.
@@ -300,21 +300,19 @@ class LogFollower:
         A terminal that is stopped holds up the thread that prints, and not the loop that supervises.
         """
         changes = watchfiles.awatch(self._directory, debounce=_TOGETHER_MS, step=_STEP_MS, recursive=False)
+        print_new = functools.partial(asyncio.get_running_loop().run_in_executor, self._thread, self._print_new)
         try:
-            await asyncio.to_thread(self._print_new)
+            await print_new()
             async for _ in changes:
-                await asyncio.to_thread(self._print_new)
+                await print_new()
         finally:
-            self._print_new(_LAST_PRINT_SECONDS)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(_LAST_PRINT_SECONDS):
+                    await print_new()
 
-    def _print_new(self, longest: float = -1) -> None:
-        """Print, unless another thread prints for `longest` seconds; a cancelled `follow` doesn't end its thread."""
-        if self._lock.acquire(timeout=longest):
-            try:
-                for path in sorted(self._directory.glob("*.log")):
-                    self._print_file(path)
-            finally:
-                self._lock.release()
+    def _print_new(self) -> None:
+        for path in sorted(self._directory.glob("*.log")):
+            self._print_file(path)
 
     def _print_file(self, path: Path) -> None:
         file = self._file(path)

@@ -193,10 +193,7 @@ def walk(folder: Path) -> Tree:
     Links to files and folders within it are followed, each under its own name; those that lead out, nowhere or round
     in a circle are refused, since what they stand for can't be taken along.
     """
-    try:
-        root = folder.resolve(strict=True)
-    except (OSError, RuntimeError):
-        raise PackingError(f"{folder} is no folder") from None
+    root = Path(os.path.realpath(folder))
     if not root.is_dir():
         raise PackingError(f"{folder} is no folder")
     tree = Tree(root, Ignores(root))

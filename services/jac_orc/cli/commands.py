@@ -86,7 +86,7 @@ async def create(
     else:
         show.say(show.readiness(module, time.monotonic() - begin, remote.options))
         if module.status.ready_replicas:
-            show.say(f"a first call to try:\n\n  {await first_call(remote, name)}\n")
+            show.say(f"a first call to try:\n\n  {await first_call(remote, module)}\n")
 
 
 async def plan(remote: Remote, *, code: Code, spec: Spec, target: PlanTarget) -> None:

@@ -114,7 +114,7 @@ class Development:
         seconds = time.monotonic() - begin
         if is_first:
             show.say(show.readiness(module, seconds))
-            show.say(f"a first call to try:\n\n  {await first_call(self._remote, self.name)}\n")
+            show.say(f"a first call to try:\n\n  {await first_call(self._remote, module)}\n")
         else:
             files = f"{source.packed.files} file{'' if source.packed.files == 1 else 's'}"
             show.say(f"{self.name}: {files}, new code answers after {seconds:.2f} s")

@@ -45,9 +45,9 @@ _SAMPLES = {
 _JSON_RESULT = re.compile(r"(int|float|str|bool|list|dict)(\[(str, ?)?(int|float|str|bool|Any)\])?")
 
 
-async def first_call(remote: Remote, name: str) -> str:
+async def first_call(remote: Remote, module: pb.Module) -> str:
     """Return a shell command: a call of a function whose arguments can be made up, else one that describes them all."""
-    curl = await _curl(remote, name)
+    name, curl = module.name, await _curl(remote, module)
     key = ' -H "x-api-key: $JAC_ORC_API_KEY"' if remote.address.api_key else ""
     # Nobody should start a process or change a file by trying a suggestion.
     call = None if HostAccess().of(name) else _KNOWN.get(name) or await _described(remote, name)
@@ -58,7 +58,7 @@ async def first_call(remote: Remote, name: str) -> str:
     return f"{curl}/modules/{name}/{shlex.quote(function)}{key} -H 'Content-Type: application/json' -d {body}"
 
 
-async def _curl(remote: Remote, name: str) -> str:
+async def _curl(remote: Remote, module: pb.Module) -> str:
     """Return the beginning of a command of curl that reaches the gateway from the user's shell.
 
     A cluster's gateway may have a node port or a load balancer. The module's uid shows whether its address leads to
@@ -67,15 +67,13 @@ async def _curl(remote: Remote, name: str) -> str:
     cluster = remote.address.cluster
     if cluster is None:
         return f"curl {remote.address.url}"
-    with contextlib.suppress(OrcError, CallError):
-        request = pb.GetModuleRequest(module_name=name)
-        found = await remote.call(remote.modules.GetModule, request)
-        for url in await ways_in(cluster):
-            with contextlib.suppress(OrcError, CallError):
-                async with Remote(dataclasses.replace(Address.of(url), api_key="")) as direct:
-                    seen = await direct.call(direct.modules.GetModule, request, _PROBE_SECONDS)
-                if seen.module.uid == found.module.uid:
-                    return f"curl {url}"
+    request = pb.GetModuleRequest(module_name=module.name)
+    for url in await ways_in(cluster):
+        with contextlib.suppress(OrcError, CallError):
+            async with Remote(dataclasses.replace(Address.of(url), api_key="")) as direct:
+                found = await direct.call(direct.modules.GetModule, request, _PROBE_SECONDS)
+            if found.module.uid == module.uid:
+                return f"curl {url}"
     return f"{cluster.by_hand} &\n  curl {DEFAULT_URL}"
 
 

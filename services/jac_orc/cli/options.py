@@ -90,7 +90,8 @@ class Code:
         str, typer.Argument(help="The module's import name; may be left out where the source has only one.")
     ] = ""
     source: Annotated[
-        Path | None, typer.Option(metavar="PATH", help="Its code: a folder, or a .zip, .whl or .tar.gz file.")
+        Path | None,
+        typer.Option(metavar="PATH", help="Its code: a folder, or a .zip, .whl or .tar.gz file.", exists=True),
     ] = None
 
 

@@ -14,7 +14,7 @@ from jac_orc.cli.failures import UsageError
 from jac_orc.cli.options import Code
 from jac_orc.cli.remote import Remote
 from jac_orc.cli.show import printable
-from jac_orc.client.packing import Packed, PackingError, importable, pack, walk
+from jac_orc.client.packing import Packed, importable, pack, walk
 from jac_orc.v1 import pod_manager_pb2 as pb
 
 _PIECE_BYTES = 256 * 1024
@@ -38,28 +38,17 @@ class Source:
 
 
 def find(code: Code) -> tuple[str, Source | None]:
-    """Return the module's name, and its code if that is given; raises UsageError or PackingError."""
-    if code.source is None:
+    """Return the module's name, and its code if that is given; raises UsageError, PackingError or OSError."""
+    path = code.source
+    if path is None:
         if not code.module:
             raise UsageError("name a module, or give its code with --source")
         return code.module, None
-    source = read(code.source)
-    source.hint()
-    return code.module or only_name(code.source), source
-
-
-def read(path: Path) -> Source:
-    """The folder or the archive; raises UsageError for anything else, PackingError for what can't be read."""
-    if path.is_dir():
-        return read_folder(path)
-    if not path.name.endswith(_KINDS):
+    if not path.is_dir() and not path.name.endswith(_KINDS):
         raise UsageError(f"{path} is neither a folder nor a file of the kinds {', '.join(_KINDS)}")
-    try:
-        return Source(path.name, Packed(path.read_bytes(), 1))
-    except FileNotFoundError:
-        raise UsageError(f"{path} is not there") from None
-    except OSError as failure:
-        raise PackingError(f"{path} can't be read: {failure.strerror or failure}") from failure
+    source = read_folder(path) if path.is_dir() else Source(path.name, Packed(path.read_bytes(), 1))
+    source.hint()
+    return code.module or only_name(path), source
 
 
 def read_folder(folder: Path) -> Source:

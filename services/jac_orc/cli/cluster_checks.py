@@ -58,18 +58,9 @@ def workload(
     newest_first = sorted(pods, key=lambda pod: str(pod["metadata"]["creationTimestamp"]), reverse=True)
     starting = [pod for pod in newest_first if not _is_met(pod, "Ready") and not _is_over(pod)]
     for pod in starting:
-        containers = [*_containers(pod), {}]
-        faults = (status.pod_fault(pod, now, container) for container in containers)
-        if failure := next(filter(None, faults), None):
-            text = f"the pod {pod['metadata']['name']}: {failure.message}"
-            return fault(name, text, _pod_fix(failure.reason, pod, cluster))
-        if pull := _failed_pull(containers):
-            text = f"the pod {pod['metadata']['name']}: {pull}"
-            return fault(name, text, _pod_fix("IMAGE_UNAVAILABLE", pod, cluster))
-        waits = all("waiting" in each.get("state", {}) for each in _containers(pod))
-        of_pod = [each for each in events if each["involvedObject"].get("uid") == pod["metadata"]["uid"]]
-        if waits and (why := documents.newest_message(of_pod)):  # for a volume, say: its state doesn't tell
-            return fault(name, f"the pod {pod['metadata']['name']} waits: {why}", _pod_fix("", pod, cluster))
+        text, reason = _trouble(pod, events, now)
+        if text:
+            return fault(name, f"the pod {pod['metadata']['name']}{text}", _pod_fix(reason, pod, cluster))
     ready = found.get("status", {}).get("readyReplicas", 0)
     if ready >= wanted:
         return ok(name, f"{ready} of {wanted} pods ready")
@@ -81,13 +72,19 @@ def workload(
     return fault(name, f"{ready} of {wanted} pods ready{reason}", describe)
 
 
-def _failed_pull(containers: Iterable[Document]) -> str:
-    """Return which image a node has just failed to pull, which it will try again; empty if none."""
-    for each in containers:
+def _trouble(pod: Document, events: Iterable[Document], now: float) -> tuple[str, str]:
+    """Return why a pod isn't ready, and the reason of the error that this is, if any; empty if nothing tells why."""
+    for each in [*_containers(pod), {}]:
+        if failure := status.pod_fault(pod, now, each):
+            return f": {failure.message}", failure.reason
         waiting = each.get("state", {}).get("waiting", {})
-        if waiting.get("reason") == "ErrImagePull":
-            return f"the image {each.get('image')} can't be pulled: {waiting.get('message', '')}"
-    return ""
+        if waiting.get("reason") == "ErrImagePull":  # which is tried again
+            return f": the image {each.get('image')} can't be pulled: {waiting.get('message', '')}", "IMAGE_UNAVAILABLE"
+    waits = all("waiting" in each.get("state", {}) for each in _containers(pod))
+    of_pod = [each for each in events if each["involvedObject"].get("uid") == pod["metadata"]["uid"]]
+    if waits and (why := documents.newest_message(of_pod)):  # for a volume, say: its state doesn't tell
+        return f" waits: {why}", ""
+    return "", ""
 
 
 def _is_over(pod: Document) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import stat
@@ -53,6 +54,17 @@ def _own(path: Path) -> int:
     if status.st_uid != os.geteuid():
         raise PermissionError(f"{path} belongs to another user, {status.st_uid}")
     return status.st_mode
+
+
+def moved(made: Path, place: Path) -> bool:
+    """Return whether the folder has been moved to its place; it isn't if one with something in it is there already."""
+    try:
+        made.rename(place)
+    except OSError as failure:
+        if failure.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+            raise
+        return False
+    return True
 
 
 def write_json(file: Path, document: Any, *, durable: bool = True, mode: int = 0o600) -> None:

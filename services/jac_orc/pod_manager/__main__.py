@@ -58,7 +58,8 @@ class PodManager:
         self._address = address
         self.modules = Modules(backend, allowed, auto_deploy=settings.auto_deploy)
         module_service = module_pb2.DESCRIPTOR.services_by_name["ModuleService"]
-        self._activator = Activator(module_service, self.modules, _held_limits(settings))
+        limits = settings.held_calls, settings.held_bytes, settings.held_calls_total, settings.held_bytes_total
+        self._activator = Activator(module_service, self.modules, HeldLimits(*limits))
         self._server = Server(HealthServicer(backend))
         native = PodManagerServicer(self.modules, sources)
         self._server.register(pod_manager_pb2.DESCRIPTOR.services_by_name["PodManagerService"], native)
@@ -124,10 +125,6 @@ class PodManager:
         await stopping
         await self._tasks.cancel()
         await self._activator.stop()
-
-
-def _held_limits(settings: Settings) -> HeldLimits:
-    return HeldLimits(settings.held_calls, settings.held_bytes, settings.held_calls_total, settings.held_bytes_total)
 
 
 async def serve(settings: Settings, allowed: policy.Policy) -> None:

@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import dataclasses
-import errno
 import fcntl
 import logging
 import os
@@ -243,11 +242,8 @@ class Environments:
                         if await asyncio.to_thread(_own_files, aside) != own:
                             raise error("ENVIRONMENT_FAILED", _REPLACED)
                     await asyncio.to_thread(files.write_json, aside / _LOCK, dataclasses.asdict(lock), mode=0o644)
-                    try:
-                        await asyncio.to_thread(aside.rename, self._root / lock.digest)
-                    except OSError as failure:
-                        if failure.errno not in (errno.EEXIST, errno.ENOTEMPTY):
-                            raise  # else another process was first: its environment is as good
+                    # If another process was first, its environment is as good.
+                    await asyncio.to_thread(files.moved, aside, self._root / lock.digest)
                 finally:
                     await asyncio.to_thread(shutil.rmtree, aside, ignore_errors=True)
         except OSError as failure:

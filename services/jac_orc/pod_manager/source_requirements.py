@@ -15,7 +15,7 @@ import zipfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from packaging.markers import UndefinedComparison, UndefinedEnvironmentName
 from packaging.metadata import parse_email
@@ -101,17 +101,9 @@ def read_wheel(file: Path, python_version: str) -> list[str]:
             (f"{shown(name)[1:-1]}, Requires-Dist", each)
             for name in wheel.namelist()
             if _METADATA.fullmatch(name)
-            for each in parse_email(_member(wheel, name))[0].get("requires_dist", [])
+            for each in parse_email(_data(wheel.open(name), name, _MAX_BYTES))[0].get("requires_dist", [])
         ]
     return check([(where, each) for where, each in found if not _is_left_out(each, python_version)])
-
-
-def _member(wheel: zipfile.ZipFile, name: str) -> bytes:
-    with wheel.open(name) as opened:
-        data = opened.read(_MAX_BYTES + 1)
-    if len(data) > _MAX_BYTES:
-        raise fault(f"{shown(name)} is too large; no more than {_MAX_BYTES:,} bytes are read")
-    return data
 
 
 def _is_left_out(text: str, python_version: str) -> bool:
@@ -264,11 +256,16 @@ def _document(file: Path) -> dict[str, Any]:
 
 
 def _text(file: Path, most: int) -> str:
-    with file.open("rb") as opened:
-        data = opened.read(most + 1)
-    if len(data) > most:
-        raise fault(f"{shown(file.name)} is too large; no more than {most:,} bytes are read")
+    data = _data(file.open("rb"), file.name, most)
     try:  # PowerShell writes UTF-16
         return data.decode("utf-16" if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) else "utf-8-sig")
     except UnicodeDecodeError:
         raise fault(f"{shown(file.name)} is not in UTF-8; save it so") from None
+
+
+def _data(opened: IO[bytes], name: str, most: int) -> bytes:
+    with opened:
+        data = opened.read(most + 1)
+    if len(data) > most:
+        raise fault(f"{shown(name)} is too large; no more than {most:,} bytes are read")
+    return data

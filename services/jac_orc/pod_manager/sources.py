@@ -8,7 +8,6 @@ that store the same bytes the first rename wins. The archive outlives a crash of
 from __future__ import annotations
 
 import contextlib
-import errno
 import hashlib
 import io
 import os
@@ -24,6 +23,7 @@ from typing import Self
 
 from packaging.utils import InvalidSdistFilename, InvalidWheelFilename, parse_sdist_filename, parse_wheel_filename
 
+from jac_orc.core import files
 from jac_orc.errors import OrcError, error
 from jac_orc.pod_manager.source_archives import (
     Contents,
@@ -107,7 +107,7 @@ class Sources:
         """Count a stored source as just used, so that the next clean-ups keep it; None or a missing one is no fault."""
         if ref is not None:
             with contextlib.suppress(OSError):
-                os.utime(self._root / _hex(ref.digest))
+                os.utime(self._root / ref.hex)
 
     def archive(self, ref: SourceRef) -> Path:
         """The archive under the ref's file name, whichever it was stored under."""
@@ -127,14 +127,14 @@ class Sources:
             aside = self._new_aside()
             try:
                 read_zip(stored, ref.kind, self._limits, aside / TREE)
-                _moved(aside / TREE, tree)
+                files.moved(aside / TREE, tree)
             finally:
                 shutil.rmtree(aside, ignore_errors=True)
         return _project_root(tree)
 
     def tree(self, ref: SourceRef) -> Path:
         """Return the folder that holds all files of a zip."""
-        return self._root / _hex(ref.digest) / TREE
+        return self._root / ref.hex / TREE
 
     def import_folders(self, ref: SourceRef) -> tuple[Path, ...]:
         """Where a zip's modules are imported from, the first one first."""
@@ -157,13 +157,13 @@ class Sources:
                     continue
                 doomed = found.rename(_aside_in(self._root))
                 if _touched(doomed) > before:  # it was asked for just now
-                    _moved(doomed, found)
+                    files.moved(doomed, found)
                 shutil.rmtree(doomed, ignore_errors=True)
 
     def _stored(self, ref: SourceRef) -> Path:
         """An archive of the ref's digest and kind, whatever its file name."""
         _check_name(ref)
-        home = self._root / _hex(ref.digest)
+        home = self._root / ref.hex
         self.touch(ref)  # fails for the empty folder, owned by root, that the kubelet makes if a pod's source is gone
         with contextlib.suppress(FileNotFoundError):
             for name in os.listdir(home):
@@ -181,10 +181,10 @@ class Sources:
             read_sdist(archive, self._limits)
         else:
             read_zip(archive, ref.kind, self._limits, archive.with_name(TREE))
-        home = self._root / _hex(ref.digest)
+        home = self._root / ref.hex
         _sync(archive)
         _sync(archive.parent)
-        if not _moved(archive.parent, home):  # the same bytes are there, as another kind or since just now
+        if not files.moved(archive.parent, home):  # the same bytes are there, as another kind or since just now
             archive.replace(home / ref.file_name)
             _sync(home)
         _sync(self._root)
@@ -269,17 +269,6 @@ def _hex(digest: str) -> str:
 
 def _aside_in(root: Path) -> Path:
     return root / f"{_ASIDE}{uuid.uuid4().hex}"
-
-
-def _moved(made: Path, place: Path) -> bool:
-    """Whether the folder has been moved to its place; it isn't where one is there already."""
-    try:
-        made.rename(place)
-    except OSError as failure:
-        if failure.errno not in (errno.ENOTEMPTY, errno.EEXIST):
-            raise
-        return False
-    return True
 
 
 def _project_root(tree: Path) -> Path:

@@ -8,7 +8,7 @@ from importlib.resources import files
 import pytest
 
 from jac_orc.errors import MAX_METADATA_CHARS, NotFoundError, OrcError
-from jac_orc.pod_manager.distributions import Guess, default_requirements, guess, near
+from jac_orc.pod_manager.distributions import Guess, guess, near
 
 FILES = ("popular.txt", "further.txt")
 
@@ -47,16 +47,15 @@ PROVIDED = """
 @pytest.mark.parametrize(("module", "distribution"), list(zip(PROVIDED[::2], PROVIDED[1::2], strict=True)))
 def test_the_distribution_is_known(module: str, distribution: str) -> None:
     assert guess(module) == guess(f"{module}.any.thing") == Guess(distribution, known=True)
-    assert default_requirements(module) == (distribution,)
 
 
 def test_a_module_that_later_versions_lack_is_asked_for_in_an_earlier_one() -> None:
-    assert default_requirements("pkg_resources") == ("setuptools<82",)
+    assert guess("pkg_resources").requirement == "setuptools<82"
 
 
 @pytest.mark.parametrize("module", ["math", "xml.etree.ElementTree", "collections.abc"])
 def test_the_standard_library_needs_none(module: str) -> None:
-    assert guess(module) == Guess("", known=True) and default_requirements(module) == ()
+    assert guess(module) == Guess("", known=True)
 
 
 @pytest.mark.parametrize("module", ["orc_guest_values", "quite_unheard_of.sub", "abc1", "zzz", "x", "ab", "shop"])
@@ -97,7 +96,7 @@ def test_a_namespace_alone_tells_no_distribution(module: str) -> None:
 )  # fmt: skip
 def test_a_misspelling_is_refused(module: str, meant: str) -> None:
     with pytest.raises(NotFoundError) as caught:
-        default_requirements(module)
+        guess(module)
     failure = caught.value
     assert failure.reason == "DISTRIBUTION_UNKNOWN" and failure.metadata["module"] == module
     assert meant in failure.metadata["near"].split(",") and len(failure.metadata["near"].split(",")) <= 3
@@ -130,7 +129,7 @@ def test_names_that_are_known_in_other_capitals_too_are_taken_as_they_are(module
 @pytest.mark.parametrize("module", ["jac_orc", "jac_orc.client", "Jac_Orc", "jac_cloud_orc"])
 def test_our_own_name_is_asked_of_no_index(module: str) -> None:
     with pytest.raises(NotFoundError, match="is what runs modules here, and none to deploy"):
-        default_requirements(module)
+        guess(module)
     assert guess("jac_orca").known is False
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from jac_orc.errors import OrcError
-from jac_orc.pod_manager.distributions import default_requirements
+from jac_orc.pod_manager.distributions import guess
 from jac_orc.pod_manager.model import (
     Autoscaling,
     Module,
@@ -83,15 +83,15 @@ def test_a_module_is_settled_when_all_is_as_its_spec_says() -> None:
 
 
 @pytest.mark.parametrize(
-    ("module", "requirements"),
+    ("module", "requirement"),
     [
-        ("math", ()), ("xml.etree.ElementTree", ()), ("numpy", ("numpy",)), ("numpy.linalg", ("numpy",)),
-        ("PIL", ("pillow",)), ("PIL.Image", ("pillow",)), ("sklearn.linear_model", ("scikit-learn",)),
-        ("google.protobuf.json_format", ("protobuf",)), ("yaml", ("pyyaml",)), ("bs4", ("beautifulsoup4",)),
+        ("math", ""), ("xml.etree.ElementTree", ""), ("numpy", "numpy"), ("numpy.linalg", "numpy"),
+        ("PIL", "pillow"), ("PIL.Image", "pillow"), ("sklearn.linear_model", "scikit-learn"),
+        ("google.protobuf.json_format", "protobuf"), ("yaml", "pyyaml"), ("bs4", "beautifulsoup4"),
     ],
 )  # fmt: skip
-def test_a_module_has_the_distribution_that_provides_it(module: str, requirements: tuple[str, ...]) -> None:
-    assert default_requirements(module) == requirements
+def test_a_module_has_the_distribution_that_provides_it(module: str, requirement: str) -> None:
+    assert guess(module).requirement == requirement
 
 
 def test_a_spec_is_read_from_the_document_made_of_it() -> None:

@@ -34,8 +34,8 @@ _REACH_SECONDS = 2.0
 _PAUSE = 0.1
 _CLOSE_GRACE = 10.0
 
-# Headers of one connection that mean nothing on the next.
-_NOT_FORWARDED = frozenset(("grpc-timeout", "grpc-accept-encoding", "user-agent", "te", "content-type", "host"))
+# Headers of one connection that mean nothing on the next, and the call's id, which is added as the trace has it.
+_NOT_FORWARDED = frozenset(("user-agent", "te", "content-type", "host", traces.REQUEST_ID))
 
 
 class _Link:
@@ -87,11 +87,6 @@ class Activator:
         async for module, gone in self._modules.backend.watch():
             self._close_gone(module.name, None if gone else module)
 
-    @property
-    def connections(self) -> dict[str, list[str]]:
-        """The addresses of the pods that it is connected to, by module."""
-        return {name: list(links) for name, links in self._links.items()}
-
     def _close_gone(self, name: str, module: Module | None) -> None:
         links = self._links.get(name, {})
         for address in links.keys() - {pod.address for pod in (module.pods if module else ())}:
@@ -142,7 +137,6 @@ class Activator:
         traces.set_request(first)
         name, obj_id = self._target(method, first, metadata)
         traces.set_request(first, name)
-        metadata = [(key, value) for key, value in metadata if key != traces.REQUEST_ID]
         metadata.append((traces.REQUEST_ID, traces.call_id()))
         loop = asyncio.get_running_loop()
         limit, begin = stream_timeout(metadata), loop.time()

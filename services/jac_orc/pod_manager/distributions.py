@@ -146,15 +146,6 @@ def near(module_name: str) -> list[str]:
     return [meant for meant in dict.fromkeys(found) if meant != top_level][:_MOST_NEAR]
 
 
-def default_requirements(module_name: str) -> tuple[str, ...]:
-    """The requirements of a module whose spec names none: empty for the standard library, else its distribution.
-
-    Raises OrcError as `guess` does.
-    """
-    requirement = guess(module_name).requirement
-    return (requirement,) if requirement else ()
-
-
 def _mistyped(module_name: str, name: str, likely: list[str]) -> OrcError:
     provider = {each: _known().provider.get(each, each) for each in likely}
     meant = [each if canonicalize_name(each) == provider[each] else f"{each} (of {provider[each]})" for each in likely]

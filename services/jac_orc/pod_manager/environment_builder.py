@@ -15,7 +15,7 @@ from pathlib import Path
 
 from jac_orc.core import config, files, lifecycle, logs
 from jac_orc.errors import OrcError, error
-from jac_orc.pod_manager.distributions import default_requirements
+from jac_orc.pod_manager.distributions import guess
 from jac_orc.pod_manager.environments import Environments
 from jac_orc.pod_manager.locks import Locks
 from jac_orc.pod_manager.model import is_standard_library, spec_from_document
@@ -54,7 +54,7 @@ async def build(settings: Settings) -> None:
         source = sources.add(settings.source_file.name, await asyncio.to_thread(settings.source_file.read_bytes))
         spec = dataclasses.replace(spec, source=source)
     elif not spec.needs_install and not is_standard_library(spec.module_name):
-        spec = dataclasses.replace(spec, requirements=default_requirements(spec.module_name))
+        spec = dataclasses.replace(spec, requirements=(guess(spec.module_name).requirement,))
     allowed = None if allowed is None else tuple(allowed)
     policy = Policy(allowed_requirements=allowed, builds=question.get("builds", True))
     locks = Locks(settings.store / "locks", sources, policy, settings.install_timeout)

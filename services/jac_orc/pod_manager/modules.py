@@ -16,7 +16,7 @@ from weakref import WeakValueDictionary
 from jac_orc.core.tasks import NamedLocks, Tasks, report_working
 from jac_orc.errors import OrcError, error
 from jac_orc.pod_manager.backends.base import Backend
-from jac_orc.pod_manager.distributions import default_requirements, guess, near
+from jac_orc.pod_manager.distributions import guess, near
 from jac_orc.pod_manager.model import Module, ModulePhase, ModuleSpec, check_name, is_standard_library
 from jac_orc.pod_manager.policy import Policy
 
@@ -73,7 +73,7 @@ class Modules:
         if not self._policy.guess:
             text = f"the policy lets no distribution be taken for {name}; create it with `requirements`"
             raise error("DISTRIBUTION_UNKNOWN", text, {"module": name, "near": ""})
-        spec = dataclasses.replace(spec, requirements=default_requirements(name))
+        spec = dataclasses.replace(spec, requirements=(guess(name).requirement,))
         self._policy.check_requirements(spec.requirements)
         return spec
 

@@ -36,25 +36,24 @@ class Publisher:
 
     def publish_all(self) -> None:
         """Publish every module as it is now and drop those that are gone, whatever was missed."""
+        if self._retry is not None:
+            self._retry.cancel()
+            self._retry = None
         modules = {module.name: module for module in self._backend.modules()}
         for name in self._published | modules.keys():
             self._publish(name, modules.get(name))
+        self._report()
 
     async def follow(self) -> None:
         """Publish all modules, then each change, until cancelled."""
         try:
-            self._publish_again()
+            self.publish_all()
             async for module, gone in self._backend.watch():
                 self._publish(module.name, None if gone else module)
                 self._report()
         finally:
             if self._retry is not None:
                 self._retry.cancel()
-
-    def _publish_again(self) -> None:
-        self._retry = None
-        self.publish_all()
-        self._report()
 
     def _report(self) -> None:
         """Report the modules that fail, and see to it that they are tried again."""
@@ -63,7 +62,7 @@ class Publisher:
             return
         tasks.report_impaired()
         if self._retry is None:
-            self._retry = asyncio.get_running_loop().call_later(_RETRY, self._publish_again)
+            self._retry = asyncio.get_running_loop().call_later(_RETRY, self.publish_all)
 
     def _publish(self, name: str, module: Module | None) -> None:
         try:

@@ -50,7 +50,7 @@ class Modules:
 
     async def stop(self) -> None:
         """End what is under way here; the modules go on."""
-        await self._tasks.cancel()
+        await self._tasks.cancel()  # first, as changes must not be undone because their waiters fail
         self._settling.stop()
 
     def get(self, name: str) -> Module:
@@ -132,12 +132,7 @@ class Modules:
             return await self._shielded(creating)
         if module.spec.replicas == 0:
             raise error("MODULE_UNAVAILABLE", f"{name} is scaled to no pod; scale it up to call it", {"module": name})
-        try:
-            return await self._settling.wait(module, _answers)
-        except asyncio.CancelledError:
-            if self._settling.is_stopping:
-                raise error("MODULE_UNAVAILABLE", _STOPPING) from None
-            raise
+        return await self._settling.wait(module, _answers)
 
     async def _create(self, spec: ModuleSpec) -> Module:
         module, is_new = await self._applied(spec)
@@ -248,7 +243,7 @@ class Settling:
         self._backend = backend
         # The next change of a module, by its name; waiters keep it alive.
         self._changes: WeakValueDictionary[str, asyncio.Event] = WeakValueDictionary()
-        self.is_stopping = False
+        self._is_stopping = False
 
     async def follow(self) -> None:
         """Wake the waiters of each module that changes; all of them at first, as changes may have been missed."""
@@ -258,8 +253,8 @@ class Settling:
             self._wake(module.name)
 
     def stop(self) -> None:
-        """Cancel all waiters."""
-        self.is_stopping = True
+        """Let all waiters fail."""
+        self._is_stopping = True
         self._wake(*self._changes)
 
     def _wake(self, *names: str) -> None:
@@ -277,7 +272,7 @@ class Settling:
                 raise failed or gone
             if done(now):
                 return now
-            if self.is_stopping:
-                raise asyncio.CancelledError  # no OrcError, which would undo what is under way
+            if self._is_stopping:
+                raise error("MODULE_UNAVAILABLE", _STOPPING)
             change = self._changes.setdefault(module.name, asyncio.Event())
             await change.wait()

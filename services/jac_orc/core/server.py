@@ -151,8 +151,7 @@ class Server:
         async def reflect(requests: AsyncIterator[bytes], context: Context) -> AsyncGenerator[bytes]:
             from jac_orc.core import reflection  # noqa: PLC0415 - takes 2 ms, and is seldom needed
 
-            parse = _parser(reflection.Request)
-            messages = (parse(data) async for data in requests)
+            messages = _parsed(_parser(reflection.Request), requests)
             async for answer in reflection.servicer(names).ServerReflectionInfo(messages, context):
                 yield answer.SerializeToString()
 
@@ -265,6 +264,11 @@ def _one(request: Any) -> Any:
     return request
 
 
+async def _parsed(parse: Callable[[bytes], Any], requests: AsyncIterator[bytes]) -> AsyncIterator[Any]:
+    async for data in requests:
+        yield parse(data)
+
+
 def _translated(
     behaviour: Callable[[Any, Context], AsyncGenerator[Any]],
     method: _Traced,
@@ -282,7 +286,7 @@ def _translated(
             if takes_one:
                 message = _one(await context.read())  # cheaper than to begin an iteration that is never ended
             if parse is not None:
-                message = parse(message) if takes_one else (parse(data) async for data in requests)
+                message = parse(message) if takes_one else _parsed(parse, requests)
             trace.request = message
             async with contextlib.aclosing(behaviour(message, context)) as responses:
                 async for response in responses:

@@ -260,10 +260,12 @@ def _utf8(text: str) -> str:
 
 
 def from_call(failure: Any) -> OrcError | None:
-    """Return the failure of a `grpc.RpcError` as its server reports it; None if no server has."""
+    """Return the failure of a `grpc.RpcError` as its server reports it, or that the deadline passed; else None."""
     for name, value in failure.trailing_metadata() or ():
         if name == "grpc-status-details-bin" and isinstance(value, bytes):
             return from_status(status_pb2.Status.FromString(value))
+    if failure.code().value[0] == code_pb2.DEADLINE_EXCEEDED:
+        return error("DEADLINE_EXCEEDED", "the deadline passed before the answer")
     return None
 
 

@@ -74,10 +74,7 @@ class Relaying:
         return asyncio.create_task(self.peers.call(f"{PATH}/Call", request, self._obj_id, 10))
 
     def stream(self, method: str) -> AsyncGenerator[bytes]:
-        async def request() -> AsyncIterator[bytes]:
-            yield b""
-
-        return self.peers.stream(f"{PATH}/{method}", request(), self._obj_id, 10)
+        return self.peers.stream(f"{PATH}/{method}", b"", self._obj_id, 10)
 
     async def waiting(self, count: int) -> None:
         """Returns when so many calls wait there."""
@@ -144,7 +141,7 @@ async def test_connections_to_pods_that_are_no_longer_listed_are_closed(no_task_
         current = ports[1]
         await backend.apply(ModuleSpec("math"))
         await peers.call(method, b"", place_of("math", "127.0.0.1", ports[1]) + "-1-abc", 5)
-        assert peers.connections == [f"127.0.0.1:{ports[1]}"]
+        assert list(peers.channels) == [f"127.0.0.1:{ports[1]}"]
         with pytest.raises(OrcError) as caught:
             await peers.call(method, b"", place_of("math", "127.0.0.1", ports[0]) + "-1-abc", 5)
         assert caught.value.reason == "OBJECT_LOST"

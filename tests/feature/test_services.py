@@ -45,7 +45,8 @@ def leftovers(no_task_left: None) -> None:
 
 @pytest.mark.parametrize(("servicer", "method"), METHODS, ids=name_of)
 def test_every_method_is_the_servicers_own(servicer: type, method: MethodDescriptor) -> None:
-    assert method.name in vars(servicer) and callable(getattr(servicer, method.name))
+    assert method.name in vars(servicer)
+    assert callable(getattr(servicer, method.name))
 
 
 @pytest.mark.parametrize("servicer", SERVICERS, ids=name_of)

@@ -193,8 +193,6 @@ def failure_of(failure: Any) -> OrcError:
     """Return why a call failed: as its server reports it or, if none could, as gRPC's library does."""
     if reported := from_call(failure):
         return reported
-    if failure.code() is grpc.StatusCode.DEADLINE_EXCEEDED:
-        return error("DEADLINE_EXCEEDED", "the deadline passed before the answer")
     if failure.code() is grpc.StatusCode.RESOURCE_EXHAUSTED:
         return error("TOO_LARGE", f"a message is larger than gRPC allows: {failure.details()}")
     if failure.code() is grpc.StatusCode.CANCELLED:

@@ -189,7 +189,7 @@ def _method(
     if raw and not method.server_streaming and not inspect.iscoroutinefunction(behaviour):
         return Method(begin=partial(_begin, behaviour, traced))
     takes_one = not method.client_streaming
-    answers = behaviour if inspect.isasyncgenfunction(behaviour) else _yielding(behaviour, method.server_streaming)
+    answers = _yielding(behaviour, method.server_streaming) if inspect.iscoroutinefunction(behaviour) else behaviour
     if raw:
         return Method(_translated(answers, traced, takes_one=takes_one), takes_one=takes_one)
     request, response = map(message_factory.GetMessageClass, (method.input_type, method.output_type))

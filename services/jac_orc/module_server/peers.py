@@ -7,6 +7,7 @@ module's pods, so that no id makes this server talk to anything else.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from collections.abc import AsyncGenerator, AsyncIterator
 from typing import Any
@@ -37,19 +38,15 @@ class Peers:
         self._known: frozenset[str] = frozenset()
         self._asked = -_KNOWN_SECONDS
         self._lock = asyncio.Lock()
-        self._channels: dict[str, grpc.aio.Channel] = {}
+        self.channels: dict[str, grpc.aio.Channel] = {}
+        """The connections to other pods, by address."""
         self._closing = Tasks()
 
     async def stop(self) -> None:
         """Close all connections."""
         await self._closing.cancel()
-        for channel in self._channels.values():
+        for channel in self.channels.values():
             await channel.close(None)
-
-    @property
-    def connections(self) -> list[str]:
-        """The addresses of the pods that it is connected to."""
-        return list(self._channels)
 
     async def call(
         self, method: str, request: bytes | AsyncIterator[bytes], obj_id: str, timeout: float | None
@@ -57,34 +54,34 @@ class Peers:
         """The one answer of the pod that holds the object; raises OrcError."""
         channel = self._channel(await self._find(obj_id))
         make: Any = channel.unary_unary if isinstance(request, bytes) else channel.stream_unary
-        try:
+        async with self._failures_of(obj_id):
             answer: bytes = await make(method)(request, timeout=timeout, metadata=_metadata())
-        except grpc.aio.AioRpcError as failure:
-            raise await self._told(failure, obj_id) from failure
-        except asyncio.CancelledError:
-            if is_cancelled():
-                raise
-            raise _closed(obj_id) from None
         return answer
 
-    async def stream(
-        self, method: str, requests: AsyncIterator[bytes], obj_id: str, timeout: float | None
-    ) -> AsyncGenerator[bytes]:
+    async def stream(self, method: str, request: bytes, obj_id: str, timeout: float | None) -> AsyncGenerator[bytes]:
         """The answers of the pod that holds the object; raises OrcError."""
-        address = await self._find(obj_id)
-        multi_callable: Any = self._channel(address).stream_stream(method)
-        call = multi_callable(requests, timeout=timeout, metadata=_metadata())
+        channel = self._channel(await self._find(obj_id))
+        multi_callable: Any = channel.unary_stream(method)
+        call = multi_callable(request, timeout=timeout, metadata=_metadata())
         try:
-            async for answer in call:
-                yield answer
+            async with self._failures_of(obj_id):
+                async for answer in call:
+                    yield answer
+        finally:
+            call.cancel()
+
+    @contextlib.asynccontextmanager
+    async def _failures_of(self, obj_id: str) -> AsyncIterator[None]:
+        """Raise OrcError for what makes a call of the object's pod fail."""
+        try:
+            yield
         except grpc.aio.AioRpcError as failure:
             raise await self._told(failure, obj_id) from failure
         except asyncio.CancelledError:
             if is_cancelled():
                 raise
-            raise _closed(obj_id) from None
-        finally:
-            call.cancel()
+            text = "the pod that holds the object is gone, and its connection was closed"
+            raise error("MODULE_UNAVAILABLE", text, {"obj_id": obj_id[:200]}) from None
 
     async def _find(self, obj_id: str) -> str:
         """The address of the object's pod; raises OrcError where it is gone, or can't be asked for."""
@@ -105,8 +102,8 @@ class Peers:
                 asked = time.monotonic()
                 self._known = await self._ask()
                 self._asked = asked
-                for gone in self._channels.keys() - self._known:
-                    self._closing.start(self._channels.pop(gone).close(_CLOSE_GRACE))
+                for gone in self.channels.keys() - self._known:
+                    self._closing.start(self.channels.pop(gone).close(_CLOSE_GRACE))
         return address in self._known
 
     async def _ask(self) -> frozenset[str]:
@@ -128,8 +125,6 @@ class Peers:
         """The failure as the other pod has told it, or that it is gone, which the pod manager may just be learning."""
         if reported := from_call(failure):
             return reported
-        if failure.code() is grpc.StatusCode.DEADLINE_EXCEEDED:
-            return error("DEADLINE_EXCEEDED", "the deadline passed before the answer")
         address = address_in(obj_id)
         for pause in _PAUSES:
             await asyncio.sleep(pause)
@@ -139,9 +134,9 @@ class Peers:
         return error("MODULE_UNAVAILABLE", text, {"obj_id": obj_id})
 
     def _channel(self, address: str) -> grpc.aio.Channel:
-        channel = self._channels.get(address)
+        channel = self.channels.get(address)
         if channel is None:
-            channel = self._channels[address] = grpc.aio.insecure_channel(address, options=CHANNEL_OPTIONS)
+            channel = self.channels[address] = grpc.aio.insecure_channel(address, options=CHANNEL_OPTIONS)
         return channel
 
 
@@ -165,11 +160,6 @@ def _metadata() -> tuple[tuple[str, str], ...]:
 
 def _lost(obj_id: str) -> OrcError:
     return error("OBJECT_LOST", f"the pod that held the object {obj_id[:200]!r} is gone", {"obj_id": obj_id[:200]})
-
-
-def _closed(obj_id: str) -> OrcError:
-    text = "the pod that holds the object is gone, and its connection was closed"
-    return error("MODULE_UNAVAILABLE", text, {"obj_id": obj_id[:200]})
 
 
 def place_of(module_name: str, ip_address: str, port: int) -> str:

@@ -80,11 +80,6 @@ class ModuleServicer:
         remaining = context.time_remaining()
         return self._timeout if remaining is None else remaining
 
-    _unary = partial(partialmethod, _begin)
-    Call, RunModule, CallJson, CallNamed = map(_unary, ("Call", "RunModule", "CallJson", "CallNamed"))
-    Describe, ReleaseObject, RenewObject = map(_unary, ("Describe", "ReleaseObject", "RenewObject"))
-    CallPython, CallBatch = map(_unary, ("CallPython", "CallBatch"))
-
     def send_on(self, method: str, request: bytes, reply: Reply, obj_id: str) -> None:
         """Has another pod, which has the object, answer the call; raises OrcError where it came from one."""
         self._check_not_sent_on(reply.context)
@@ -105,12 +100,17 @@ class ModuleServicer:
                     yield message
         except ObjectElsewhere as elsewhere:  # before the first message: the call has not run
             self._check_not_sent_on(context)
-            relayed = self._peers.stream(_path(method), _only(request), elsewhere.obj_id, context.time_remaining())
+            relayed = self._peers.stream(_path(method), request, elsewhere.obj_id, context.time_remaining())
             async with contextlib.aclosing(relayed) as messages:
                 async for message in messages:
                     yield message
 
-    Stream, StreamPython, GetValue = map(partial(partialmethod, _messages), ("Stream", "StreamPython", "GetValue"))
+    # Methods that know their name, which comes before the request.
+    _unary, _stream = partial(partialmethod, _begin), partial(partialmethod, _messages)
+    Call, RunModule, CallJson, CallNamed = map(_unary, ("Call", "RunModule", "CallJson", "CallNamed"))
+    Describe, ReleaseObject, RenewObject = map(_unary, ("Describe", "ReleaseObject", "RenewObject"))
+    CallPython, CallBatch = map(_unary, ("CallPython", "CallBatch"))
+    Stream, StreamPython, GetValue = map(_stream, ("Stream", "StreamPython", "GetValue"))
 
     async def _lines(self, messages: AsyncGenerator[bytes], remaining: float | None) -> AsyncGenerator[bytes]:
         """The messages; a failure after the first is the last line, as the status has been sent by then."""
@@ -189,10 +189,6 @@ _STYLES = {name: number for number, name in enumerate(STYLES)}
 
 def _path(method: str) -> str:
     return f"/{SERVICE.full_name}/{method}"
-
-
-async def _only(request: bytes) -> AsyncIterator[bytes]:
-    yield request
 
 
 async def _before(first: bytes, requests: AsyncIterator[bytes]) -> AsyncIterator[bytes]:

@@ -216,8 +216,6 @@ def _failure_of(failure: grpc.aio.AioRpcError) -> OrcError:
     """The failure as the pod reports it, or why none has: gRPC's library has found it."""
     if reported := from_call(failure):
         return reported
-    if failure.code() is grpc.StatusCode.DEADLINE_EXCEEDED:
-        return error("DEADLINE_EXCEEDED", "the deadline passed before the answer")
     if failure.code() is grpc.StatusCode.CANCELLED:
         return error("CANCELLED", f"the pod gave the call up: {failure.details()}")
     # It may have run, so it isn't sent to another pod.

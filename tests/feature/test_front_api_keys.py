@@ -11,7 +11,7 @@ import httpx
 import pytest
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
-from jac_orc.pod_manager.xds.resources import listener
+from jac_orc.pod_manager.xds.listener import listener
 from jac_orc.v1 import module_pb2, module_pb2_grpc
 from tests.e2e.commands import run
 from tests.feature.front_files import COMPONENTS, Mounted, api_keys

@@ -10,7 +10,7 @@ import grpc
 import httpx
 import pytest
 
-from jac_orc.pod_manager.xds.resources import listener
+from jac_orc.pod_manager.xds.listener import listener
 from jac_orc.v1 import module_pb2, module_pb2_grpc
 from tests.feature.front_files import Mounted, api_keys, certificate, make_certificate
 from tests.feature.xds_front import Front, eventually, failure, free_port

@@ -19,7 +19,7 @@ from envoy.extensions.filters.network.http_connection_manager.v3.http_connection
 )
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
-from jac_orc.pod_manager.xds.resources import listener
+from jac_orc.pod_manager.xds.listener import listener
 from jac_orc.v1 import module_pb2, module_pb2_grpc
 from tests.feature.xds_front import Front, eventually, running_front
 

@@ -15,7 +15,8 @@ import pytest
 
 from jac_orc.core import logs
 from jac_orc.pod_manager.xds.access_log import AccessLog
-from jac_orc.pod_manager.xds.resources import Endpoint, listener
+from jac_orc.pod_manager.xds.listener import listener
+from jac_orc.pod_manager.xds.resources import Endpoint
 from jac_orc.v1 import module_pb2, module_pb2_grpc
 from tests.feature.xds_front import JSON, Front, eventually, free_port, running_front
 

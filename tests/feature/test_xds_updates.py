@@ -12,7 +12,8 @@ import pytest
 from envoy.config.cluster.v3.cluster_pb2 import Cluster
 from envoy.service.discovery.v3 import ads_pb2_grpc, discovery_pb2
 
-from jac_orc.pod_manager.xds.resources import CLUSTER_TYPE, LISTENER_TYPE, listener
+from jac_orc.pod_manager.xds.listener import listener
+from jac_orc.pod_manager.xds.resources import CLUSTER_TYPE, LISTENER_TYPE
 from tests.feature.xds_front import JSON, Front, eventually, running_front
 
 

@@ -25,7 +25,9 @@ from google.protobuf.descriptor import MethodDescriptor
 
 from jac_orc.core.server import Server
 from jac_orc.errors import REASONS, error
-from jac_orc.pod_manager.xds.resources import Endpoint, bootstrap, listener, pod_manager_cluster, routes
+from jac_orc.pod_manager.xds.listener import listener
+from jac_orc.pod_manager.xds.resources import Endpoint, bootstrap, pod_manager_cluster
+from jac_orc.pod_manager.xds.routes import routes
 from jac_orc.pod_manager.xds.server import XdsServer
 from jac_orc.pod_manager.xds.snapshot import Snapshot
 from jac_orc.v1 import module_pb2, pod_manager_pb2, rest_pb2

@@ -12,6 +12,8 @@ from google.protobuf.message import Message
 
 from jac_orc.pod_manager.xds import resources
 from jac_orc.pod_manager.xds.descriptors import descriptor_set
+from jac_orc.pod_manager.xds.listener import listener
+from jac_orc.pod_manager.xds.routes import routes
 
 PODS = [resources.Endpoint("127.0.0.1", 50051), resources.Endpoint("127.0.0.1", 50052, draining=True)]
 
@@ -49,7 +51,7 @@ def in_order(data: Any, free: bool = False) -> Any:
 
 def readable_listener() -> Any:
     """The listener with the names of the files in the transcoder's descriptor set in place of their content."""
-    data = as_data(resources.listener("127.0.0.1", 8080))
+    data = as_data(listener("127.0.0.1", 8080))
     manager = data["filter_chains"][0]["filters"][0]["typed_config"]
     transcoder = next(part for part in manager["http_filters"] if part["name"] == "transcoder")["typed_config"]
     files = descriptor_pb2.FileDescriptorSet.FromString(descriptor_set()).file
@@ -63,7 +65,7 @@ RENDERED: dict[str, Callable[[], Any]] = {
         "front", ("jac-orc-xds", 18000), "/tmp/envoy-admin.sock", status_port=9902, standby="jac-orc-xds-standby"
     ),
     "envoy/listener": readable_listener,
-    "envoy/routes": lambda: as_data(resources.routes()),
+    "envoy/routes": lambda: as_data(routes()),
     "envoy/cluster": lambda: as_data(resources.module_cluster("numpy")),
     "envoy/pod-manager-cluster": lambda: as_data(resources.pod_manager_cluster("127.0.0.1", 50050)),
     "envoy/endpoints": lambda: as_data(resources.endpoints("numpy", PODS)),

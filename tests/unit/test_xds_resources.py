@@ -21,6 +21,7 @@ from jac_orc.pod_manager.xds import resources
 from jac_orc.pod_manager.xds.descriptors import SERVICES, descriptor_set
 from jac_orc.pod_manager.xds.messages import build
 from jac_orc.pod_manager.xds.replies import REPLIES, local_reply_config
+from jac_orc.pod_manager.xds.routes import routes
 from jac_orc.v1 import errors_pb2
 
 PACKAGE = Path(xds.__path__[0])
@@ -117,18 +118,20 @@ def test_faulty_data_is_refused() -> None:
 
 
 def test_any_host_may_be_let_in() -> None:
-    hosts = [host.name for host in resources.routes(["*"]).virtual_hosts]
+    hosts = [host.name for host in routes(["*"]).virtual_hosts]
     assert hosts == ["allowed"]
-    assert len(resources.routes(["a", "a"]).virtual_hosts[0].domains) == 1
+    assert len(routes(["a", "a"]).virtual_hosts[0].domains) == 1
 
 
 def test_another_process_renders_the_same_bytes() -> None:
     """Envoy is told by versions, which are hashes of these bytes, whether it has a resource already."""
     program = """
 from jac_orc.pod_manager.xds import resources
+from jac_orc.pod_manager.xds.listener import listener
+from jac_orc.pod_manager.xds.routes import routes
 from jac_orc.pod_manager.xds.snapshot import Snapshot
 snapshot = Snapshot()
-for resource in resources.listener("127.0.0.1", 1), resources.routes(), resources.pod_manager_cluster("127.0.0.1", 1):
+for resource in listener("127.0.0.1", 1), routes(), resources.pod_manager_cluster("127.0.0.1", 1):
     snapshot.set(resource)
 snapshot.put_module("numpy", [resources.Endpoint("127.0.0.1", 2)])
 types = [resources.LISTENER_TYPE, resources.ROUTES_TYPE, resources.CLUSTER_TYPE, resources.ENDPOINTS_TYPE]

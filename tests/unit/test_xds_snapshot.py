@@ -8,6 +8,7 @@ import pytest
 
 from jac_orc.pod_manager.xds import resources
 from jac_orc.pod_manager.xds.resources import CLUSTER_TYPE, ENDPOINTS_TYPE, ROUTES_TYPE, Endpoint
+from jac_orc.pod_manager.xds.routes import routes
 from jac_orc.pod_manager.xds.snapshot import InconsistentSnapshotError, Snapshot
 
 POD = Endpoint("127.0.0.1", 1)
@@ -29,7 +30,7 @@ def test_versions_are_of_the_content() -> None:
     one, other = Snapshot(), Snapshot()
     for snapshot in (one, other):
         snapshot.put_module("numpy", [POD])
-        snapshot.set(resources.routes())
+        snapshot.set(routes())
     assert one.resources(ROUTES_TYPE) == other.resources(ROUTES_TYPE)
     before = one.resources(ENDPOINTS_TYPE)["mod:numpy"]
     one.put_module("numpy", [])

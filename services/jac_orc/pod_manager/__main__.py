@@ -32,6 +32,8 @@ from jac_orc.pod_manager.servicer import PodManagerServicer
 from jac_orc.pod_manager.settings import Settings
 from jac_orc.pod_manager.sources import SourceLimits, Sources
 from jac_orc.pod_manager.xds import resources
+from jac_orc.pod_manager.xds.listener import listener
+from jac_orc.pod_manager.xds.routes import routes
 from jac_orc.pod_manager.xds.server import XdsServer
 from jac_orc.pod_manager.xds.snapshot import Snapshot
 from jac_orc.v1 import module_pb2, pod_manager_pb2, rest_pb2
@@ -78,11 +80,11 @@ class PodManager:
         """Listens and begins to follow the backend; raises OSError where a port is taken."""
         settings = self._settings
         self.snapshot.set(resources.pod_manager_cluster(self._address, settings.port))
-        self.snapshot.set(resources.routes(settings.allowed_hosts))
-        listener = partial(resources.listener, settings.front_host, api_keys=settings.api_keys, log=settings.access_log)
-        self.snapshot.set(listener(settings.front_port))
+        self.snapshot.set(routes(settings.allowed_hosts))
+        front = partial(listener, settings.front_host, api_keys=settings.api_keys, log=settings.access_log)
+        self.snapshot.set(front(settings.front_port))
         if settings.certificate:
-            self.snapshot.set(listener(settings.tls_port, certificate=settings.certificate))
+            self.snapshot.set(front(settings.tls_port, certificate=settings.certificate))
         await self._server.start(addresses.join(settings.host, settings.port))
         if settings.peers_port is not None:
             await self._peers.start(addresses.join(settings.host, settings.peers_port))

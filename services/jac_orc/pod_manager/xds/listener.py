@@ -74,15 +74,9 @@ _NOT_PASSED = [
 
 
 def listener(
-    host: str,
-    port: int,
-    descriptors: bytes | None = None,
-    *,
-    api_keys: str = "",
-    certificate: str = "",
-    log: AccessLog = "failures",
+    host: str, port: int, *, api_keys: str = "", certificate: str = "", log: AccessLog = "failures"
 ) -> Listener:
-    """The listener on this address; `descriptors` replaces the transcoder's own set.
+    """The listener on this address.
 
     `api_keys` and `certificate` are paths where Envoy runs, of files that it follows: with the one it lets in only who
     has an API key, with the other it speaks TLS. So keys never pass through here. `log` chooses the requests that Envoy
@@ -116,7 +110,7 @@ def listener(
         max_request_headers_kb=MAX_HEADERS_KIB,
         early_header_mutation_extensions=[_early_mutations()],
         local_reply_config=local_reply_config(),
-        http_filters=_http_filters(descriptor_set() if descriptors is None else descriptors, api_keys),
+        http_filters=_http_filters(api_keys),
     )
     chain: dict[str, Any] = {"filters": [manager]}
     if certificate:
@@ -254,7 +248,7 @@ def _reader() -> dict[str, Any]:
     )
 
 
-def _http_filters(descriptors: bytes, api_keys: str) -> list[dict[str, Any]]:
+def _http_filters(api_keys: str) -> list[dict[str, Any]]:
     return [
         typed("grpc_web", f"{_HTTP}.grpc_web.v3.GrpcWeb"),
         # Behind gRPC-Web only, which has to pass the refusal on: strangers must not get to what deploys.
@@ -263,7 +257,7 @@ def _http_filters(descriptors: bytes, api_keys: str) -> list[dict[str, Any]]:
         typed(
             TRANSCODER,
             f"{_HTTP}.grpc_json_transcoder.v3.GrpcJsonTranscoder",
-            proto_descriptor_bin=base64.b64encode(descriptors).decode(),
+            proto_descriptor_bin=base64.b64encode(descriptor_set()).decode(),
             services=list(SERVICES),
             # The route that the REST request has matched stays: the transcoder changes the path.
             match_incoming_request_route=True,

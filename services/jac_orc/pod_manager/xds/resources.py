@@ -21,27 +21,9 @@ from envoy.config.endpoint.v3.endpoint_pb2 import ClusterLoadAssignment
 from envoy.config.listener.v3.listener_pb2 import Listener
 from envoy.config.route.v3.route_pb2 import RouteConfiguration
 
-from .listener import ADMIN, FRONT, POD_HEADER, listener, status_listener
+from .listener import ADMIN, FRONT, POD_HEADER, status_listener
 from .messages import TYPE_PREFIX, build, type_url, typed
-from .routes import DEFAULT_ALLOWED_HOSTS, MODULE_PREFIX, POD_MANAGER, routes
-
-__all__ = [
-    "CLUSTER_TYPE",
-    "DEFAULT_ALLOWED_HOSTS",
-    "ENDPOINTS_TYPE",
-    "FRONT",
-    "LISTENER_TYPE",
-    "POD_MANAGER",
-    "ROUTES_TYPE",
-    "Endpoint",
-    "bootstrap",
-    "endpoints",
-    "listener",
-    "module_cluster",
-    "module_resource_name",
-    "pod_manager_cluster",
-    "routes",
-]
+from .routes import MODULE_PREFIX, POD_MANAGER
 
 CLUSTER_TYPE = type_url(Cluster())
 ENDPOINTS_TYPE = type_url(ClusterLoadAssignment())

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from google.protobuf import descriptor_pb2, descriptor_pool
-from google.protobuf.descriptor import ServiceDescriptor
+from google.protobuf import descriptor_pb2, descriptor_pool, text_format
 from grpc_reflection.v1alpha import reflection, reflection_pb2
 
 Request = reflection_pb2.ServerReflectionRequest
@@ -18,20 +17,9 @@ def servicer(names: Sequence[str]) -> reflection.aio.ReflectionServicer:
     The v1 descriptor is made from v1alpha's. The messages keep their names, so that one servicer fits both.
     """
     pool = descriptor_pool.Default()
-    pool.AddSerializedFile(_reflection_v1_file(reflection_pb2.DESCRIPTOR.services_by_name["ServerReflection"]))
+    alpha = descriptor_pb2.FileDescriptorProto.FromString(reflection_pb2.DESCRIPTOR.serialized_pb)
+    text = text_format.MessageToString(alpha).replace("v1alpha", "v1")
+    file = text_format.Parse(text, descriptor_pb2.FileDescriptorProto())
+    file.name = "grpc/reflection/v1/reflection.proto"
+    pool.AddSerializedFile(file.SerializeToString())
     return reflection.aio.ReflectionServicer(names, pool)
-
-
-def _reflection_v1_file(alpha: ServiceDescriptor) -> bytes:
-    """The file descriptor of `grpc.reflection.v1`, which the Python package doesn't have."""
-    file = descriptor_pb2.FileDescriptorProto()
-    file.ParseFromString(alpha.file.serialized_pb)
-    old, new = f".{file.package}.", ".grpc.reflection.v1."
-    file.name, file.package = "grpc/reflection/v1/reflection.proto", "grpc.reflection.v1"
-    for message in file.message_type:
-        for field in filter(lambda field: field.type_name, message.field):
-            field.type_name = field.type_name.replace(old, new)
-    for method in file.service[0].method:
-        method.input_type = method.input_type.replace(old, new)
-        method.output_type = method.output_type.replace(old, new)
-    return file.SerializeToString()

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -74,37 +73,30 @@ class _AioMethods(grpc.GenericRpcHandler):
     """Finds methods for `grpc.aio`."""
 
     def __init__(self, methods: Mapping[str, Method], unknown: Callable[[str], Method]) -> None:
-        self._methods = {path: _with_coroutine(method) for path, method in methods.items()}
+        self._methods = methods
         self._unknown = unknown
 
     def service(self, handler_call_details: grpc.HandlerCallDetails) -> Any:
-        return self._methods.get(handler_call_details.method) or self._unknown(handler_call_details.method)
-
-
-def _with_coroutine(method: Method) -> Method:
-    return method if method.begin is None else replace(method, stream_stream=partial(_awaited, method.begin))
+        path = handler_call_details.method
+        method = self._methods.get(path) or self._unknown(path)
+        answer: Any = method.stream_stream or partial(_awaited, method.begin)
+        return grpc.stream_stream_rpc_method_handler(answer, response_serializer=method.response_serializer)
 
 
 async def _awaited(begin: Any, requests: AsyncIterator[bytes], context: Any) -> AsyncIterator[bytes]:
     """Answers a call of a method that has no coroutine."""
-    ending = _Ending()
-    give_up = begin(await context.read(), context, ending)
+    ended: asyncio.Future[tuple[int, str, Any, Any]] = asyncio.get_running_loop().create_future()
+
+    def finish(code: int = 0, details: str = "", trailing: Any = (), message: bytes | None = None) -> None:
+        if not ended.done():
+            ended.set_result((code, details, trailing, message))
+
+    give_up = begin(await context.read(), context, finish)
     try:
-        code, details, trailing, message = await ending.ended
+        code, details, trailing, message = await ended
     except asyncio.CancelledError:
         give_up()
         raise
     if code:
         await context.abort(STATUSES[code], details, trailing)
     yield message
-
-
-class _Ending:
-    """The end of such a call."""
-
-    def __init__(self) -> None:
-        self.ended: asyncio.Future[tuple[int, str, Any, Any]] = asyncio.get_running_loop().create_future()
-
-    def finish(self, code: int = 0, details: str = "", trailing: Any = (), message: bytes | None = None) -> None:
-        if not self.ended.done():
-            self.ended.set_result((code, details, trailing, message))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
-from typing import Any, ClassVar, Protocol
+from typing import Any, Protocol
 
 import grpc
 
@@ -40,16 +40,13 @@ class Context(Protocol):
         """Have this called, in any thread, when the status has been sent or nobody waits for it any more."""
 
 
-class Ending(Protocol):
-    """What ends a call that no coroutine answers."""
-
-    def finish(self, code: int = 0, details: str = "", trailing: Any = (), message: bytes | None = None) -> None:
-        """Send the one message, and the status; does nothing if the call has ended."""
+Finish = Callable[..., None]
+"""Sends the one `message` of a call, or its status as `code`, `details`, `trailing`; nothing if the call has ended."""
 
 
 @dataclass(frozen=True)
 class Method:
-    """A method that gets the bytes of messages, and what answers its calls: a `grpc.RpcMethodHandler` for `grpc.aio`.
+    """A method that gets the bytes of messages, and what answers its calls.
 
     `stream_stream` is called with the messages, an asynchronous iterator, and the context, and iterated. A method that
     takes or gives one message is registered as if it had streams: on the wire they are alike, and `grpc.aio` never
@@ -60,13 +57,6 @@ class Method:
     response_serializer: Callable[[Any], bytes] | None = None
     takes_one: bool = True
     """Whether a client sends one message, so that the call can't begin before that is there."""
-    begin: Callable[[Any, Context, Ending], Callable[[], None]] | None = None
+    begin: Callable[[Any, Context, Finish], Callable[[], None]] | None = None
     """Instead of `stream_stream`, without a coroutine: starts to answer the message, or `grpc.aio.EOF`, and returns
     what is to be called if the caller gives up."""
-
-    request_streaming: ClassVar = True
-    response_streaming: ClassVar = True
-    request_deserializer: ClassVar = None
-    unary_unary: ClassVar = None
-    unary_stream: ClassVar = None
-    stream_unary: ClassVar = None

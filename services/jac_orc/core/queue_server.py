@@ -224,7 +224,7 @@ class Rpc:
         self._has_begun = True
         method = self.method or self._server.unknown(self.path)
         if method.begin is not None:
-            self._on_cancel = method.begin(message, self, self)
+            self._on_cancel = method.begin(message, self, self.finish)
         else:
             self._message = message
             self.method = method

@@ -24,7 +24,7 @@ from grpc_health.v1 import health, health_pb2
 from jac_orc.core import traces
 from jac_orc.core.fronts import new_front
 from jac_orc.core.liveness import LIVENESS
-from jac_orc.core.methods import STATUSES, Context, Ending, Method
+from jac_orc.core.methods import STATUSES, Context, Finish, Method
 from jac_orc.core.traces import Trace
 from jac_orc.errors import OrcError, error, to_status
 
@@ -311,23 +311,23 @@ def translated_stream(
 class Reply:
     """Where a method that is no coroutine gives its answer: once, by `set_result` or `set_exception`."""
 
-    __slots__ = ("_ending", "context", "give_up", "trace")
+    __slots__ = ("_finish", "context", "give_up", "trace")
 
-    def __init__(self, context: Context, ending: Ending, trace: Trace) -> None:
+    def __init__(self, context: Context, finish: Finish, trace: Trace) -> None:
         self.context = context
-        self._ending = ending
+        self._finish = finish
         self.trace = trace
         self.give_up: Callable[[], object] = _nothing
         """What the method wants to be called if the caller no longer waits."""
 
     def set_result(self, message: bytes) -> None:
         """Send the answer."""
-        self._ending.finish(message=message)
+        self._finish(message=message)
 
     def set_exception(self, fault: Exception) -> None:
         """Send the failure."""
         code, details, metadata = _told(self.trace, fault)
-        self._ending.finish(code, details, metadata)
+        self._finish(code, details, metadata)
 
 
 def _nothing() -> None:
@@ -335,11 +335,11 @@ def _nothing() -> None:
 
 
 def _begin(
-    behaviour: Callable[[bytes, Reply], None], method: _Traced, request: Any, context: Context, ending: Ending
+    behaviour: Callable[[bytes, Reply], None], method: _Traced, request: Any, context: Context, finish: Finish
 ) -> Callable[[], None]:
     """Start a call that no coroutine answers; return what is to be called if its caller gives up."""
     trace = method.begin(context)
-    reply = Reply(context, ending, trace)
+    reply = Reply(context, finish, trace)
 
     def give_up() -> None:
         trace.fail(method.cancellation(context))

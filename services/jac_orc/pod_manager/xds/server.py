@@ -14,8 +14,8 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any
 
 import grpc
-from envoy.service.discovery.v3 import ads_pb2
-from envoy.service.discovery.v3.discovery_pb2 import DeltaDiscoveryRequest, DeltaDiscoveryResponse
+from envoy.service.discovery.v3 import ads_pb2_grpc
+from envoy.service.discovery.v3.discovery_pb2 import DeltaDiscoveryResponse
 
 from .resources import CLUSTER_TYPE, ENDPOINTS_TYPE, LISTENER_TYPE, ROUTES_TYPE
 from .snapshot import Resource, Snapshot
@@ -25,7 +25,6 @@ logger = logging.getLogger(__name__)
 
 _ADD_ORDER = (CLUSTER_TYPE, ENDPOINTS_TYPE, LISTENER_TYPE, ROUTES_TYPE)
 _REMOVE_ORDER = (ROUTES_TYPE, LISTENER_TYPE, CLUSTER_TYPE, ENDPOINTS_TYPE)
-_SERVICE = ads_pb2.DESCRIPTOR.services_by_name["AggregatedDiscoveryService"]
 
 
 class XdsServer:
@@ -36,15 +35,9 @@ class XdsServer:
 
     def add_to(self, server: grpc.aio.Server) -> None:
         """Registers the service on a server that has not started."""
-        handlers = {
-            "DeltaAggregatedResources": grpc.stream_stream_rpc_method_handler(
-                self._delta, DeltaDiscoveryRequest.FromString, DeltaDiscoveryResponse.SerializeToString
-            ),
-            "StreamAggregatedResources": grpc.stream_stream_rpc_method_handler(self._state_of_the_world),
-        }
-        server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(_SERVICE.full_name, handlers),))
+        ads_pb2_grpc.add_AggregatedDiscoveryServiceServicer_to_server(self, server)
 
-    async def _delta(
+    async def DeltaAggregatedResources(
         self, requests: AsyncIterator[Any], context: grpc.aio.ServicerContext[Any, Any]
     ) -> AsyncIterator[Any]:
         stream = _Stream(self._snapshot)
@@ -58,8 +51,8 @@ class XdsServer:
             reader.cancel()
             await asyncio.gather(reader, return_exceptions=True)
 
-    async def _state_of_the_world(
-        self, requests: AsyncIterator[bytes], context: grpc.aio.ServicerContext[Any, Any]
+    async def StreamAggregatedResources(
+        self, requests: AsyncIterator[Any], context: grpc.aio.ServicerContext[Any, Any]
     ) -> None:
         await context.abort(
             grpc.StatusCode.UNIMPLEMENTED,

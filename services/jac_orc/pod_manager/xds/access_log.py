@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-import envoy.extensions.access_loggers.filters.cel.v3.cel_pb2
 import envoy.extensions.access_loggers.stream.v3.stream_pb2  # noqa: F401
 from google.rpc.code_pb2 import Code
 
-from .messages import typed
+from .messages import cel_filter, typed
 
 AccessLog = Literal["off", "failures", "all"]
 
@@ -37,13 +36,9 @@ def access_log(which: AccessLog) -> list[dict[str, Any]]:
         log_format={"json_format": _FIELDS, "omit_empty_values": True},
     )
     if which == "failures":
-        logger["filter"] = {"or_filter": {"filters": [_failed(), {"response_flag_filter": {"flags": _BROKEN_FLAGS}}]}}
+        failed = cel_filter(_FAILED)
+        logger["filter"] = {"or_filter": {"filters": [failed, {"response_flag_filter": {"flags": _BROKEN_FLAGS}}]}}
     return [logger]
-
-
-def _failed() -> dict[str, Any]:
-    expression = "envoy.extensions.access_loggers.filters.cel.v3.ExpressionFilter"
-    return {"extension_filter": typed("cel", expression, expression=_FAILED)}
 
 
 # Envoy would infer one from the HTTP status of what was transcoded to REST.

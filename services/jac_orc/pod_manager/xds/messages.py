@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, TypeVar
 
+import envoy.extensions.access_loggers.filters.cel.v3.cel_pb2  # noqa: F401  (named by an @type)
 from google.protobuf import any_pb2, descriptor_pool, json_format, message_factory
 from google.protobuf.message import Message
 
@@ -63,3 +64,9 @@ def type_url(message: Message) -> str:
 def typed(name: str, full_name: str, **fields: Any) -> dict[str, Any]:
     """An extension: its name and its configuration of the type `full_name`."""
     return {"name": name, "typed_config": {"@type": TYPE_PREFIX + full_name, **fields}}
+
+
+def cel_filter(expression: str) -> dict[str, Any]:
+    """An access log's filter: the requests for which the expression is true."""
+    kind = "envoy.extensions.access_loggers.filters.cel.v3.ExpressionFilter"
+    return {"extension_filter": typed("cel", kind, expression=expression)}

@@ -12,11 +12,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-import envoy.extensions.access_loggers.filters.cel.v3.cel_pb2  # noqa: F401  (named by an @type)
-
 from jac_orc.errors import DOMAIN, REASONS, error, to_status
 
-from .messages import typed
+from .messages import cel_filter
 
 MAX_BODY_BYTES = 64 * 1024 * 1024
 """How large a request's or an answer's body may be where REST is turned into gRPC."""
@@ -27,7 +25,6 @@ _ERROR_INFO = "type.googleapis.com/google.rpc.ErrorInfo"
 _GRPC = "application/grpc"
 _TRANSCODED = "x-envoy-original-method"
 """A header that the transcoder gives to requests that it has made gRPC of REST."""
-_CEL_FILTER = "envoy.extensions.access_loggers.filters.cel.v3.ExpressionFilter"
 _CALL_ID = "%CEL('x-request-id' in request.headers ? request.headers['x-request-id'] : '')%"
 """Empty where the request could not be read."""
 _BODY = "%LOCAL_REPLY_BODY%"
@@ -142,8 +139,7 @@ def _filters(reply: Reply) -> list[dict[str, Any]]:
     if reply.status is not None:
         filters.append({"status_code_filter": _comparison("EQ", reply.status)})
     if reply.cause is not None:
-        expression = f"response.code_details.matches('^{reply.cause}$')"
-        filters.append({"extension_filter": typed("cel", _CEL_FILTER, expression=expression)})
+        filters.append(cel_filter(f"response.code_details.matches('^{reply.cause}$')"))
     return filters or [{"status_code_filter": _comparison("GE", 100)}]
 
 

@@ -9,12 +9,19 @@ from typing import cast
 
 import pytest
 
-from jac_orc.pod_manager.backends.watchers import Change, Watchers
+from jac_orc.pod_manager.backends.watchers import Change, KnownModules
 from jac_orc.pod_manager.model import Module, ModulePhase, ModuleSpec
 
 
 def module(name: str, generation: int = 1) -> Module:
     return Module(ModuleSpec(name), "u", generation, 0.0, 0.0, ModulePhase.READY)
+
+
+def known(*names: str) -> KnownModules:
+    modules = KnownModules()
+    for name in names:
+        modules.publish(module(name))
+    return modules
 
 
 async def take(stream: AsyncIterator[Change], count: int) -> list[tuple[str, int, bool]]:
@@ -30,8 +37,8 @@ async def end(stream: AsyncIterator[Change]) -> None:
 
 
 async def test_what_is_there_comes_first_then_changes() -> None:
-    watchers = Watchers()
-    stream = watchers.watch(lambda: [module("a"), module("b")])
+    watchers = known("a", "b")
+    stream = watchers.watch()
     assert await take(stream, 2) == [("a", 1, False), ("b", 1, False)]
     watchers.publish(module("a", 2))
     watchers.publish(module("b", 1), gone=True)
@@ -40,8 +47,8 @@ async def test_what_is_there_comes_first_then_changes() -> None:
 
 
 async def test_a_slow_watcher_gets_the_latest_of_each() -> None:
-    watchers = Watchers()
-    stream = watchers.watch(lambda: [module("a")])
+    watchers = known("a")
+    stream = watchers.watch()
     await take(stream, 1)
     for generation in range(100):
         watchers.publish(module("a", generation))
@@ -52,8 +59,8 @@ async def test_a_slow_watcher_gets_the_latest_of_each() -> None:
 
 
 async def test_gone_and_new_again_is_new() -> None:
-    watchers = Watchers()
-    stream = watchers.watch(lambda: [module("a")])
+    watchers = known("a")
+    stream = watchers.watch()
     await take(stream, 1)
     watchers.publish(module("a"), gone=True)
     watchers.publish(dataclasses.replace(module("a"), uid="other"))
@@ -63,8 +70,8 @@ async def test_gone_and_new_again_is_new() -> None:
 
 
 async def test_watchers_do_not_wait_for_each_other() -> None:
-    watchers = Watchers()
-    slow, quick = watchers.watch(lambda: [module("a")]), watchers.watch(lambda: [module("a")])
+    watchers = known("a")
+    slow, quick = watchers.watch(), watchers.watch()
     await take(slow, 1)
     await take(quick, 1)
     for generation in range(2, 5):
@@ -76,8 +83,8 @@ async def test_watchers_do_not_wait_for_each_other() -> None:
 
 
 async def test_a_change_wakes_a_waiting_watcher() -> None:
-    watchers = Watchers()
-    stream = watchers.watch(list)
+    watchers = known()
+    stream = watchers.watch()
     waiting = asyncio.create_task(take(stream, 1))
     await asyncio.sleep(0.01)
     watchers.publish(module("a"))
@@ -86,8 +93,8 @@ async def test_a_change_wakes_a_waiting_watcher() -> None:
 
 
 async def test_a_watcher_that_has_ended_is_forgotten() -> None:
-    watchers = Watchers()
-    streams = [watchers.watch(lambda: [module("a")]) for _ in range(3)]
+    watchers = known("a")
+    streams = [watchers.watch() for _ in range(3)]
     for stream in streams:
         await take(stream, 1)
         await end(stream)

@@ -15,20 +15,19 @@ from typing import Any
 
 from jac_orc.core.tasks import Faults
 from jac_orc.errors import OrcError
-from jac_orc.pod_manager.backends.watchers import Watchers
+from jac_orc.pod_manager.backends.watchers import KnownModules
 from jac_orc.pod_manager.model import LogLine, Module, ModulePhase, ModuleSpec, Pod, PodPhase, phase_of
 
 
-class FakeBackend:
+class FakeBackend(KnownModules):
     """Keeps modules in memory; `address` is where each pod is, or a function that tells it for a module's name."""
 
     def __init__(self, address: str | Callable[[str], str] = "127.0.0.1:1") -> None:
+        super().__init__()
         self._address = address
-        self._modules: dict[str, Module] = {}
         self._failures: dict[str, OrcError] = {}
         self._lines: list[tuple[str, LogLine]] = []
         self._logged = asyncio.Event()
-        self._watchers = Watchers()
         self.faults = Faults()
 
     def fail(self, name: str, failure: OrcError | None) -> None:
@@ -75,20 +74,10 @@ class FakeBackend:
         return []
 
     async def delete(self, name: str) -> None:
-        module = self._modules.pop(name, None)
-        if module is not None:
+        if module := self.get(name):
             module = dataclasses.replace(module, phase=ModulePhase.DELETING, pods=())
             self._lines = [(owner, line) for owner, line in self._lines if owner != name]
-            self._watchers.publish(module, gone=True)
-
-    def get(self, name: str) -> Module | None:
-        return self._modules.get(name)
-
-    def modules(self) -> list[Module]:
-        return [self._modules[name] for name in sorted(self._modules)]
-
-    def watch(self) -> AsyncIterator[tuple[Module, bool]]:
-        return self._watchers.watch(self.modules)
+            self.publish(module, gone=True)
 
     async def logs(self, name: str, *, follow: bool, tail: int) -> AsyncIterator[LogLine]:
         last: list[LogLine] = []
@@ -121,6 +110,5 @@ class FakeBackend:
 
     def _set(self, module: Module) -> Module:
         module = dataclasses.replace(module, phase=phase_of(module, ModulePhase.STARTING))
-        self._modules[module.name] = module
-        self._watchers.publish(module)
+        self.publish(module)
         return module

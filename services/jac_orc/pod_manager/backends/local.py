@@ -24,7 +24,7 @@ from jac_orc.pod_manager.backends.local_deployment import Deployment, installer_
 from jac_orc.pod_manager.backends.local_logs import read_logs
 from jac_orc.pod_manager.backends.local_pod import Host, PodRecord, adoptable, forget
 from jac_orc.pod_manager.backends.local_reports import Reports
-from jac_orc.pod_manager.backends.watchers import Watchers
+from jac_orc.pod_manager.backends.watchers import KnownModules
 from jac_orc.pod_manager.environments import Environments
 from jac_orc.pod_manager.model import INPUTS, Lock, LogLine, Module, ModulePhase, ModuleSpec, spec_from_document
 from jac_orc.pod_manager.policy import Policy
@@ -39,10 +39,11 @@ _CLEAN_UP = 3600.0
 _SOURCE_KEPT = 3600.0
 
 
-class LocalBackend:
+class LocalBackend(KnownModules):
     """Runs pods as processes of this machine; `start` first, `stop` last."""
 
     def __init__(self, settings: Settings, environments: Environments, sources: Sources, policy: Policy) -> None:
+        super().__init__()
         self._files = settings.state_dir / "modules"
         self._host = Host(settings, policy)
         self._reports = Reports(self._host.reports, self._count_guests)
@@ -51,7 +52,6 @@ class LocalBackend:
         self.faults = Faults()
         self._tasks = Tasks()
         self._deployments: dict[str, Deployment] = {}
-        self._watchers = Watchers()
         self._locks = NamedLocks()
 
     async def start(self) -> None:
@@ -125,17 +125,7 @@ class LocalBackend:
                 await asyncio.to_thread((self._files / f"{name}.json").unlink, missing_ok=True)
                 await deployment.delete()
                 del self._deployments[name]
-                self._watchers.publish(deployment.module, gone=True)
-
-    def get(self, name: str) -> Module | None:
-        deployment = self._deployments.get(name)
-        return deployment.module if deployment else None
-
-    def modules(self) -> list[Module]:
-        return [self._deployments[name].module for name in sorted(self._deployments)]
-
-    def watch(self) -> AsyncIterator[tuple[Module, bool]]:
-        return self._watchers.watch(self.modules)
+                self.publish(deployment.module, gone=True)
 
     def logs(self, name: str, *, follow: bool, tail: int) -> AsyncIterator[LogLine]:
         def files_of_pods() -> dict[str, Path]:
@@ -164,10 +154,10 @@ class LocalBackend:
 
     def _deploy(self, module: Module, records: list[PodRecord]) -> Deployment:
         deployment = Deployment(
-            self._host, self._environments, self._sources, module, records, self._watchers, self._keep_lock
+            self._host, self._environments, self._sources, module, records, self.publish, self._keep_lock
         )
         self._deployments[module.name] = deployment
-        self._watchers.publish(module)
+        self.publish(deployment.module)
         return deployment
 
     def _write(self, module: Module) -> None:

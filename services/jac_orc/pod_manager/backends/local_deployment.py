@@ -18,7 +18,6 @@ from jac_orc.errors import OrcError, error
 from jac_orc.pod_manager.backends.base import deploy_failure
 from jac_orc.pod_manager.backends.local_logs import LogWriter
 from jac_orc.pod_manager.backends.local_pod import Host, LocalPod, PodRecord, Runtime, adoptable, forget
-from jac_orc.pod_manager.backends.watchers import Watchers
 from jac_orc.pod_manager.environments import Environment, Environments
 from jac_orc.pod_manager.installer import MAX_PROGRESS, stage_of
 from jac_orc.pod_manager.model import Lock, Module, ModulePhase, ModuleSpec, PodPhase, phase_of
@@ -33,7 +32,7 @@ class Deployment:
 
     def __init__(
         self, host: Host, environments: Environments, sources: Sources, module: Module, records: list[PodRecord],
-        watchers: Watchers, keep_lock: Callable[[ModuleSpec, Lock], Awaitable[None]],
+        publish: Callable[[Module], None], keep_lock: Callable[[ModuleSpec, Lock], Awaitable[None]],
     ) -> None:  # fmt: skip
         self._host = host
         self._environments = environments
@@ -42,7 +41,7 @@ class Deployment:
         self._held: tuple[Lock, Environment] | None = None
         self._preparing = asyncio.Lock()  # pods that are started again ask for it, too
         self._stage = ModulePhase.RESOLVING
-        self._watchers = watchers
+        self._show = publish
         self._found = records
         self._pods: list[LocalPod] = []
         self._drains: set[asyncio.Task[None]] = set()
@@ -243,7 +242,7 @@ class Deployment:
         module = dataclasses.replace(self.module, pods=pods)
         work = ModulePhase.STARTING if pods else self._stage
         self.module = dataclasses.replace(module, phase=phase_of(module, work))
-        self._watchers.publish(self.module)
+        self._show(self.module)
 
 
 def installer_log(host: Host, name: str) -> Path:

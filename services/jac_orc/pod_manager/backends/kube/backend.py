@@ -21,21 +21,22 @@ from jac_orc.pod_manager.backends.kube.objects import Record
 from jac_orc.pod_manager.backends.kube.pods import Cluster
 from jac_orc.pod_manager.backends.kube.reconciler import Reconciler
 from jac_orc.pod_manager.backends.kube.store import Store
+from jac_orc.pod_manager.backends.watchers import KnownModules
 from jac_orc.pod_manager.model import LogLine, Module, ModuleSpec
 
 _CLEAN_UP = 3600.0
 
 
-class KubernetesBackend:
+class KubernetesBackend(KnownModules):
     """Keeps modules as Deployments of one namespace; `start` first, `stop` last."""
 
     def __init__(self, client: KubeClient, cluster: Cluster, store: Store | None) -> None:
+        super().__init__()
         self._client = client
         self._cluster = cluster
         self._store = store
-        self._reconciler = Reconciler(client, cluster, store)
+        self._reconciler = Reconciler(client, cluster, store, self)
         self._caches = self._reconciler.caches
-        self._modules = self._reconciler.modules
         self._locks = NamedLocks()
         self.faults = self._reconciler.faults
         self._tasks = Tasks()
@@ -99,16 +100,6 @@ class KubernetesBackend:
 
             await self._reconciler.until(object_name, is_gone, None)
 
-    def get(self, name: str) -> Module | None:
-        module = self._modules.get(objects.object_name(name))
-        return module if module is not None and module.name == name else None
-
-    def modules(self) -> list[Module]:
-        return sorted(self._modules.values(), key=lambda module: module.name)
-
-    def watch(self) -> AsyncIterator[tuple[Module, bool]]:
-        return self._reconciler.watchers.watch(self.modules)
-
     def logs(self, name: str, *, follow: bool, tail: int) -> AsyncIterator[LogLine]:
         object_name = objects.object_name(name)
 
@@ -136,7 +127,7 @@ class KubernetesBackend:
             for key in (objects.ENVIRONMENT, objects.SOURCE)
         )
         # Those that are not deployed yet.
-        recorded = {module.spec.source.digest for module in self._modules.values() if module.spec.source}
+        recorded = {module.spec.source.digest for module in self.modules() if module.spec.source}
         await self._store.clean_up(environments, sources | recorded)
 
     # --- recording what is wanted ---
@@ -147,7 +138,7 @@ class KubernetesBackend:
             made = await self._client.create(self._cluster.path("Deployment"), objects.claim(self._cluster, record))
         except ConflictError:
             return await self._joined(name, spec)
-        return await self._recorded(name, made["metadata"]["uid"], 1)
+        return await self._recorded(spec.module_name, made["metadata"]["uid"], 1)
 
     async def _joined(self, name: str, spec: ModuleSpec) -> Module:
         """The module that another pod manager has just created; raises OrcError where it is not that."""
@@ -158,11 +149,11 @@ class KubernetesBackend:
         if record is None:
             raise damaged(self._cluster, name)
         record.spec.must_equal(spec)
-        return await self._recorded(name, there["metadata"]["uid"], record.generation)
+        return await self._recorded(spec.module_name, there["metadata"]["uid"], record.generation)
 
     async def _change(self, name: str, deployment: Document, spec: ModuleSpec) -> Module:
         old = objects.record_of(deployment)
-        module = self._modules.get(name)
+        module = self.get(spec.module_name)
         if old is None or module is None:
             raise damaged(self._cluster, name)
         if not module.spec.differing_fields(spec):
@@ -182,13 +173,13 @@ class KubernetesBackend:
         except (ConflictError, NotFoundInClusterError):
             text = f"{spec.module_name} was deleted or changed meanwhile"
             raise error("MODULE_UNAVAILABLE", text, {"module": spec.module_name}) from None
-        return await self._recorded(name, uid, record.generation)
+        return await self._recorded(spec.module_name, uid, record.generation)
 
     async def _recorded(self, name: str, uid: str, generation: int) -> Module:
         """The module once the cache knows of what was recorded, so that who asks next is told so."""
 
         def is_seen() -> bool:
-            module = self._modules.get(name)
+            module = self.get(name)
             return module is not None and (module.uid != uid or module.generation >= generation)
 
         await self._reconciler.until(name, is_seen)

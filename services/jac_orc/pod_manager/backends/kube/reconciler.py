@@ -18,7 +18,7 @@ from jac_orc.core.tasks import Faults, Tasks, report_impaired, report_working
 from jac_orc.errors import OrcError, error
 from jac_orc.pod_manager import interpreters
 from jac_orc.pod_manager.backends.base import deploy_failure
-from jac_orc.pod_manager.backends.kube import builders, objects, status
+from jac_orc.pod_manager.backends.kube import builders, documents, objects, status
 from jac_orc.pod_manager.backends.kube.caches import Caches
 from jac_orc.pod_manager.backends.kube.client import ConflictError, Document, KubeClient, NotFoundInClusterError
 from jac_orc.pod_manager.backends.kube.maker import Maker, damaged
@@ -27,7 +27,7 @@ from jac_orc.pod_manager.backends.kube.pods import Cluster
 from jac_orc.pod_manager.backends.kube.progress import Progress
 from jac_orc.pod_manager.backends.kube.status import Build
 from jac_orc.pod_manager.backends.kube.store import Store
-from jac_orc.pod_manager.backends.watchers import Watchers
+from jac_orc.pod_manager.backends.watchers import KnownModules
 from jac_orc.pod_manager.model import Lock, Module, ModulePhase, ModuleSpec
 
 logger = logging.getLogger(__name__)
@@ -38,17 +38,16 @@ _SEEN = 30.0
 
 
 class Reconciler:
-    """Keeps `modules`, by the names of their objects, and tells `watchers`; `start` first, `stop` last."""
+    """Keeps `modules` up to date; `start` first, `stop` last."""
 
-    def __init__(self, client: KubeClient, cluster: Cluster, store: Store | None) -> None:
+    def __init__(self, client: KubeClient, cluster: Cluster, store: Store | None, modules: KnownModules) -> None:
         self.caches = Caches(client, cluster, self._touch)
         self.maker = Maker(client, cluster, store, self.caches)
-        self.modules: dict[str, Module] = {}
-        self.watchers = Watchers()
+        self._modules = modules
         self._cluster = cluster
         self._store = store
         self._progress = Progress(client, cluster, self._touch)
-        self._kept: dict[str, _Kept] = {}  # of the same names
+        self._kept: dict[str, _Kept] = {}  # by the names of the modules' objects
         self._changed: set[str] = set()
         self._unreadable: set[str] = set()
         self._seen = asyncio.Event()  # set, and replaced, after each look
@@ -116,7 +115,7 @@ class Reconciler:
         deployment = self.caches.deployment(name)
         kept = self._kept.get(name)
         if kept is not None and (deployment is None or deployment["metadata"]["uid"] != kept.uid):
-            self._forget(name)
+            self._forget(self._kept.pop(name))
             kept = None
         if deployment is None:
             return
@@ -133,17 +132,15 @@ class Reconciler:
             deployment, kept.record, self.caches.pods.of(name), self.caches.slices.of(name), now, build,
             self._lock(deployment, kept.record.spec), patience=self._cluster.settings.scheduling_timeout,
         )  # fmt: skip
-        if module != self.modules.get(name):
-            self.modules[name] = module
-            self.watchers.publish(module)
+        if module != self._modules.get(module.name):
+            self._modules.publish(module)
         if module.phase is not ModulePhase.DELETING and is_readable:
-            self._repair(name, deployment, kept)
+            self._repair(module, deployment, kept)
 
-    def _forget(self, name: str) -> None:
-        del self._kept[name]
-        module = self.modules.pop(name, None)
+    def _forget(self, kept: _Kept) -> None:
+        module = self._modules.get(kept.record.spec.module_name)
         if module is not None:
-            self.watchers.publish(dataclasses.replace(module, phase=ModulePhase.DELETING, pods=()), gone=True)
+            self._modules.publish(dataclasses.replace(module, phase=ModulePhase.DELETING, pods=()), gone=True)
 
     # --- reading what is ---
 
@@ -177,9 +174,9 @@ class Reconciler:
 
     # --- making it so ---
 
-    def _repair(self, name: str, deployment: Document, kept: _Kept) -> None:
+    def _repair(self, module: Module, deployment: Document, kept: _Kept) -> None:
         """Has the objects made that are older than the record, or missing."""
-        module = self.modules[name]
+        name = documents.name_of(deployment)
         is_made = kept.made == deployment["metadata"]["resourceVersion"]
         is_applied = objects.is_applied(deployment, kept.record)  # until then its template may have no policy at all
         kept.has_policy = kept.has_policy or (is_applied and objects.has_policy(self._cluster, deployment))

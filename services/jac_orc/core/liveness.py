@@ -39,13 +39,11 @@ async def hung(answers: Answers, period: float) -> None:
     failures = 0
     while failures < _MOST_FAILURES:
         await asyncio.sleep(period)
-        is_alive = False
         try:
             async with asyncio.timeout(period):
-                is_alive = await answers()
+                failures = 0 if await answers() else failures + 1
         except TimeoutError:
-            pass
-        failures = 0 if is_alive else failures + 1
+            failures += 1
 
 
 async def grpc_answers(address: str) -> bool:

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import itertools
 import time
 import uuid
+from collections import deque
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 
@@ -26,7 +28,7 @@ class FakeBackend(KnownModules):
         super().__init__()
         self._address = address
         self._failures: dict[str, OrcError] = {}
-        self._lines: list[tuple[str, LogLine]] = []
+        self._lines: dict[str, list[LogLine]] = {}
         self._logged = asyncio.Event()
         self.faults = Faults()
 
@@ -48,7 +50,8 @@ class FakeBackend(KnownModules):
     def log(self, name: str, text: str, stream: str = "stdout") -> None:
         """Adds a line to the log of each of the module's pods."""
         now = time.strftime("%Y-%m-%dT%H:%M:%S+00:00", time.gmtime())
-        self._lines += [(name, LogLine(now, pod.name, stream, text)) for pod in self._modules[name].pods]
+        lines = self._lines.setdefault(name, [])
+        lines += [LogLine(now, pod.name, stream, text) for pod in self._modules[name].pods]
         self._logged.set()
         self._logged = asyncio.Event()
 
@@ -76,23 +79,22 @@ class FakeBackend(KnownModules):
     async def delete(self, name: str) -> None:
         if module := self.get(name):
             module = dataclasses.replace(module, phase=ModulePhase.DELETING, pods=())
-            self._lines = [(owner, line) for owner, line in self._lines if owner != name]
+            self._lines.pop(name, None)
             self.publish(module, gone=True)
 
     async def logs(self, name: str, *, follow: bool, tail: int) -> AsyncIterator[LogLine]:
-        last: list[LogLine] = []
-        own = [line for owner, line in self._lines if owner == name]
-        for pod in {line.pod: None for line in own}:
-            lines = [line for line in own if line.pod == pod]
-            last += lines[max(len(lines) - tail, 0) :]
+        own = self._lines.get(name, ())
+        last: dict[str, deque[LogLine]] = {}
+        for line in own:
+            last.setdefault(line.pod, deque(maxlen=tail)).append(line)
         seen = len(own)
-        for line in sorted(last, key=lambda line: line.time):
+        for line in sorted(itertools.chain.from_iterable(last.values()), key=lambda line: line.time):
             yield line
         while follow:
-            own = [line for owner, line in self._lines if owner == name]
-            for line in own[seen:]:
+            logged, lines = self._logged, self._lines.get(name, ())[seen:]
+            for line in lines:
                 yield line
-            logged, seen = self._logged, len(own)
+            seen += len(lines)
             await logged.wait()
 
     def _settle(self, module: Module, kept: tuple[Pod, ...] | None = None) -> Module:

@@ -45,10 +45,8 @@ class LocalBackend(KnownModules):
     def __init__(self, settings: Settings, environments: Environments, sources: Sources, policy: Policy) -> None:
         super().__init__()
         self._files = settings.state_dir / "modules"
-        self._host = Host(settings, policy)
+        self._host = Host(settings, policy, environments, sources)
         self._reports = Reports(self._host.reports, self._count_guests)
-        self._environments = environments
-        self._sources = sources
         self.faults = Faults()
         self._tasks = Tasks()
         self._deployments: dict[str, Deployment] = {}
@@ -76,8 +74,8 @@ class LocalBackend(KnownModules):
 
     async def _start_spares(self) -> None:
         """Has them run what needs no package: the standard library's modules."""
-        lock = await self._environments.resolve(ModuleSpec("spare"), logger.info)
-        environment = await self._environments.ensure(lock, logger.info)
+        lock = await self._host.environments.resolve(ModuleSpec("spare"), logger.info)
+        environment = await self._host.environments.ensure(lock, logger.info)
         try:
             self._host.spares.start(environment.interpreter)
             await asyncio.Event().wait()
@@ -93,7 +91,7 @@ class LocalBackend(KnownModules):
             self._tasks.cancel(),
             self._host.spares.stop(),
         )
-        await self._environments.stop()
+        await self._host.environments.stop()
 
     async def apply(self, spec: ModuleSpec) -> Module:
         _check(spec)
@@ -109,7 +107,7 @@ class LocalBackend(KnownModules):
                 changes: dict[str, Any] = {"spec": spec, "generation": generation, "update_time": now, "error": None}
                 if not set(INPUTS).isdisjoint(spec.differing_fields(deployment.module.spec)):
                     changes["lock"] = None
-                await asyncio.to_thread(self._sources.touch, deployment.module.spec.source)  # a rollback needs it
+                await asyncio.to_thread(self._host.sources.touch, deployment.module.spec.source)  # a rollback needs it
                 await asyncio.to_thread(self._write, dataclasses.replace(deployment.module, **changes))
                 deployment.change(**changes)
             return deployment.module
@@ -140,8 +138,8 @@ class LocalBackend(KnownModules):
     async def _remove_unused(self) -> None:
         """Remove the sources and environments that have been unused for long."""
         used = set[str]().union(*(deployment.sources for deployment in self._deployments.values()))
-        await asyncio.to_thread(self._sources.remove_unused, used, _SOURCE_KEPT)
-        await asyncio.to_thread(self._environments.collect)
+        await asyncio.to_thread(self._host.sources.remove_unused, used, _SOURCE_KEPT)
+        await asyncio.to_thread(self._host.environments.collect)
 
     async def _keep_lock(self, spec: ModuleSpec, lock: Lock) -> None:
         """Records what the spec was resolved to, if it is still the module's."""
@@ -153,22 +151,15 @@ class LocalBackend(KnownModules):
                 deployment.change(lock=lock)
 
     def _deploy(self, module: Module, records: list[PodRecord]) -> Deployment:
-        deployment = Deployment(
-            self._host, self._environments, self._sources, module, records, self.publish, self._keep_lock
-        )
+        deployment = Deployment(self._host, module, records, self.publish, self._keep_lock)
         self._deployments[module.name] = deployment
         self.publish(deployment.module)
         return deployment
 
     def _write(self, module: Module) -> None:
-        document = {
-            "spec": dataclasses.asdict(module.spec),
-            "uid": module.uid,
-            "generation": module.generation,
-            "create_time": module.create_time,
-            "update_time": module.update_time,
-            "lock": module.lock and dataclasses.asdict(module.lock),
-        }
+        kept = ("uid", "generation", "create_time", "update_time")
+        document = {name: getattr(module, name) for name in kept}
+        document |= {"spec": dataclasses.asdict(module.spec), "lock": module.lock and dataclasses.asdict(module.lock)}
         files.write_json(self._files / f"{module.name}.json", document)
 
 

@@ -13,15 +13,16 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
+from jac_orc.core.processes import ManagedProcess
 from jac_orc.core.tasks import Tasks
 from jac_orc.errors import OrcError, error
 from jac_orc.pod_manager.backends.base import deploy_failure
 from jac_orc.pod_manager.backends.local_logs import LogWriter
 from jac_orc.pod_manager.backends.local_pod import Host, LocalPod, PodRecord, Runtime, adoptable, forget
-from jac_orc.pod_manager.environments import Environment, Environments
+from jac_orc.pod_manager.environments import Environment
 from jac_orc.pod_manager.installer import MAX_PROGRESS, stage_of
 from jac_orc.pod_manager.model import Lock, Module, ModulePhase, ModuleSpec, PodPhase, phase_of
-from jac_orc.pod_manager.sources import SourceKind, Sources
+from jac_orc.pod_manager.sources import SourceKind
 
 _FIRST_PAUSE = 5.0
 _LONGEST_PAUSE = 300.0
@@ -31,12 +32,10 @@ class Deployment:
     """One module: brings its pods to what its spec says."""
 
     def __init__(
-        self, host: Host, environments: Environments, sources: Sources, module: Module, records: list[PodRecord],
-        publish: Callable[[Module], None], keep_lock: Callable[[ModuleSpec, Lock], Awaitable[None]],
+        self, host: Host, module: Module, records: list[PodRecord], publish: Callable[[Module], None],
+        keep_lock: Callable[[ModuleSpec, Lock], Awaitable[None]],
     ) -> None:  # fmt: skip
         self._host = host
-        self._environments = environments
-        self._sources = sources
         self._keep_lock = keep_lock
         self._held: tuple[Lock, Environment] | None = None
         self._preparing = asyncio.Lock()  # pods that are started again ask for it, too
@@ -138,17 +137,17 @@ class Deployment:
         if lock is None:
             self._stage = ModulePhase.RESOLVING
             self._set(progress="choosing the versions of its packages")
-            lock = await self._environments.resolve(spec, self._take_line)
+            lock = await self._host.environments.resolve(spec, self._take_line)
             await self._keep_lock(spec, lock)
         if self._held is None or self._held[0] != lock or not self._held[1].interpreter.exists():
             self._stage = ModulePhase.BUILDING
-            environment = await self._environments.ensure(lock, self._take_line)
+            environment = await self._host.environments.ensure(lock, self._take_line)
             self._let_go()
             self._held = (lock, environment)
         folders: tuple[Path, ...] = ()
         if spec.source is not None and spec.source.kind is SourceKind.ZIP:
             try:
-                folders = await asyncio.to_thread(self._sources.import_folders, spec.source)
+                folders = await asyncio.to_thread(self._host.sources.import_folders, spec.source)
             except OSError as failure:
                 raise error("SOURCE_NOT_STORED", f"the source can't be unpacked: {failure}") from failure
         return Runtime(self._held[1].interpreter, folders, self._held[1].fd)
@@ -181,9 +180,7 @@ class Deployment:
             if process is None:
                 await asyncio.to_thread(forget, self._host, record.name)
                 continue
-            pod = LocalPod(self._host, self.module.spec, record, self._publish, self._prepare)
-            self._pods.append(pod)
-            pod.adopt(process)
+            self._keep(record, process)
 
     def _start_missing(self) -> None:
         spec = self.module.spec
@@ -195,9 +192,10 @@ class Deployment:
                 generation=self.module.generation,
                 run_id=self._host.run_id,
             )
-            pod = LocalPod(self._host, spec, record, self._publish, self._prepare)
-            self._pods.append(pod)
-            pod.start()
+            self._keep(record)
+
+    def _keep(self, record: PodRecord, process: ManagedProcess | None = None) -> None:
+        self._pods.append(LocalPod(self._host, self.module.spec, record, self._publish, self._prepare, process))
 
     def _retire(self) -> None:
         """Drains pods beyond the wanted number, and those of an older spec once the new ones answer calls."""

@@ -26,9 +26,11 @@ from jac_orc.core.tasks import Tasks, report_working, turn
 from jac_orc.errors import OrcError, error
 from jac_orc.pod_manager.backends.base import server_environment
 from jac_orc.pod_manager.backends.spares import Spares
+from jac_orc.pod_manager.environments import Environments
 from jac_orc.pod_manager.model import ModuleSpec, Pod, PodPhase
 from jac_orc.pod_manager.policy import Policy, fingerprint
 from jac_orc.pod_manager.settings import Settings
+from jac_orc.pod_manager.sources import Sources
 
 logger = logging.getLogger(__name__)
 
@@ -41,10 +43,12 @@ _SAVE_AGAIN = 2.0
 
 
 class Host:
-    """What every pod on this machine is started with."""
+    """What the modules of this machine have in common."""
 
-    def __init__(self, settings: Settings, policy: Policy) -> None:
+    def __init__(self, settings: Settings, policy: Policy, environments: Environments, sources: Sources) -> None:
         self.settings = settings
+        self.environments = environments
+        self.sources = sources
         self.policy = policy
         self.pod_manager_url = addresses.join(settings.host, settings.port)
         # So that pods of another policy are replaced.
@@ -91,26 +95,29 @@ class PodRecord:
 
 
 class LocalPod:
-    """Keeps one module server running; `on_change` is called after each change of `state`."""
+    """Keeps one module server running, from now on; `on_change` is called after each change of `state`.
+
+    `process` is one that an earlier pod manager has started and that answers calls; None: one is started.
+    """
 
     def __init__(
         self, host: Host, spec: ModuleSpec, record: PodRecord, on_change: Callable[[], None],
-        prepare: Callable[[], Awaitable[Runtime]],
+        prepare: Callable[[], Awaitable[Runtime]], process: ManagedProcess | None = None,
     ) -> None:  # fmt: skip
         self._prepare = prepare
         self._host = host
         self.spec = spec
         self._on_change = on_change
         self.record = record
-        self.phase = PodPhase.STARTING
+        self.phase = PodPhase.READY if process else PodPhase.STARTING
         self.failure: OrcError | None = None
-        self._process: ManagedProcess | None = None
+        self._process = process
         self._pause = 0.0
         self._is_saved = True
         self._saving: asyncio.Future[None] | None = None
         self._writing = asyncio.Lock()
         self._tasks = Tasks()
-        self._task: asyncio.Task[None] | None = None
+        self._task = self._tasks.supervise(f"keeping pod {record.name}", self._keep)
 
     @property
     def state(self) -> Pod:
@@ -126,15 +133,6 @@ class LocalPod:
             await self._update(guest_restarts=counted)
             self._on_change()
 
-    def start(self) -> None:
-        """Starts the process, and again whenever it ends."""
-        self._task = self._tasks.supervise(f"keeping pod {self.record.name}", self._keep)
-
-    def adopt(self, process: ManagedProcess) -> None:
-        """Takes over a process that an earlier pod manager has started and that answers calls."""
-        self._process, self.phase = process, PodPhase.READY
-        self.start()
-
     async def drain(self) -> None:
         """Let calls in flight end, then end the process and remove what is left of the pod."""
         self._set_phase(PodPhase.DRAINING)
@@ -145,9 +143,8 @@ class LocalPod:
 
     async def detach(self, *, release: bool = True) -> None:
         """Stops keeping the process running, which goes on."""
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
+        self._task.cancel()
+        await asyncio.gather(self._task, return_exceptions=True)
         if self._saving is not None:
             await asyncio.wait([self._saving])  # else it could write the file of a pod that is gone
         if release and self._process is not None:
@@ -297,9 +294,7 @@ async def _lines(reader: socket.socket) -> AsyncGenerator[dict[str, Any]]:
     stream, writer = await asyncio.open_unix_connection(sock=reader)
     try:
         while line := await stream.readline():
-            with contextlib.suppress(ValueError):
-                document = json.loads(line)
-                if isinstance(document, dict):
-                    yield document
+            with contextlib.suppress(ValueError):  # it has ended within a line
+                yield json.loads(line)
     finally:
         writer.close()

@@ -133,10 +133,10 @@ def test_builds_of_one_environment_share_a_name() -> None:
     spec = ModuleSpec("numpy", requirements=("numpy<3",))
     same = ModuleSpec("numpy.linalg", requirements=("numpy<3",), env={"A": "1"}, replicas=5)
     other = ModuleSpec("numpy", requirements=("numpy<2",))
-    key = builders.environment_key(CLUSTER, spec)
-    assert key == builders.environment_key(CLUSTER, same)
-    assert key != builders.environment_key(CLUSTER, other)
-    assert key != builders.environment_key(Cluster("jac-orc", "jac-cloud-orc:2"), spec)
+    key = builders.builder_name(CLUSTER, spec)
+    assert key == builders.builder_name(CLUSTER, same)
+    assert key != builders.builder_name(CLUSTER, other)
+    assert key != builders.builder_name(Cluster("jac-orc", "jac-cloud-orc:2"), spec)
 
 
 def test_the_form_rises_with_each_change_of_what_belongs_to_a_module() -> None:

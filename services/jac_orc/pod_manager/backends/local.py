@@ -37,6 +37,10 @@ T = TypeVar("T")
 
 _CLEAN_UP = 3600.0
 _SOURCE_KEPT = 3600.0
+_NOT_HERE = {
+    "secrets": "secrets that a module could name: give it what it needs by `env`",
+    "autoscaling": "autoscaler: say by `replicas` how many pods there shall be",
+}
 
 
 class LocalBackend(KnownModules):
@@ -173,12 +177,9 @@ def _read(file: Path, convert: Callable[..., T]) -> T:
 
 
 def _check(spec: ModuleSpec) -> None:
-    if spec.secrets:
-        text = "one machine has no secrets that a module could name: give it what it needs by `env`"
-        raise error("NOT_IMPLEMENTED", text, {"fields": "secrets"})
-    if spec.autoscaling is not None:
-        text = "one machine has no autoscaler: say by `replicas` how many pods there shall be"
-        raise error("NOT_IMPLEMENTED", text, {"fields": "autoscaling"})
+    for field, advice in _NOT_HERE.items():
+        if getattr(spec, field):
+            raise error("NOT_IMPLEMENTED", f"one machine has no {advice}", {"fields": field})
 
 
 def _module_from(spec: dict[str, Any], lock: dict[str, str] | None = None, **fields: Any) -> Module:

@@ -52,16 +52,11 @@ def plan(cluster: Cluster, record: Record, runtime: Runtime | None, uid: str) ->
     return made
 
 
-def environment_key(cluster: Cluster, spec: ModuleSpec) -> str:
-    """Names the build of the spec's environment: equal questions share one."""
+def builder_name(cluster: Cluster, spec: ModuleSpec) -> str:
+    """Return the name of the Job that builds the spec's environment: equal questions share one."""
     asked = {**{name: getattr(spec, name) for name in INPUTS}, "source": spec.source and str(spec.source)}
     content = [cluster.image, cluster.policy.allowed_requirements, cluster.policy.builds, asked]
-    return hashlib.sha256(json.dumps(content).encode()).hexdigest()[:16]
-
-
-def builder_name(cluster: Cluster, spec: ModuleSpec) -> str:
-    """The name of the Job that builds the spec's environment."""
-    return f"jac-orc-environment-{environment_key(cluster, spec)}"
+    return f"jac-orc-environment-{hashlib.sha256(json.dumps(content).encode()).hexdigest()[:16]}"
 
 
 def builder(cluster: Cluster, spec: ModuleSpec, owners: Iterable[tuple[str, str]]) -> Document:
@@ -134,7 +129,10 @@ def builder(cluster: Cluster, spec: ModuleSpec, owners: Iterable[tuple[str, str]
             "backoffLimit": 2,
             # A module that still waits for it after that starts a new build.
             "ttlSecondsAfterFinished": _KEPT_BUILDS,
-            "activeDeadlineSeconds": math.ceil(_deadline(cluster)),
+            # It includes the wait for a node.
+            "activeDeadlineSeconds": math.ceil(
+                cluster.settings.scheduling_timeout + 2 * cluster.settings.install_timeout + _BUILD_MARGIN
+            ),
             "template": {
                 "metadata": {
                     "labels": labels,
@@ -155,8 +153,3 @@ def builder(cluster: Cluster, spec: ModuleSpec, owners: Iterable[tuple[str, str]
             },
         },
     }  # fmt: skip
-
-
-def _deadline(cluster: Cluster) -> float:
-    """Return the seconds after which a builder's Job is given up; they include its wait for a node."""
-    return cluster.settings.scheduling_timeout + 2 * cluster.settings.install_timeout + _BUILD_MARGIN

@@ -36,12 +36,16 @@ class Caches:
 
         self.deployments = informer("Deployment")
         self.pods = informer("Pod", documents.owner_of_pod)
-        self.slices = informer("EndpointSlice", documents.service_of_slice)
+        self.slices = informer(
+            "EndpointSlice", lambda each: documents.labels_of(each).get("kubernetes.io/service-name", "")
+        )
         self.jobs = informer("Job")
         self.autoscalers = informer(objects.AUTOSCALER)
         self.budgets = informer(objects.DISRUPTION_BUDGET)
         # A Job, unlike a ReplicaSet, has no condition that says why it gets no pod.
-        self.refusals = informer("Event", documents.subject_of_event, selector="", fields=_REFUSALS)
+        self.refusals = informer(
+            "Event", lambda event: str(event["involvedObject"].get("name", "")), selector="", fields=_REFUSALS
+        )
 
     async def follow(self, tasks: Tasks) -> None:
         """Follows the cluster by tasks of these; returns once all that there is is known. Raises OrcError."""

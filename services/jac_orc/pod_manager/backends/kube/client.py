@@ -77,13 +77,13 @@ class KubeClient:
         """Reads an object or a list; raises NotFoundInClusterError."""
         return await self._request("GET", path, query)
 
-    async def create(self, path: str, body: Document, *, dry_run: bool = False) -> Document:
+    async def create(self, path: str, body: Document, **query: str) -> Document:
         """Creates an object below the path of its kind; raises ConflictError where it is there."""
-        return await self._request("POST", path, {"fieldManager": FIELD_MANAGER, **_dry(dry_run)}, body)
+        return await self._request("POST", path, {"fieldManager": FIELD_MANAGER, **query}, body)
 
-    async def apply(self, path: str, body: Document, *, dry_run: bool = False) -> Document:
+    async def apply(self, path: str, body: Document) -> Document:
         """Server-side apply; raises ConflictError where the body names another `resourceVersion` or `uid`."""
-        query = {"fieldManager": FIELD_MANAGER, "force": "true", **_dry(dry_run)}
+        query = {"fieldManager": FIELD_MANAGER, "force": "true"}
         return await self._request("PATCH", path, query, body, "application/apply-patch+yaml")
 
     async def merge(self, path: str, body: Document) -> Document:
@@ -153,10 +153,6 @@ class KubeClient:
         except config.ConfigException as failure:
             raise error("CLUSTER_REFUSED", f"the credentials for the cluster can't be read: {failure}") from failure
         return {each["key"]: each["value"] for each in settings if each["in"] == "header" and each["value"]}
-
-
-def _dry(dry_run: bool) -> dict[str, str]:
-    return {"dryRun": "All", "fieldValidation": "Strict"} if dry_run else {}
 
 
 def _own_namespace() -> str:

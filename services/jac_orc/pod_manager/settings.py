@@ -8,8 +8,6 @@ from typing import Literal
 
 import platformdirs
 
-from jac_orc.core import liveness
-
 
 @dataclass(frozen=True)
 class Settings:
@@ -57,11 +55,9 @@ class Settings:
     """How large its files may be together."""
     source_files: int = 20_000
     """How many files it may have."""
-    liveness_period: float = liveness.Settings.liveness_period
-    """Seconds between two health checks of a pod on this machine; 0: no checks.
-
-    A pod that fails six checks in a row is replaced.
-    """
+    liveness_period: float = 10.0
+    """Seconds between two health checks of a pod, Envoy or the pod manager on this machine; 0: no checks. A process
+    that fails six in a row is replaced."""
     spares: int = 0
     """How many module servers are started ahead of need, each with the memory of an idle module, some 31 MB."""
     auto_deploy: bool = True

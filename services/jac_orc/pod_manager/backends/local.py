@@ -70,19 +70,18 @@ class LocalBackend(KnownModules):
         self._reports.start()
         self._tasks.supervise("removing unused sources and environments", every(_CLEAN_UP, self._remove_unused))
         if self._host.settings.spares:
-            self._tasks.supervise("starting spare module servers", self._start_spares)
+            self._tasks.supervise("keeping spare module servers", self._keep_spares)
 
     def _count_guests(self, name: str, pod: str, pid: int, restarts: int) -> None:
         if deployment := self._deployments.get(name):
             deployment.count_guests(pod, pid, restarts)
 
-    async def _start_spares(self) -> None:
+    async def _keep_spares(self) -> None:
         """Has them run what needs no package: the standard library's modules."""
         lock = await self._host.environments.resolve(ModuleSpec("spare"), logger.info)
         environment = await self._host.environments.ensure(lock, logger.info)
         try:
-            self._host.spares.start(environment.interpreter)
-            await asyncio.Event().wait()
+            await self._host.spares.keep(environment.interpreter)
         finally:
             environment.release()
 

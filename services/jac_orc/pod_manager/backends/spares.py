@@ -18,17 +18,15 @@ from pathlib import Path
 from jac_orc.core import config
 from jac_orc.core.files import open_private
 from jac_orc.core.processes import ManagedProcess
-from jac_orc.core.tasks import Tasks
 from jac_orc.pod_manager.settings import Settings
 
 logger = logging.getLogger(__name__)
 
-_PAUSE = 5.0
 _AFTER_TAKEN = 0.5  # the pod that has taken one shall have the cores first
 
 
 class Spares:
-    """Keeps as many as the settings say; `start` first, `stop` last."""
+    """Keeps as many as the settings say, while `keep` runs; `stop` comes last."""
 
     def __init__(self, settings: Settings, log: Path, turns: asyncio.Semaphore) -> None:
         self._count = settings.spares
@@ -38,15 +36,9 @@ class Spares:
         self._turns = turns
         self._ready: list[tuple[ManagedProcess, socket.socket]] = []
         self._taken = asyncio.Event()
-        self._tasks = Tasks()
-
-    def start(self, interpreter: Path) -> None:
-        """Begins to keep them; `interpreter` runs their guests."""
-        self._tasks.supervise("keeping spare module servers", lambda: self._keep(interpreter))
 
     async def stop(self) -> None:
         """Ends them."""
-        await self._tasks.cancel()
         ready, self._ready = self._ready, []
         for _, link in ready:
             link.close()  # which it takes as a reason to end
@@ -78,18 +70,14 @@ class Spares:
                 return process
         return _start(environment, output, descriptors)
 
-    async def _keep(self, interpreter: Path) -> None:
+    async def keep(self, interpreter: Path) -> None:
+        """Start as many as there should be, whenever one was taken; `interpreter` runs their guests. Raises OSError."""
         while True:
             self._taken.clear()
             self._ready = [(process, link) for process, link in self._ready if not process.ended.is_set()]
-            try:
-                while len(self._ready) < self._count:
-                    async with self._turns:
-                        self._ready.insert(0, self._start_spare(interpreter))
-            except OSError as failure:
-                logger.warning("no spare module server can be started: %s", failure)
-                await asyncio.sleep(_PAUSE)
-                continue
+            while len(self._ready) < self._count:
+                async with self._turns:
+                    self._ready.insert(0, self._start_spare(interpreter))
             await self._taken.wait()
             await asyncio.sleep(_AFTER_TAKEN)
 

@@ -12,7 +12,6 @@ from pathlib import Path
 from jac_orc.core import logs
 from jac_orc.core.files import open_private
 from jac_orc.core.log_files import LogFile
-from jac_orc.core.tasks import Tasks
 from jac_orc.pod_manager.backends.base import log_line
 from jac_orc.pod_manager.model import LogLine
 
@@ -57,14 +56,13 @@ class LogWriter:
     def __init__(self, file: Path) -> None:
         self._file = file
         self._lines: deque[str] = deque(maxlen=_MOST_WAITING)
-        self._tasks = Tasks()
         self._writing: asyncio.Task[None] | None = None
 
     def add(self, stream: str, text: str) -> None:
         """Append a line, soon."""
         self._lines.append(logs.render(time.time(), "info", stream, text) + "\n")
         if self._writing is None or self._writing.done():
-            self._writing = self._tasks.start(self._write())
+            self._writing = asyncio.create_task(self._write())
 
     async def flush(self) -> None:
         """Return once all lines are written."""

@@ -62,10 +62,8 @@ class Maker:
 
     async def runtime(self, spec: ModuleSpec) -> Runtime | None:
         """What the spec's pods run in; None where that isn't built. Raises OrcError."""
-        if not spec.needs_install:
-            interpreter = await interpreters.find(spec.python_version)
-            if interpreter == interpreters.own():
-                return Runtime()
+        if not spec.needs_install and await interpreters.find(spec.python_version) == interpreters.own():
+            return Runtime()
         if self._store is None:
             text = "this pod manager has no store, where environments are built; set POD_MANAGER_STORE_CLAIM"
             raise error("NOT_IMPLEMENTED", text, {"fields": "requirements,source"})

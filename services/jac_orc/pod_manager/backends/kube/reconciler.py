@@ -149,9 +149,9 @@ class Reconciler:
         failure, record = kept.failure, kept.record
         if objects.is_applied(deployment, record):
             return None
-        is_final = failure is not None and failure.error.reason != "CLUSTER_UNAVAILABLE"  # else it goes on by itself
-        if failure is not None and is_final and failure.generation == record.generation:
-            return Build(error=failure.error)
+        is_current = kept.failed_generation == record.generation
+        if failure is not None and is_current and failure.reason != "CLUSTER_UNAVAILABLE":  # else it goes on by itself
+            return Build(error=failure)
         if not kept.is_building:
             return Build() if record.spec.needs_install else None
         builder = builders.builder_name(self._cluster, record.spec)
@@ -199,7 +199,7 @@ class Reconciler:
         pause = _RECHECK if objects.is_asleep(deployment, record) else 0.0  # whoever else scales it may do so at once
         try:
             is_made = await self.maker.make(deployment, record, anew=not kept.has_policy)
-            kept.failure = None
+            kept.failure, kept.failure_pause = None, 0.0
             if is_made:
                 kept.made, kept.is_building = deployment["metadata"]["resourceVersion"], False
             elif kept.is_building:  # each change of its builder has the module looked at again, as has `_check_again`
@@ -210,8 +210,9 @@ class Reconciler:
         except (ConflictError, NotFoundInClusterError) as failure:
             logger.info("%s has changed meanwhile: %s", name, failure)
         except Exception as raised:  # noqa: BLE001 - logged, and shown as the module's error
-            pause = min(2 * kept.failure.pause, _LONGEST_PAUSE) if kept.failure else _FIRST_PAUSE
-            kept.failure = _Failure(record.generation, deploy_failure(record.spec.module_name, raised), pause)
+            pause = kept.failure_pause = min(2 * kept.failure_pause or _FIRST_PAUSE, _LONGEST_PAUSE)
+            kept.failure = deploy_failure(record.spec.module_name, raised)
+            kept.failed_generation = record.generation
             self._touch(name)
         asyncio.get_running_loop().call_later(pause, self._resume, name, kept)
 
@@ -235,7 +236,10 @@ class _Kept:
     """Whether its pods have once followed this pod manager's policy. Whatever changes that later is a newer one's."""
     made: str = ""
     """The version of its Deployment that its objects were made for."""
-    failure: _Failure | None = None
+    failure: OrcError | None = None
+    """Why the objects of `failed_generation` can't be made; that is tried again after `failure_pause` seconds."""
+    failed_generation: int = 0
+    failure_pause: float = 0.0
     absence_pause: float = 0.0
     """Seconds between two attempts to make a missing object that belongs to it; 0: none is missing."""
     absence_due: float = 0.0
@@ -251,12 +255,3 @@ class _Kept:
         self.absence_pause = min(2 * self.absence_pause or _RECHECK, _LONGEST_PAUSE)
         self.absence_due = now + self.absence_pause
         return not is_first
-
-
-@dataclass(frozen=True)
-class _Failure:
-    """Why the objects of a generation can't be made, and how many seconds pass until that is tried again."""
-
-    generation: int
-    error: OrcError
-    pause: float

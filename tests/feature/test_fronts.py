@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import AsyncGenerator, AsyncIterator
 from typing import Any
 
@@ -233,6 +234,21 @@ async def test_an_answer_after_the_caller_has_gone_harms_nothing(running: Runnin
     running.servicer.replies[0].set_result(b"late")
     running.servicer.replies[0].set_exception(error("OBJECT_LOST", "late"))
     assert await running.unary(b"hello") == b"hello"
+
+
+@pytest.mark.parametrize("running", ["queue"], indirect=True)
+async def test_an_answer_after_the_server_is_down_harms_nothing(running: Running) -> None:
+    """Where the loop hears late that all has ended: grpc-core aborts a process that uses its queue then."""
+    calls = [kind(b"wait") for kind in kinds(running) for _ in range(5)]
+    await until(lambda: running.servicer.waiting == len(calls))
+    stopping = asyncio.ensure_future(running.server.stop(0))
+    await asyncio.sleep(0)  # it has asked the queue
+    time.sleep(0.3)  # so the loop is late
+    for reply in running.servicer.replies:
+        reply.set_exception(error("OBJECT_LOST", "late"))
+    await stopping
+    for call in calls:
+        assert await code_of(call) in (grpc.StatusCode.CANCELLED, grpc.StatusCode.UNAVAILABLE)
 
 
 async def test_large_messages_up_to_the_limit(running: Running) -> None:

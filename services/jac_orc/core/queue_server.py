@@ -183,9 +183,7 @@ class Rpc:
         return (cygrpc.SendInitialMetadataOperation(tuple(metadata), 0),)
 
     def _start(self, operations: tuple[Any, ...], kind: int) -> None:
-        fault = self._call.start_server_batch(operations, _Tag(kind, self))
-        if fault:  # no event comes of it
-            raise RuntimeError(f"gRPC refuses operations of a call: error {fault}")
+        self._server.start_batch(self._call, operations, _Tag(kind, self))
 
     # --- what becomes of it ---
 
@@ -280,6 +278,8 @@ class QueueServer:
         self._come: deque[tuple[Rpc, int, Any]] = deque()
         self._is_woken = False
         self._is_stopping = False
+        self._is_down = False
+        self._starting = threading.Lock()
         self._down: asyncio.Future[None] | None = None
 
     def add_insecure_port(self, address: str) -> int:
@@ -317,23 +317,32 @@ class QueueServer:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
+    def start_batch(self, call: Any, operations: tuple[Any, ...], tag: _Tag) -> None:
+        """Start operations of a call, in any thread; without effect once the server is down."""
+        with self._starting:
+            if self._is_down:  # grpc-core aborts the process if its queue is shut down
+                return
+            fault = call.start_server_batch(operations, tag)
+        if fault:  # no event comes of it
+            raise RuntimeError(f"gRPC refuses operations of a call: error {fault}")
+
     # --- the thread that polls ---
 
     def _poll(self) -> None:
         while True:
             try:
                 if self._has_ended(self._queue.poll()):
-                    break
+                    return
             except Exception:
                 logger.exception("internal error in the thread that polls")
                 time.sleep(_PAUSE)
-        self._queue.shutdown()
-        while self._queue.poll().completion_type != cygrpc.CompletionType.queue_shutdown:
-            pass
 
     def _has_ended(self, event: Any) -> bool:
         """Takes an event, which mustn't be referred to when the queue is polled again; tells if it was the last."""
         tag = event.tag
+        if tag is None:  # of the queue itself, once it has nothing more
+            self._call_soon(self._set_down)
+            return True
         if tag is _CALL:
             if event.success and event.call_details.method:  # else the server stops
                 if not self._is_stopping:
@@ -343,8 +352,9 @@ class QueueServer:
                 if rpc.method is None or not rpc.method.takes_one:
                     self._tell(rpc, _OPENED, None)
         elif tag is _DOWN:
-            self._call_soon(self._set_down)
-            return True
+            with self._starting:
+                self._is_down = True
+                self._queue.shutdown()
         elif tag.kind == _FINISHED:
             tag.rpc.done()
         elif tag.kind == _RECEIVED:

@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import time
+from typing import Any
 
+import grpc
+import pytest
+
+from jac_orc.v1 import module_pb2, module_pb2_grpc
 from tests.e2e.system import System
 
 
@@ -47,3 +53,27 @@ def test_the_deadline_counts_while_the_module_is_deployed(system: System) -> Non
     response = system.http.post("/v1/modules/heapq:stream?timeout=50m", json={"method": "merge", "args": [[1]]})
     assert response.status_code == 504
     assert response.json()["details"][0]["reason"] == "DEADLINE_EXCEEDED"
+
+
+def test_streams_that_nobody_reads_hold_up_nobody_else(system: System) -> None:
+    body = {"method": "repeat", "args": ["x" * 100_000]}
+    with contextlib.ExitStack() as stack:
+        for _ in range(8):
+            stream = system.http.stream("POST", "/v1/modules/itertools:stream", json=body, timeout=60)
+            next(stack.enter_context(stream).iter_lines())
+        for _ in range(20):  # meanwhile Envoy takes as much of the streams as it ever does
+            begin = time.monotonic()
+            system.call("itertools", "accumulate", [1])
+            assert time.monotonic() - begin < 5
+            time.sleep(0.1)
+
+
+def test_a_grpc_stream_ends_at_its_deadline(system: System) -> None:
+    with grpc.insecure_channel(f"127.0.0.1:{system.port}") as channel:
+        stub: Any = module_pb2_grpc.ModuleServiceStub(channel)
+        request = module_pb2.StreamRequest(module_name="itertools", method="repeat", args=[{"string_value": "x"}])
+        for _ in range(10):
+            with pytest.raises(grpc.RpcError) as caught:
+                for _ in stub.Stream(request, timeout=0.3):
+                    pass
+            assert caught.value.code() is grpc.StatusCode.DEADLINE_EXCEEDED, caught.value

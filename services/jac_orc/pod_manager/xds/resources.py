@@ -145,8 +145,13 @@ def endpoints(module: str, pods: Iterable[Endpoint]) -> ClusterLoadAssignment:
     return assignment
 
 
+# How much of a stream that its caller doesn't read waits in Envoy, and room for a thousand such streams. All calls of a
+# pod share a connection, whose room two of them fill by Envoy's own numbers: nobody else gets an answer then.
+_WINDOWS = {"initial_stream_window_size": 1024 * 1024, "initial_connection_window_size": 1024 * 1024 * 1024}
+
+
 def _http2(options: dict[str, Any]) -> dict[str, Any]:
-    http2 = {"explicit_http_config": {"http2_protocol_options": options}}
+    http2 = {"explicit_http_config": {"http2_protocol_options": {**_WINDOWS, **options}}}
     return {_HTTP_OPTIONS: {"@type": TYPE_PREFIX + _HTTP_OPTIONS, **http2}}
 
 

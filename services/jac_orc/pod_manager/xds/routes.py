@@ -210,6 +210,7 @@ def _destinations() -> list[dict[str, Any]]:
         {"match": {"safe_regex": {"regex": "/v1/modules/[^/]+:stream"}}, **_to_stream()},
         {"match": {"safe_regex": {"regex": of_modules}}, **_to_module()},
         *({"match": {"prefix": prefix}, **_to_pod_manager()} for prefix in prefixes),
+        {"match": {"prefix": "/", "headers": [_present("x-envoy-original-path", False)]}, **_to_grpc()},
         {"match": {"prefix": "/"}, **_to_module()},
     ]
 
@@ -237,8 +238,7 @@ def _to_stream() -> dict[str, Any]:
     Where Envoy or gRPC's library ended the stream, that line would be lost behind what the client has yet to read. So
     they are given the longest deadline that there is, and the caller's own goes on in a header.
     """
-    destination = _to_module()
-    del destination["route"]["max_stream_duration"]
+    destination = _to_grpc()
     headers = (
         (STREAM_TIMEOUT, "%REQ(grpc-timeout)%", "OVERWRITE_IF_EXISTS_OR_ADD"),
         ("grpc-timeout", _LONGEST_TIMEOUT, "OVERWRITE_IF_EXISTS"),
@@ -247,11 +247,21 @@ def _to_stream() -> dict[str, Any]:
     return {**destination, "request_headers_to_add": added}
 
 
+def _to_grpc() -> dict[str, Any]:
+    """As `_to_module`, with the deadline left to the module server and the caller's own library.
+
+    Envoy has no status for a stream that has begun: it would end it as an INTERNAL error.
+    """
+    destination = _to_module()
+    del destination["route"]["max_stream_duration"]
+    return destination
+
+
 def _action() -> dict[str, Any]:
     """How long, and how often: the caller's deadline without a cap, and retries only of what was surely not run.
 
     The deadline of a REST call ends here a little before it ends in the server, whose gRPC library would answer it
-    without details. (Of a gRPC call it is moved for both, and the client's own library tells first.)
+    without details.
     `unavailable` is not retried: a module may have answered it after its code ran.
     """
     previous_hosts = typed(

@@ -87,6 +87,26 @@ def test_a_connection_that_is_forgotten_leaves_no_thread(address: str) -> None:
     wait_until(lambda: threading.active_count() <= before)
 
 
+def test_a_connection_that_is_forgotten_releases_its_objects(start_server: Start) -> None:
+    server = start_server(MODULE).serving()
+    for _ in range(10):
+        connection = Connection(f"127.0.0.1:{server.port}")
+        counter = connection.call("Counter", 1)
+        assert server.call("alive") >= 1
+        del connection, counter
+    gc.collect()
+    wait_until(lambda: server.call("alive") == 0)
+
+
+@pytest.mark.parametrize("timeout", [-1, float("nan")])
+def test_a_timeout_is_a_number_of_seconds(address: str, timeout: float) -> None:
+    with Connection(address) as module:
+        for long in (1e20, float("inf")):
+            assert module.invoke("same", [1], timeout=long) == 1
+        with pytest.raises(ValueError, match="must be a number of seconds"):
+            module.invoke("same", [1], timeout=timeout)
+
+
 def test_threads_share_a_connection(address: str) -> None:
     failed = []
     with Connection(address) as module:
@@ -122,7 +142,7 @@ def test_what_is_closed_says_so(address: str) -> None:
     next(items)
     module.close()
     module.close()
-    for call in (lambda: module.call("same", 1), lambda: list(items)):
+    for call in (lambda: module.call("same", 1), lambda: list(items), lambda: module.stream("generator", [1])):
         with pytest.raises(OrcError) as caught:
             call()
         assert caught.value.reason == "CANCELLED"
@@ -197,6 +217,9 @@ async def test_from_asyncio_what_is_forgotten_is_released_and_ended(start_server
             items: Any = module.stream("generator", [10**9])
             assert await anext(items) == 0
             del items
+        items = module.stream("generator", [3])
+        items.close()
+        assert [item async for item in items] == []
         kept = await module.call("Counter", 1)
     await asyncio.wait_for(is_released(), 10)
     del kept

@@ -146,7 +146,7 @@ def test_a_batch_stops_at_the_first_failure_or_goes_on(module: Connection) -> No
         batch = module.batch(goes_on=goes_on)
         batch.call("same", 1)
         failing = batch.call("fails", "for a reason")
-        batch.call("same", failing)
+        batch.call("same", [failing])
         batch.call("same", 4)
         one, failed, *others = batch.run()
         assert (one, failed.reason, str(failed).count("for a reason")) == (1, "EXCEPTION_RAISED", 1)
@@ -155,6 +155,16 @@ def test_a_batch_stops_at_the_first_failure_or_goes_on(module: Connection) -> No
             assert (dependent.reason, "for a reason" in str(dependent), last) == ("EXCEPTION_RAISED", True, 4)
         else:
             assert not others
+
+
+@pytest.mark.parametrize("kind", ["TypeError", "ValueError", "AttributeError", "RecursionError"])
+def test_a_failure_of_any_class_fails_what_uses_its_result(start_server: Start, kind: str) -> None:
+    server = start_server("orc_feature_plain").serving()
+    with Connection(f"127.0.0.1:{server.port}") as module:
+        batch = module.batch(goes_on=True)
+        failing = batch.call("fails", kind)
+        batch.call("echo", {"a": [failing]})
+        assert [(outcome.reason, kind in str(outcome)) for outcome in batch.run()] == [("EXCEPTION_RAISED", True)] * 2
 
 
 def test_a_batch_keeps_no_silent_results(start_server: Start) -> None:
@@ -206,6 +216,18 @@ def test_failures_of_a_batch_that_are_too_many_end_it(start_server: Start) -> No
         assert (first.reason, last.reason, 10 < len(outcomes) < 1000) == ("EXCEPTION_RAISED", "TOO_LARGE", True)
         assert module.call("same", 1) == 1
     assert server.guests() == guests
+
+
+def test_a_batch_whose_result_has_ten_to_the_power_of_forty_items(start_server: Start) -> None:
+    server = start_server(MODULE, max_answer_bytes=1_000_000).serving()
+    with Connection(f"127.0.0.1:{server.port}") as module:
+        batch = module.batch()
+        grown = batch.call("same", [1.5])
+        for _ in range(40):
+            grown = batch.invoke("same", [[grown] * 10], silent=True)
+        batch.call("same", grown)
+        assert batch.run()[-1].reason == "TOO_LARGE"
+        assert module.call("same", 1) == 1
 
 
 def test_results_of_a_batch_that_are_too_large_together_fail_one_by_one(start_server: Start) -> None:
@@ -265,7 +287,7 @@ def test_only_earlier_calls_can_be_referred_to(server: ModuleServer, call: dict[
     answer = server.stub.CallBatch(module_pb2.CallBatchRequest(calls=calls, goes_on=True))
     outcomes = {each.index: each for each in answer.results}
     assert [outcomes[index].WhichOneof("kind") for index in range(4)] == ["result", "status", "status", "result"]
-    assert "no earlier one" in outcomes[1].status.message
+    assert "not an earlier one" in outcomes[1].status.message
 
 
 def test_outside_of_batches_there_are_no_earlier_results(server: ModuleServer, module: Connection) -> None:

@@ -124,6 +124,7 @@ def test_texts_that_make_no_sense_are_malformed(name: str, shown: str) -> None:
         (sized(key(Kind.LIST), sized(key(3), b"1")), "cut off"),
         (sized(key(Kind.SET), sized(key(1), encoded([1]))), "unhashable"),
         (sized(key(Kind.FROZENSET), sized(key(1), encoded({}))), "unhashable"),
+        (sized(key(Kind.SET), sized(key(1), tensor("builtins.memoryview", "B", b"x", b"\x01"))), "can't be made"),
         (sized(key(Kind.DICT), sized(key(1), sized(key(1), encoded(bytearray())) + sized(key(2), _NONE))),
          "unhashable"),
         (sized(key(Kind.DICT), b"\x08\x01"), "number"), (sized(key(Kind.DICT), sized(key(1), b"\x08\x01")), "number"),

@@ -66,6 +66,12 @@ class AsyncConnection(Caller):
                 return end.value
             response = await self._response(rpc, deadline)
 
+    def _start(self, rpc: Rpc, deadline: float | None) -> Any:
+        try:
+            return super()._start(rpc, deadline)
+        except grpc.aio.UsageError as failure:  # of a channel that is closed
+            raise error("CANCELLED", f"the connection is closed: {failure}") from None
+
     async def _response(self, rpc: Rpc, deadline: float | None) -> Any:
         try:
             call = self._start(rpc, deadline)
@@ -76,8 +82,6 @@ class AsyncConnection(Caller):
                 assembly.add(message)
         except grpc.RpcError as failure:
             raise failure_of(failure) from None
-        except grpc.aio.UsageError as failure:  # of a channel that is closed
-            raise error("CANCELLED", f"the connection is closed: {failure}") from None
         return assembly.message
 
     def _forget(self, obj_id: str) -> None:
@@ -110,10 +114,13 @@ class AsyncItems(AsyncIterator[Any]):
         self._steps = steps
         self._timeout = timeout
         self._call: Any = None
+        self._is_closed = False
         self._held: list[Remote] = []
 
     async def __anext__(self) -> Any:
         connection = self._connection
+        if self._is_closed:
+            raise StopAsyncIteration
         if self._call is None:
             rpc, self._held = await connection.run(self._steps, self._timeout)
             self._call = connection._start(rpc, connection._deadline(self._timeout))
@@ -128,6 +135,7 @@ class AsyncItems(AsyncIterator[Any]):
 
     def close(self) -> None:
         """Closes the generator."""
+        self._is_closed = True
         if self._call is not None:
             self._call.cancel()
 

@@ -37,7 +37,9 @@ OPTIONS = (
 RELEASE_PAUSE = 0.02
 """Seconds in which released objects are gathered."""
 
-_RELEASE_SECONDS = 5.0
+RELEASE_SECONDS = 5.0
+"""How long a request to release objects may take."""
+_LONGEST_SECONDS = 1e8  # of what gRPC can count, much more is a deadline in the past
 _MOST_BYTES = MAX_MESSAGE_BYTES - 1024 * 1024
 _PATH = f"/{module_pb2.DESCRIPTOR.services_by_name['ModuleService'].full_name}/"
 _SECOND = key(2)
@@ -107,7 +109,11 @@ class Caller(abc.ABC):
 
     def _deadline(self, timeout: float | None) -> float | None:
         timeout = self._timeout if timeout is None else timeout
-        return None if timeout is None else time.monotonic() + timeout
+        if timeout is None:
+            return None
+        if not timeout >= 0:
+            raise ValueError(f"the timeout is {timeout!r}, and must be a number of seconds")
+        return time.monotonic() + min(timeout, _LONGEST_SECONDS)
 
     def _start(self, rpc: Rpc, deadline: float | None) -> Any:
         """The call or, of a unary method of `grpc`, its answer."""
@@ -171,7 +177,7 @@ class Caller(abc.ABC):
     def _release(self, obj_ids: Iterable[str]) -> Iterator[Any]:
         """Release these objects; each step of the iterator sends one request."""
         for request in release_requests(filter(None, obj_ids)):
-            yield self._start(Rpc("ReleaseObject", request), self._deadline(_RELEASE_SECONDS))
+            yield self._start(Rpc("ReleaseObject", request), self._deadline(RELEASE_SECONDS))
 
 
 class Batch:

@@ -3,23 +3,26 @@
     with Connection("127.0.0.1:8080", "statistics") as statistics:
         statistics.call("mean", [Decimal("1.5"), 2])
 
-Each call is an RPC of its own, so any number of threads may share a connection. gRPC connects again by itself.
+Each call is an RPC of its own, so any number of threads may share a connection. gRPC connects again by itself. A
+connection that is closed, or garbage, releases its objects. What is held when the interpreter exits stays until its
+lease ends.
 """
 
 from __future__ import annotations
 
 import contextlib
+import functools
 import queue
 import threading
 import weakref
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from types import TracebackType
 from typing import Any
 
 import grpc
 
-from jac_orc.client.calling import OPTIONS, RELEASE_PAUSE, Caller, Rpc, Steps
-from jac_orc.client.messages import Arguments, Assembly, Remote, failure_of
+from jac_orc.client.calling import OPTIONS, RELEASE_PAUSE, RELEASE_SECONDS, Caller, Rpc, Steps
+from jac_orc.client.messages import Arguments, Assembly, Remote, failure_of, release_requests
 from jac_orc.errors import error
 
 
@@ -37,7 +40,8 @@ class Connection(Caller):
         self._closing = threading.Event()
         end = weakref.finalize(self, self._released.put, "")
         end.atexit = False
-        arguments = (weakref.ref(self), self._released, self._closing)
+        release = functools.partial(self._methods["ReleaseObject"], metadata=self._metadata, timeout=RELEASE_SECONDS)
+        arguments = (release, self._results.obj_ids, self._released, self._closing)
         self._releasing = threading.Thread(target=_keep_releasing, args=arguments, daemon=True, name="releases")
         self._releasing.start()
 
@@ -53,8 +57,7 @@ class Connection(Caller):
         """Ends it: its objects are released, and calls in flight are cancelled."""
         if not self._closing.is_set():
             self._closing.set()
-            for obj_id in (*self._results.obj_ids, ""):
-                self._released.put(obj_id)
+            self._released.put("")
             self._releasing.join()
         if self._own_channel is not None:
             self._own_channel.close()
@@ -77,6 +80,12 @@ class Connection(Caller):
                 return end.value
             response = self._response(rpc, deadline)
 
+    def _start(self, rpc: Rpc, deadline: float | None) -> Any:
+        try:
+            return super()._start(rpc, deadline)
+        except ValueError as failure:  # of a channel that is closed
+            raise error("CANCELLED", f"the connection is closed: {failure}") from None
+
     def _response(self, rpc: Rpc, deadline: float | None) -> Any:
         try:
             response = self._start(rpc, deadline)
@@ -87,8 +96,6 @@ class Connection(Caller):
                 assembly.add(message)
         except grpc.RpcError as failure:
             raise failure_of(failure) from None
-        except ValueError as failure:  # of a channel that is closed
-            raise error("CANCELLED", f"the connection is closed: {failure}") from None
         return assembly.message
 
 
@@ -117,22 +124,20 @@ class Items(Iterator[Any]):
 
 
 def _keep_releasing(
-    reference: weakref.ref[Connection], released: queue.SimpleQueue[str], closing: threading.Event
+    release: Callable[[bytes], object], obj_ids: set[str], released: queue.SimpleQueue[str], closing: threading.Event
 ) -> None:
-    """Release objects in the pods, many at a time, until the connection is closed."""
-    while True:
-        obj_ids = [released.get()]
+    """Release objects in the pods, many at a time, until an empty id comes: then `obj_ids` as well, all that are left.
+
+    It has no reference to the connection, which can become garbage.
+    """
+    has_ended = False
+    while not has_ended:
+        gathered = [released.get()]
         closing.wait(RELEASE_PAUSE)
-        has_ended = closing.is_set()
         with contextlib.suppress(queue.Empty):
             while True:
-                obj_ids.append(released.get_nowait())
-        connection = reference()
-        if connection is None:
-            return
+                gathered.append(released.get_nowait())
+        has_ended = "" in gathered
         with contextlib.suppress(grpc.RpcError, ValueError):  # they are gone, or go with their leases
-            for _ in connection._release(obj_ids):
-                pass
-        del connection
-        if has_ended:
-            return
+            for request in release_requests({*filter(None, gathered), *(obj_ids if has_ended else ())}):
+                release(request)

@@ -11,7 +11,7 @@ from .large_values import LARGE_BYTES, Uploads, parts_of, stored
 from .protowire import VARINT, Malformed, by_number, fields, flag, key, sized, string, text, varint
 from .python_value_decoder import Decoder
 from .python_value_encoder import Encoder
-from .python_values import Context, Kind, loaded_class
+from .python_values import Context, Kind, TooLong, loaded_class
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -94,7 +94,7 @@ class PythonCalls:
             except BaseException as raised:
                 if not index and isinstance(raised, Refusal) and raised.error["reason"] == "OBJECT_ELSEWHERE":
                     raise
-                failure = raised
+                failure = raised.failure if isinstance(raised, _Failed) else raised
                 if isinstance(raised, Malformed):
                     failure = Refusal("MALFORMED_REQUEST", "the call is malformed: %s" % raised)
                 body = error_body(failure)
@@ -145,8 +145,8 @@ class PythonCalls:
         return sized(_FIRST, values.encoded(value, self._max_answer))
 
 
-class _Failed:
-    """In place of the result of a call that has failed."""
+class _Failed(Exception):
+    """In place of the result of a call that has failed; raised where that is used, whatever the failure's own class."""
 
     def __init__(self, failure: BaseException) -> None:
         self.failure = failure
@@ -169,13 +169,12 @@ class _Values(Context):
         """The same in parts."""
         self._made = []
         try:
-            parts = Encoder(self).parts(value)
-            if sum(map(len, parts)) > max_bytes:
-                raise too_large(max_bytes)
-        except BaseException:
+            return Encoder(self, max_bytes).parts(value)
+        except BaseException as failure:
             self._objects.discard(self._made)
+            if isinstance(failure, TooLong):
+                raise too_large(max_bytes) from None
             raise
-        return parts
 
     def refer(self, value: Any) -> bytes:
         reference = self._objects.keep(value, self._made)
@@ -187,10 +186,10 @@ class _Values(Context):
 
     def result(self, index: int) -> Any:
         if index >= len(self._results):
-            raise Malformed("the result of call %s of the batch, which is no earlier one" % index)
+            raise Malformed("it uses the result of call %s, which is not an earlier one" % index)
         result = self._results[index]
         if isinstance(result, _Failed):
-            raise result.failure
+            raise _Failed(result.failure)
         return result
 
     def find_class(self, name: str) -> Any:

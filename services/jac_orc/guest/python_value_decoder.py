@@ -41,7 +41,9 @@ class Decoder:
                 if depth > 3 * MAX_DEPTH:
                     raise Malformed("the value is nested deeper than %d levels" % MAX_DEPTH)
                 return reader(self, data, depth + 1)
-        except (AttributeError, RecursionError, TypeError, UnicodeDecodeError) as failure:
+        except Malformed:
+            raise
+        except (AttributeError, RecursionError, TypeError, ValueError) as failure:
             # an unhashable member or key, or a field of another kind
             raise Malformed("a value that can't be made: %s" % failure) from None
         raise Malformed("a value of an unknown kind" if kind else "an empty value")

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import enum
+import math
 from typing import TYPE_CHECKING, Any
 
 from .failures import qualified_name
@@ -16,7 +17,7 @@ from .protowire import FIXED64, VARINT, flag, key, packed, packed_double, sized,
 from .python_value_arrays import tensor_of
 from .python_value_records import Record, fields_of
 from .python_value_texts import name_of_class, text_of
-from .python_values import MAX_DEPTH, Kind
+from .python_values import MAX_DEPTH, Kind, TooLong
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -39,8 +40,9 @@ class Encoder:
     So each byte is copied once, however deep it lies.
     """
 
-    def __init__(self, context: Context) -> None:
+    def __init__(self, context: Context, max_bytes: float = math.inf) -> None:
         self._context = context
+        self._left = max_bytes
         self._parents: set[int] = set()
         self._parts: list[Any] = []  # the last one first
 
@@ -50,7 +52,10 @@ class Encoder:
         return b"".join(self.parts(value)) if writer is None else writer(value)
 
     def parts(self, value: Any) -> list[Any]:
-        """The message's bytes in several parts, arrays and large bytes as they lie in memory."""
+        """The message's bytes in several parts, arrays and large bytes as they lie in memory; raises TooLong.
+
+        A small value may have a long message: each place in it that leads to the same list has that list's items.
+        """
         self._parts = []
         self._write(value)
         parts, self._parts = self._parts[::-1], []
@@ -87,8 +92,12 @@ class Encoder:
             self._parents.discard(id(value))
 
     def _put(self, data: Any) -> int:
+        size = len(data)
+        self._left -= size
+        if self._left < 0:
+            raise TooLong
         self._parts.append(data)
-        return len(data)
+        return size
 
     def _head(self, start: bytes, size: int) -> int:
         """Writes what goes before a field of this size; answers the size of both."""

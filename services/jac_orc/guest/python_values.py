@@ -40,6 +40,10 @@ class NoForm(Exception):
     """A value that has no exact form here."""
 
 
+class TooLong(Exception):
+    """A value whose message would be longer than allowed."""
+
+
 class Context:
     """What a codec can't do alone: references. Each end has its own."""
 

@@ -372,7 +372,7 @@ def test_puts_that_stop_half_way_hold_nothing(server: ModuleServer, module: Conn
         has_begun, may_end = threading.Event(), threading.Event()
 
         def parts(has_begun: threading.Event = has_begun, may_end: threading.Event = may_end) -> Iterator[Any]:
-            yield module_pb2.PutValueRequest(size=6_000_000, data=b"x")
+            yield module_pb2.PutValueRequest(size=6_000_000, data=bytes(5_000_000))
             has_begun.set()
             may_end.wait(30)
 
@@ -382,6 +382,34 @@ def test_puts_that_stop_half_way_hold_nothing(server: ModuleServer, module: Conn
         may_end.set()
     value = bytes(6_000_000)
     wait_until(lambda: can_put(module, value))
+
+
+def test_what_is_announced_keeps_others_from_nothing(server: ModuleServer, module: Connection) -> None:
+    """Of 8 MB that are allowed on their way, each of three announces all."""
+    may_end = threading.Event()
+
+    def parts(begun: threading.Event) -> Iterator[Any]:
+        yield module_pb2.PutValueRequest(size=8_000_000, data=b"x")
+        begun.set()
+        may_end.wait(30)
+
+    calls = []
+    for _ in range(3):
+        begun = threading.Event()
+        calls.append(server.stub.PutValue.future(parts(begun)))
+        assert begun.wait(30)
+    wait_until(lambda: not can_put(module, bytes(6_000_000)))  # each holds one large page
+    module.put(bytes(1_000_000)).release()
+    may_end.set()
+    assert {failure(call.result).error.reason for call in calls} == {"MALFORMED_REQUEST"}
+    wait_until(lambda: can_put(module, bytes(6_000_000)))
+
+
+def test_a_put_for_another_module_is_refused(server: ModuleServer) -> None:
+    for name in ("other", "x\n" * 500):
+        told = failure(server.stub.PutValue, puts((len(STORED), STORED), module_name=name))
+        assert (told.error.reason, told.error.metadata["module"]) == ("MODULE_MISMATCH", MODULE)
+    assert server.stub.PutValue(puts((len(STORED), STORED), module_name=MODULE)).result.object_value.obj_id
 
 
 def can_put(module: Connection, value: bytes) -> bool:

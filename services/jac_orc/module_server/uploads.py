@@ -16,11 +16,15 @@ from jac_orc.module_server.guest_process import Guest
 from jac_orc.module_server.settings import Settings
 
 _STYLE = STYLES.index("PutValue")
+_LEAST_HELD = 2 * 1024 * 1024  # the guest's memory for them is of pages as large
 _numbers = itertools.count(1)
 
 
 class Uploads:
-    """The values that are on their way to guests: so many of them, and so many bytes, as the settings allow."""
+    """The values that are on their way to guests: as many as the settings allow, and as many bytes of them all.
+
+    Bytes count when they have come: whoever announces much and sends nothing keeps others from nothing.
+    """
 
     def __init__(self, calls: Calls, settings: Settings) -> None:
         self.calls = calls
@@ -28,23 +32,33 @@ class Uploads:
         self._count = 0
         self._bytes = 0
 
-    def admit(self, size: int) -> None:
-        """Count a value of this size; raises OrcError if it is too large, or if too many are being uploaded."""
-        limit, most = self._settings.max_value_bytes, self._settings.queue + self._settings.max_concurrency
+    def admit(self, module_name: str, size: int) -> None:
+        """Count a value of this size; raises OrcError if it isn't for this module, too large, or one too many."""
+        own, limit = self._settings.module_name, self._settings.max_value_bytes
+        if module_name not in ("", own):
+            text = f"this is the server of {own}, and the request names {traces.shown(module_name)}"
+            raise error("MODULE_MISMATCH", text, {"module": own})
         if size > limit:
             text = f"a value of {size} bytes, more than the {limit} that the setting MAX_VALUE_BYTES allows"
             raise error("TOO_LARGE", text, {"limit": str(limit), "setting": "MAX_VALUE_BYTES"})
-        if self._count >= most or self._bytes + size > limit:
-            now = f"{self._count} values with {self._bytes} bytes are being uploaded"
-            text = f"{now}, and at most {most} values with {limit} bytes may be at a time; try again later"
-            raise error("QUEUE_FULL", text, {"queue": str(most), "limit": str(limit)})
+        most = self._settings.queue + self._settings.max_concurrency
+        if self._count >= most:
+            text = f"{most} values are being uploaded, which is all that may be at a time; try again later"
+            raise error("QUEUE_FULL", text, {"queue": str(self._settings.queue)})
         self._count += 1
-        self._bytes += size
 
-    def dismiss(self, size: int) -> None:
-        """Counts it no more."""
+    def hold(self, more: int) -> None:
+        """Count more bytes of a value; raises OrcError if those of all together are too many."""
+        limit = self._settings.max_value_bytes
+        if self._bytes + more > limit:
+            text = f"values that are being uploaded may have {limit} bytes together (MAX_VALUE_BYTES); try again later"
+            raise error("QUEUE_FULL", text, {"limit": str(limit), "setting": "MAX_VALUE_BYTES"})
+        self._bytes += more
+
+    def dismiss(self, held: int) -> None:
+        """Count a value no more, nor the bytes that it held."""
         self._count -= 1
-        self._bytes -= size
+        self._bytes -= held
 
 
 class Upload:
@@ -57,30 +71,36 @@ class Upload:
         self._guest: Guest | None = None
         self._size = 0
         self._come = 0
+        self._held = 0
 
     async def add(self, request: bytes) -> None:
         """Passes on a PutValueRequest; returns when there is room for more.
 
         Raises OrcError, which is ObjectElsewhere if the value shall go to another pod.
         """
-        size, data, obj_id = 0, memoryview(b""), ""
+        size, data, module_name, obj_id = 0, memoryview(b""), "", ""
         try:
             for number, value in fields(request):
                 if number == 1 and isinstance(value, int):
                     size = value
                 elif number == 2 and isinstance(value, memoryview):
                     data = value
+                elif number == 3:
+                    module_name = text(value)
                 elif number == 4:
                     obj_id = text(value)
         except Malformed as failure:
             raise error("MALFORMED_REQUEST", f"the request is malformed: {failure}") from None
         if self._guest is None:
             guest = self._calls.guest_beside(obj_id)
-            self._uploads.admit(size)
+            self._uploads.admit(module_name, size)
             self._guest, self._size = guest, size
         self._come += len(data)
         if self._come > self._size:
             raise error("MALFORMED_REQUEST", f"more has come than the {self._size} bytes that the first part says")
+        held = min(self._size, max(self._come, _LEAST_HELD))
+        self._uploads.hold(held - self._held)
+        self._held = held
         if data or not self._come:
             self._guest.send_part(self._number, self._size, data)
             await self._guest.writable()
@@ -103,7 +123,7 @@ class Upload:
         """Forgets it, if it hasn't become an object."""
         if self._guest is not None:
             self._guest.drop(self._number)
-            self._uploads.dismiss(self._size)
+            self._uploads.dismiss(self._held)
 
 
 async def in_time(requests: AsyncIterator[bytes], seconds: float) -> AsyncGenerator[bytes]:

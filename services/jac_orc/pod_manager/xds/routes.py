@@ -210,7 +210,7 @@ def _destinations() -> list[dict[str, Any]]:
         {"match": {"safe_regex": {"regex": "/v1/modules/[^/]+:stream"}}, **_to_stream()},
         {"match": {"safe_regex": {"regex": of_modules}}, **_to_module()},
         *({"match": {"prefix": prefix}, **_to_pod_manager()} for prefix in prefixes),
-        {"match": {"prefix": "/", "headers": [_present("x-envoy-original-path", False)]}, **_to_grpc()},
+        {"match": {"prefix": "/", "headers": [_matches("content-type", "application/grpc(\\+.*)?")]}, **_to_grpc()},
         {"match": {"prefix": "/"}, **_to_module()},
     ]
 

@@ -183,7 +183,11 @@ class Rpc:
         return (cygrpc.SendInitialMetadataOperation(tuple(metadata), 0),)
 
     def _start(self, operations: tuple[Any, ...], kind: int) -> None:
-        self._server.start_batch(self._call, operations, _Tag(kind, self))
+        if self._server.is_down:  # grpc-core aborts a process that uses a queue which is shut down
+            return
+        fault = self._call.start_server_batch(operations, _Tag(kind, self))
+        if fault:  # no event comes of it
+            raise RuntimeError(f"gRPC refuses operations of a call: error {fault}")
 
     # --- what becomes of it ---
 
@@ -278,8 +282,8 @@ class QueueServer:
         self._come: deque[tuple[Rpc, int, Any]] = deque()
         self._is_woken = False
         self._is_stopping = False
-        self._is_down = False
-        self._starting = threading.Lock()
+        self.is_down = False
+        """Whether all calls have ended: none may start operations."""
         self._down: asyncio.Future[None] | None = None
 
     def add_insecure_port(self, address: str) -> int:
@@ -317,15 +321,6 @@ class QueueServer:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    def start_batch(self, call: Any, operations: tuple[Any, ...], tag: _Tag) -> None:
-        """Start operations of a call, in any thread; without effect once the server is down."""
-        with self._starting:
-            if self._is_down:  # grpc-core aborts the process if its queue is shut down
-                return
-            fault = call.start_server_batch(operations, tag)
-        if fault:  # no event comes of it
-            raise RuntimeError(f"gRPC refuses operations of a call: error {fault}")
-
     # --- the thread that polls ---
 
     def _poll(self) -> None:
@@ -352,9 +347,8 @@ class QueueServer:
                 if rpc.method is None or not rpc.method.takes_one:
                     self._tell(rpc, _OPENED, None)
         elif tag is _DOWN:
-            with self._starting:
-                self._is_down = True
-                self._queue.shutdown()
+            self.is_down = True  # for this thread; the loop may be about to start something
+            self._call_soon(self._queue.shutdown)
         elif tag.kind == _FINISHED:
             tag.rpc.done()
         elif tag.kind == _RECEIVED:
@@ -376,8 +370,10 @@ class QueueServer:
     def _call_soon(self, callback: Callable[[], None]) -> None:
         try:
             self.loop.call_soon_threadsafe(callback)
-        except RuntimeError:  # the loop is closed, and nobody is there to be told
+        except RuntimeError:  # the loop is closed: nobody is there to be told, or starts anything
             logger.debug("the event loop is closed")
+            if self.is_down:
+                self._queue.shutdown()
 
     # --- on the event loop ---
 

@@ -63,7 +63,7 @@ def test_streams_that_nobody_reads_hold_up_nobody_else(system: System) -> None:
             stream = system.http.stream("POST", "/v1/modules/itertools:stream", json=body, timeout=60)
             streams.append(stack.enter_context(stream).iter_lines())
             next(streams[-1])
-        for _ in range(20):  # meanwhile Envoy takes as much of the streams as it ever does
+        for _ in range(20):  # until Envoy's buffers are full
             begin = time.monotonic()
             system.call("itertools", "accumulate", [1])
             assert time.monotonic() - begin < 5

@@ -223,3 +223,16 @@ async def test_from_asyncio_what_is_forgotten_is_released_and_ended(start_server
         kept = await module.call("Counter", 1)
     await asyncio.wait_for(is_released(), 10)
     del kept
+
+
+async def test_from_asyncio_what_is_forgotten_after_the_end_fails_nothing(start_server: Start) -> None:
+    server = start_server(MODULE).serving()
+    failures: list[Any] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: failures.append(context))
+    async with AsyncConnection(f"127.0.0.1:{server.port}") as module:
+        counter = await module.call("Counter", 1)
+    del counter
+    await asyncio.sleep(0.1)
+    del module
+    gc.collect()
+    assert not failures

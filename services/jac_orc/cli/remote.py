@@ -75,7 +75,7 @@ class Remote:
         await self._channel.close()
 
     async def call(self, method: grpc.aio.UnaryUnaryMultiCallable[Q, R], request: Q, timeout: float | None = None) -> R:
-        """The answer to a request; with a timeout, in seconds, CallError where there is none by then."""
+        """Return the answer to a request. Raises CallError if a timeout, in seconds, passes before it."""
         with self._told():
             return await method(request, timeout=timeout, wait_for_ready=self._wait, metadata=self._metadata)
 
@@ -97,8 +97,8 @@ class Remote:
     async def log_lines(
         self, module: str, *, follow: bool, tail: int | None
     ) -> AsyncIterator[pod_manager_pb2.ReadLogsResponse]:
-        """A module's log lines. One that follows them goes on where the stream is cut off because it was long idle, or
-        because the connection to a cluster was lost; lines that have come meanwhile come then."""
+        """Yield a module's log lines. When following, resume a stream that was cut off, because it was idle for long or
+        the connection to a cluster was lost; lines logged in between are included."""
         seen: dict[str, int] = {}  # the times of the pods' last lines
         alive = -math.inf  # when the stream was last known to be one
         while True:

@@ -200,7 +200,7 @@ class System:
             await printing.cancel()
 
     def _on_signal(self, task: asyncio.Task[None]) -> None:
-        if task.cancelling():  # asked twice: whoever asks is in a hurry
+        if task.cancelling():  # the second request to stop
             self._pod_manager.kill()
             self._envoy.kill()
         else:

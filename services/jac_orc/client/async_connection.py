@@ -16,7 +16,7 @@ from typing import Any
 import grpc
 
 from jac_orc.client.calling import OPTIONS, RELEASE_PAUSE, Caller, Rpc, Steps
-from jac_orc.client.messages import Arguments, Assembly, Remote, failure_of
+from jac_orc.client.messages import Arguments, Assembly, Remote, failure_of, release_requests
 from jac_orc.errors import error
 
 
@@ -102,8 +102,8 @@ class AsyncConnection(Caller):
     async def _release_now(self) -> None:
         obj_ids = [self._released.popleft() for _ in range(len(self._released))]
         with contextlib.suppress(grpc.RpcError, grpc.aio.UsageError):  # they are gone, or go with their leases
-            for call in self._release(obj_ids):
-                await call
+            for request in release_requests(obj_ids):
+                await self._send_release(request)
 
 
 class AsyncItems(AsyncIterator[Any]):

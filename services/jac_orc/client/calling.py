@@ -6,9 +6,10 @@
 from __future__ import annotations
 
 import abc
+import functools
 import itertools
 import time
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from jac_orc.client.messages import (
@@ -19,7 +20,6 @@ from jac_orc.client.messages import (
     Results,
     batch_results,
     put_requests,
-    release_requests,
 )
 from jac_orc.guest.large_values import LARGE_BYTES
 from jac_orc.guest.protowire import fields, flag, key, sized, string
@@ -37,9 +37,8 @@ OPTIONS = (
 RELEASE_PAUSE = 0.02
 """Seconds in which released objects are gathered."""
 
-RELEASE_SECONDS = 5.0
-"""How long a request to release objects may take."""
-_LONGEST_SECONDS = 1e8  # of what gRPC can count, much more is a deadline in the past
+_RELEASE_SECONDS = 5.0
+_LONGEST_SECONDS = 1e8  # gRPC takes a much later deadline for one in the past
 _MOST_BYTES = MAX_MESSAGE_BYTES - 1024 * 1024
 _PATH = f"/{module_pb2.DESCRIPTOR.services_by_name['ModuleService'].full_name}/"
 _SECOND = key(2)
@@ -73,6 +72,9 @@ class Caller(abc.ABC):
         makers |= dict.fromkeys(("GetValue", "StreamPython"), channel.unary_stream)
         makers |= dict.fromkeys(("CallPython", "CallBatch", "ReleaseObject"), channel.unary_unary)
         self._methods = {name: make(_PATH + name) for name, make in makers.items()}
+        self._send_release = functools.partial(
+            self._methods["ReleaseObject"], metadata=self._metadata, timeout=_RELEASE_SECONDS
+        )
         self._results = Results(release)
 
     @abc.abstractmethod
@@ -125,7 +127,7 @@ class Caller(abc.ABC):
         return self._results.value(dict(fields(response)).get(1, b""))
 
     def _received(self, response: bytes) -> tuple[Any, bool]:
-        """What a CallPythonResponse or a StreamPythonResponse has: a value, or a Remote of one that is to be got."""
+        """Return a CallPythonResponse's or StreamPythonResponse's value, or a Remote of a large one and True."""
         parts = dict(fields(response))
         return self._results.value(parts.get(1, b"")), bool(parts.get(2))
 
@@ -173,11 +175,6 @@ class Caller(abc.ABC):
             piece.replace(bytes(dict(fields(response))[1]))
             size += piece.size
         return held
-
-    def _release(self, obj_ids: Iterable[str]) -> Iterator[Any]:
-        """Release these objects; each step of the iterator sends one request."""
-        for request in release_requests(filter(None, obj_ids)):
-            yield self._start(Rpc("ReleaseObject", request), self._deadline(RELEASE_SECONDS))
 
 
 class Batch:

@@ -11,7 +11,6 @@ lease ends.
 from __future__ import annotations
 
 import contextlib
-import functools
 import queue
 import threading
 import weakref
@@ -21,7 +20,7 @@ from typing import Any
 
 import grpc
 
-from jac_orc.client.calling import OPTIONS, RELEASE_PAUSE, RELEASE_SECONDS, Caller, Rpc, Steps
+from jac_orc.client.calling import OPTIONS, RELEASE_PAUSE, Caller, Rpc, Steps
 from jac_orc.client.messages import Arguments, Assembly, Remote, failure_of, release_requests
 from jac_orc.errors import error
 
@@ -40,8 +39,7 @@ class Connection(Caller):
         self._closing = threading.Event()
         end = weakref.finalize(self, self._released.put, "")
         end.atexit = False
-        release = functools.partial(self._methods["ReleaseObject"], metadata=self._metadata, timeout=RELEASE_SECONDS)
-        arguments = (release, self._results.obj_ids, self._released, self._closing)
+        arguments = (self._send_release, self._results.obj_ids, self._released, self._closing)
         self._releasing = threading.Thread(target=_keep_releasing, args=arguments, daemon=True, name="releases")
         self._releasing.start()
 
@@ -126,9 +124,9 @@ class Items(Iterator[Any]):
 def _keep_releasing(
     release: Callable[[bytes], object], obj_ids: set[str], released: queue.SimpleQueue[str], closing: threading.Event
 ) -> None:
-    """Release objects in the pods, many at a time, until an empty id comes: then `obj_ids` as well, all that are left.
+    """Release objects in the pods, many at a time. After an empty id, release those left in `obj_ids` and return.
 
-    It has no reference to the connection, which can become garbage.
+    This holds no reference to the connection, which can become garbage.
     """
     has_ended = False
     while not has_ended:

@@ -94,7 +94,7 @@ def pack(folder: Path) -> Packed:
         for name in sorted(tree.files):
             try:
                 content = (tree.root / name).read_bytes()
-            except FileNotFoundError:  # removed meanwhile
+            except FileNotFoundError:  # it has just been removed
                 continue
             except OSError as failure:
                 raise _unreadable(tree.root / name, failure) from failure
@@ -244,7 +244,7 @@ def _look(entry: os.DirEntry[str], name: str, tree: Tree) -> os.stat_result | No
         if entry.is_symlink():
             raise _bad_link(entry, failure.strerror or str(failure)) from failure
         raise _unreadable(entry.path, failure) from failure
-    # To Git a link is never a folder; whoever writes `data/` means one all the same.
+    # To Git a link is never a folder, but a user who writes `data/` means one.
     is_link_to_folder = entry.is_symlink() and stat.S_ISDIR(found.st_mode)
     return None if is_link_to_folder and tree.ignores.left_out_by(name, is_folder=True) else found
 

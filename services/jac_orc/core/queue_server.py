@@ -283,7 +283,7 @@ class QueueServer:
         self._is_woken = False
         self._is_stopping = False
         self.is_down = False
-        """Whether all calls have ended: none may start operations."""
+        """Whether all calls have ended. No operation may start then."""
         self._down: asyncio.Future[None] | None = None
 
     def add_insecure_port(self, address: str) -> int:
@@ -370,7 +370,7 @@ class QueueServer:
     def _call_soon(self, callback: Callable[[], None]) -> None:
         try:
             self.loop.call_soon_threadsafe(callback)
-        except RuntimeError:  # the loop is closed: nobody is there to be told, or starts anything
+        except RuntimeError:  # the loop is closed, and starts no more operations
             logger.debug("the event loop is closed")
             if self.is_down:
                 self._queue.shutdown()

@@ -54,7 +54,7 @@ class Parameters:
     def _converters(self, target: Any) -> Converters | None:
         function = getattr(target, "__func__", target)
         if not isinstance(function, (types.FunctionType, types.BuiltinFunctionType, type)):
-            return converters_of(target, signature_of(target))  # an object that is called: it shall not live on by this
+            return converters_of(target, signature_of(target))  # not remembered, as that would keep the object alive
         if isinstance(function, types.BuiltinFunctionType):
             return None  # has no annotations
         key = id(function), function is target  # a method that is bound has one parameter less

@@ -96,7 +96,7 @@ class Call:
     def cancel(self) -> None:
         """Interrupts it: a coroutine is cancelled, a thread has Cancelled raised in it at its next step.
 
-        The lock of the calls is held by whoever calls this.
+        The caller holds the lock of the calls.
         """
         if isinstance(self.running, int):
             thread, self.running = self.running, _INTERRUPTED

@@ -21,9 +21,10 @@ _SIZE, _DATA = key(1, VARINT), key(2)
 
 
 def room_for(size: int) -> memoryview:
-    """Memory for a message, whose end is aligned, as an array's bytes come last, and are used where they are.
+    """Return memory for a message; raises MemoryError.
 
-    In large pages, since the faults of small ones take longer than all else. Raises MemoryError.
+    Its end is aligned: an array's bytes are the last of a message, and become an array without a copy. Its pages are
+    large, because faults of small pages take longer than everything else.
     """
     start = -size % _ALIGNMENT
     try:

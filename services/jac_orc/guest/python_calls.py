@@ -42,7 +42,7 @@ class PythonCalls:
         self.uploads = Uploads()
 
     def CallPython(self, call: Call, asked: Message) -> bytes:
-        """Answers the result or, where it is large or to be kept, a reference to it."""
+        """Return the result, or a reference to it if it is large or `keep` is set."""
         values = _Values(self._names, self._objects)
         result = self._result(call, asked, values)
         return sized(_FIRST, values.refer(result)) if asked.get(_KEEP) else self._response(values, result)
@@ -54,7 +54,7 @@ class PythonCalls:
         return self._invoker.stream(call, result, lambda item: self._response(values, item))
 
     def PutValue(self, call: Call, request: Message) -> bytes:
-        """Makes an object of an upload, whose number the server's own message has."""
+        """Make an object of an upload; the request is the server's own message with the upload's number."""
         values = _Values(self._names, self._objects)
         return stored(values.refer(Decoder(values).decode(self.uploads.value(request.get(1, 0)))))
 
@@ -146,7 +146,7 @@ class PythonCalls:
 
 
 class _Failed(Exception):
-    """In place of the result of a call that has failed; raised where that is used, whatever the failure's own class."""
+    """The result of a failed call. It is raised when a later call uses it, whatever the class of the failure."""
 
     def __init__(self, failure: BaseException) -> None:
         self.failure = failure

@@ -33,7 +33,7 @@ decimal.Decimal fractions.Fraction uuid.UUID pathlib.PosixPath pathlib.WindowsPa
 pathlib.PureWindowsPath ipaddress.IPv4Address ipaddress.IPv6Address ipaddress.IPv4Network ipaddress.IPv6Network
 ipaddress.IPv4Interface ipaddress.IPv6Interface
 """.split()
-"""Classes of the standard library whose str() is what they are made of; which ones paths have, the system decides."""
+"""Classes of the standard library that can be made again from their str()."""
 
 
 class NoForm(Exception):

@@ -193,7 +193,7 @@ def _body(request: Message, number: int) -> Document:
 
 
 def duration(message: Any) -> float:
-    """The seconds of a google.protobuf.Duration; a negative number is a larger one here than any lease."""
+    """Return the seconds of a google.protobuf.Duration. A negative one is read as unsigned, so it exceeds any lease."""
     parts = dict(fields(message))
     seconds, nanos = parts.get(1, 0), parts.get(2, 0)
     if not isinstance(seconds, int) or not isinstance(nanos, int):

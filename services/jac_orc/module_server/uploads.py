@@ -16,14 +16,14 @@ from jac_orc.module_server.guest_process import Guest
 from jac_orc.module_server.settings import Settings
 
 _STYLE = STYLES.index("PutValue")
-_LEAST_HELD = 2 * 1024 * 1024  # the guest's memory for them is of pages as large
+_LEAST_HELD = 2 * 1024 * 1024  # one large page, which the guest uses from the first byte on
 _numbers = itertools.count(1)
 
 
 class Uploads:
-    """The values that are on their way to guests: as many as the settings allow, and as many bytes of them all.
+    """Limits the values that are being uploaded, by their number and by their bytes together.
 
-    Bytes count when they have come: whoever announces much and sends nothing keeps others from nothing.
+    Bytes count once they have arrived. A client that announces much and sends little must not block others.
     """
 
     def __init__(self, calls: Calls, settings: Settings) -> None:
@@ -43,7 +43,7 @@ class Uploads:
             raise error("TOO_LARGE", text, {"limit": str(limit), "setting": "MAX_VALUE_BYTES"})
         most = self._settings.queue + self._settings.max_concurrency
         if self._count >= most:
-            text = f"{most} values are being uploaded, which is all that may be at a time; try again later"
+            text = f"{most} values are being uploaded, which is the limit; try again later"
             raise error("QUEUE_FULL", text, {"queue": str(self._settings.queue)})
         self._count += 1
 
@@ -51,7 +51,7 @@ class Uploads:
         """Count more bytes of a value; raises OrcError if those of all together are too many."""
         limit = self._settings.max_value_bytes
         if self._bytes + more > limit:
-            text = f"values that are being uploaded may have {limit} bytes together (MAX_VALUE_BYTES); try again later"
+            text = f"the values being uploaded have {limit} bytes, the limit (MAX_VALUE_BYTES); try again later"
             raise error("QUEUE_FULL", text, {"limit": str(limit), "setting": "MAX_VALUE_BYTES"})
         self._bytes += more
 

@@ -161,7 +161,7 @@ def _in_other_letters(name: str) -> list[str]:
 
 
 def _likely_meant(name: str) -> list[str]:
-    """The popular names of which this one, itself unknown, is likely a misspelling; it takes some 5 ms."""
+    """Return the popular names that an unknown one may be a typo of; this takes some 5 ms."""
     found = _within(name, 2 if len(name) >= _MIN_CHARS_TWO_FAULTS else 1, "popular.txt", min_chars=_MIN_CHARS)
     return list(dict.fromkeys(found))[:_MOST_NEAR]
 

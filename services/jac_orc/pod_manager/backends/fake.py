@@ -17,7 +17,7 @@ from typing import Any
 
 from jac_orc.core.tasks import Faults
 from jac_orc.errors import OrcError
-from jac_orc.pod_manager.backends.watchers import KnownModules
+from jac_orc.pod_manager.backends.known_modules import KnownModules
 from jac_orc.pod_manager.model import LogLine, Module, ModulePhase, ModuleSpec, Pod, PodPhase, phase_of
 
 

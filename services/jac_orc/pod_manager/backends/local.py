@@ -20,11 +20,11 @@ from jac_orc.core import files
 from jac_orc.core.config import ConfigurationError
 from jac_orc.core.tasks import Faults, NamedLocks, Tasks, every
 from jac_orc.errors import error
+from jac_orc.pod_manager.backends.known_modules import KnownModules
 from jac_orc.pod_manager.backends.local_deployment import Deployment, installer_log
 from jac_orc.pod_manager.backends.local_logs import read_logs
 from jac_orc.pod_manager.backends.local_pod import Host, PodRecord, adoptable, forget
 from jac_orc.pod_manager.backends.local_reports import Reports
-from jac_orc.pod_manager.backends.watchers import KnownModules
 from jac_orc.pod_manager.environments import Environments
 from jac_orc.pod_manager.model import INPUTS, Lock, LogLine, Module, ModulePhase, ModuleSpec, spec_from_document
 from jac_orc.pod_manager.policy import Policy

@@ -87,7 +87,7 @@ def listener(
         "envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager",
         stat_prefix=FRONT,
         codec_type="AUTO",
-        http2_protocol_options={"initial_stream_window_size": 1024 * 1024},  # what a client has Envoy hold, each stream
+        http2_protocol_options={"initial_stream_window_size": 1024 * 1024},  # buffered of each upload
         rds={"route_config_name": FRONT, "config_source": {"ads": {}, "resource_api_version": "V3"}},
         # Hosts are compared, and modules are found in them, without the port.
         strip_any_host_port=True,

@@ -145,8 +145,8 @@ def endpoints(module: str, pods: Iterable[Endpoint]) -> ClusterLoadAssignment:
     return assignment
 
 
-# How much of a stream that its caller doesn't read waits in Envoy, and room for a thousand such streams. All calls of a
-# pod share a connection, whose room two of them fill by Envoy's own numbers: nobody else gets an answer then.
+# Envoy buffers this much of a stream that its caller doesn't read, and has room for a thousand such streams. All calls
+# of a pod share one connection. With Envoy's defaults two unread streams fill it, and no other call gets an answer.
 _WINDOWS = {"initial_stream_window_size": 1024 * 1024, "initial_connection_window_size": 1024 * 1024 * 1024}
 
 

@@ -260,8 +260,7 @@ def _to_grpc() -> dict[str, Any]:
 def _action() -> dict[str, Any]:
     """How long, and how often: the caller's deadline without a cap, and retries only of what was surely not run.
 
-    The deadline of a REST call ends here a little before it ends in the server, whose gRPC library would answer it
-    without details.
+    Envoy ends a REST call a little before its deadline. The server's gRPC library would end it without details.
     `unavailable` is not retried: a module may have answered it after its code ran.
     """
     previous_hosts = typed(

@@ -13,6 +13,7 @@ from collections.abc import AsyncIterator
 
 from jac_orc.core.tasks import NamedLocks, Tasks, every
 from jac_orc.errors import error
+from jac_orc.pod_manager.backends.known_modules import KnownModules
 from jac_orc.pod_manager.backends.kube import builders, documents, objects
 from jac_orc.pod_manager.backends.kube.client import ConflictError, Document, KubeClient, NotFoundInClusterError
 from jac_orc.pod_manager.backends.kube.logs import read_logs
@@ -21,7 +22,6 @@ from jac_orc.pod_manager.backends.kube.objects import Record
 from jac_orc.pod_manager.backends.kube.pods import Cluster
 from jac_orc.pod_manager.backends.kube.reconciler import Reconciler
 from jac_orc.pod_manager.backends.kube.store import Store
-from jac_orc.pod_manager.backends.watchers import KnownModules
 from jac_orc.pod_manager.model import LogLine, Module, ModuleSpec
 
 _CLEAN_UP = 3600.0

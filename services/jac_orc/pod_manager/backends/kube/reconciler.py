@@ -18,6 +18,7 @@ from jac_orc.core.tasks import Faults, Tasks, report_impaired, report_working
 from jac_orc.errors import OrcError, error
 from jac_orc.pod_manager import interpreters
 from jac_orc.pod_manager.backends.base import deploy_failure
+from jac_orc.pod_manager.backends.known_modules import KnownModules
 from jac_orc.pod_manager.backends.kube import builders, documents, objects, status
 from jac_orc.pod_manager.backends.kube.caches import Caches
 from jac_orc.pod_manager.backends.kube.client import ConflictError, Document, KubeClient, NotFoundInClusterError
@@ -27,7 +28,6 @@ from jac_orc.pod_manager.backends.kube.pods import Cluster
 from jac_orc.pod_manager.backends.kube.progress import Progress
 from jac_orc.pod_manager.backends.kube.status import Build
 from jac_orc.pod_manager.backends.kube.store import Store
-from jac_orc.pod_manager.backends.watchers import KnownModules
 from jac_orc.pod_manager.model import Lock, Module, ModulePhase, ModuleSpec
 
 logger = logging.getLogger(__name__)

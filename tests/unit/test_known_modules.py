@@ -9,7 +9,7 @@ from typing import cast
 
 import pytest
 
-from jac_orc.pod_manager.backends.watchers import Change, KnownModules
+from jac_orc.pod_manager.backends.known_modules import Change, KnownModules
 from jac_orc.pod_manager.model import Module, ModulePhase, ModuleSpec
 
 
@@ -37,45 +37,45 @@ async def end(stream: AsyncIterator[Change]) -> None:
 
 
 async def test_what_is_there_comes_first_then_changes() -> None:
-    watchers = known("a", "b")
-    stream = watchers.watch()
+    modules = known("a", "b")
+    stream = modules.watch()
     assert await take(stream, 2) == [("a", 1, False), ("b", 1, False)]
-    watchers.publish(module("a", 2))
-    watchers.publish(module("b", 1), gone=True)
+    modules.publish(module("a", 2))
+    modules.publish(module("b", 1), gone=True)
     assert await take(stream, 2) == [("a", 2, False), ("b", 1, True)]
     await end(stream)
 
 
 async def test_a_slow_watcher_gets_the_latest_of_each() -> None:
-    watchers = known("a")
-    stream = watchers.watch()
+    modules = known("a")
+    stream = modules.watch()
     await take(stream, 1)
     for generation in range(100):
-        watchers.publish(module("a", generation))
-        watchers.publish(module("b", generation), gone=generation == 99)
+        modules.publish(module("a", generation))
+        modules.publish(module("b", generation), gone=generation == 99)
     assert await take(stream, 2) == [("a", 99, False), ("b", 99, True)]
     with pytest.raises(TimeoutError):
         await asyncio.wait_for(anext(stream), 0.02)
 
 
 async def test_gone_and_new_again_is_new() -> None:
-    watchers = known("a")
-    stream = watchers.watch()
+    modules = known("a")
+    stream = modules.watch()
     await take(stream, 1)
-    watchers.publish(module("a"), gone=True)
-    watchers.publish(dataclasses.replace(module("a"), uid="other"))
+    modules.publish(module("a"), gone=True)
+    modules.publish(dataclasses.replace(module("a"), uid="other"))
     changed, gone = await anext(stream)
     assert changed.uid == "other" and not gone
     await end(stream)
 
 
 async def test_watchers_do_not_wait_for_each_other() -> None:
-    watchers = known("a")
-    slow, quick = watchers.watch(), watchers.watch()
+    modules = known("a")
+    slow, quick = modules.watch(), modules.watch()
     await take(slow, 1)
     await take(quick, 1)
     for generation in range(2, 5):
-        watchers.publish(module("a", generation))
+        modules.publish(module("a", generation))
         assert await take(quick, 1) == [("a", generation, False)]
     assert await take(slow, 1) == [("a", 4, False)]
     await end(slow)
@@ -83,19 +83,19 @@ async def test_watchers_do_not_wait_for_each_other() -> None:
 
 
 async def test_a_change_wakes_a_waiting_watcher() -> None:
-    watchers = known()
-    stream = watchers.watch()
+    modules = known()
+    stream = modules.watch()
     waiting = asyncio.create_task(take(stream, 1))
     await asyncio.sleep(0.01)
-    watchers.publish(module("a"))
+    modules.publish(module("a"))
     assert await waiting == [("a", 1, False)]
     await end(stream)
 
 
 async def test_a_watcher_that_has_ended_is_forgotten() -> None:
-    watchers = known("a")
-    streams = [watchers.watch() for _ in range(3)]
+    modules = known("a")
+    streams = [modules.watch() for _ in range(3)]
     for stream in streams:
         await take(stream, 1)
         await end(stream)
-    assert not watchers._waiting
+    assert not modules._waiting

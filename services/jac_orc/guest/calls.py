@@ -1,12 +1,17 @@
-"""Runs calls: in which thread, how they are cancelled, and what they send.
+"""Runs calls: in which thread and context, how they are cancelled, and what they send.
 
 One thread leads: it reads a frame and runs the call in it at once, so that a quick call costs no change of threads. A
 monitor that wakes only while calls run gives the lead to another thread when one call has lasted for `_QUICK` seconds;
 the thread of the slow call answers it when it is done, and then waits to lead again.
+
+The main thread, which has imported the module, runs each call for which it is free: what is bound to a thread is there
+as it is at home. Another that leads meanwhile gives it the next call that it reads. Each call runs in a copy of the
+context that the import has left.
 """
 
 from __future__ import annotations
 
+import contextvars
 import ctypes
 import os
 import threading
@@ -151,17 +156,20 @@ class Calls:
         self.loop = loop
         self._unlock()
         os.register_at_fork(after_in_child=self._unlock)
+        self._context = contextvars.copy_context()
         self._running: dict[int, Call] = {}
-        self._leader: threading.Semaphore | None = None  # a thread that can lead is known by what wakes it
+        self._main = Thread()
+        self._leader: Thread | None = self._main
+        self._main_is_free = False  # and doesn't lead
         self._started = 0  # how many calls leaders have started, by which the monitor tells one from the next
         self._is_calling = False  # whether the leader is in a call
-        self._followers: list[threading.Semaphore] = []
+        self._followers: list[Thread] = []  # without the main one
         self._watched = threading.Event()  # set while the monitor looks
 
     def serve(self) -> None:
-        """Leads in this thread; never returns, the end of the wire ends the process."""
+        """Leads in this thread, the main one; never returns, the end of the wire ends the process."""
         threading.Thread(target=self._monitor, daemon=True, name="monitor").start()
-        self._lead()
+        self._live(self._main)
 
     def _unlock(self) -> None:
         """Makes the lock. A fork gets a new one, as the thread that held the old one doesn't exist in the child."""
@@ -169,35 +177,44 @@ class Calls:
 
     # --- threads ---
 
-    def _lead(self) -> None:
+    def _live(self, me: Thread) -> None:
         """The life of a thread: leads until it is in a slow call, then waits to be given the lead again."""
-        self._leader = me = threading.Semaphore(0)
         try:
             while True:
                 while self._leader is me:
-                    self._take(me)
+                    incoming, me.given = me.given or self.wire.receive(), None
+                    self._take(incoming, me)
                 with self.lock:
-                    self._followers.append(me)
-                me.acquire()
+                    if me is not self._main and self._leader is not me and me not in self._followers:
+                        self._followers.append(me)
+                me.turn.acquire()
         except (EOFError, OSError):
             os._exit(0)  # the server is gone
         except BaseException:
             traceback.print_exc()
             os._exit(1)  # without a leader nothing would be answered any more
 
-    def _take(self, me: object) -> None:
-        """Reads one frame and does what it says."""
-        incoming = self.wire.receive()
+    def _lead(self, thread: Thread, incoming: Frame | None = None) -> None:
+        """Give a thread the lead, and perhaps a frame that it is to take first. The caller holds the lock."""
+        if thread is self._main:
+            self._main_is_free = False
+        thread.given = incoming
+        self._leader = thread
+        thread.turn.release()
+
+    def _take(self, incoming: Frame, me: Thread) -> None:
+        """Does what a frame says."""
         kind, _, number, body = incoming
         if kind == wire.CALL:
+            if self._main_is_free:
+                with self.lock:
+                    self._lead(self._main, incoming)
+                return
             self._started += 1
             self._is_calling = True
             if not self._watched.is_set():
                 self._watched.set()
             self._answer(incoming, me)
-            with self.lock:
-                if self._leader is me:
-                    self._is_calling = False
         elif kind == wire.CANCEL:
             self.wire.send(frame(wire.HEARD, number=number))
             with self.lock:
@@ -231,41 +248,61 @@ class Calls:
             if not self._is_calling or self._started != started:
                 return
             self._is_calling = False
-            if self._followers:
-                self._leader = self._followers.pop()
-                self._leader.release()
+            if self._main_is_free:
+                self._lead(self._main)
+            elif self._followers:
+                self._lead(self._followers.pop())
             else:
-                self._leader = None
-                threading.Thread(target=self._lead, daemon=True, name="calls").start()
+                self._leader = helper = Thread()
+                threading.Thread(target=self._live, args=(helper,), daemon=True, name="calls").start()
         self.wire.flush()
 
     # --- a call's life ---
 
-    def _answer(self, incoming: Frame, me: object) -> None:
+    def _answer(self, incoming: Frame, me: Thread) -> None:
         """Run a call and send its answer."""
+        data: bytes = self._context.copy().run(self._perform, incoming)
+        with self.lock:  # before the answer, so that the main thread is free for its caller's next call
+            leads = self._leader is me
+            if leads:
+                self._is_calling = False
+            elif me is self._main:
+                self._main_is_free = True
+        if leads:
+            self.wire.reply(data)
+        else:
+            self.wire.send(data)
+
+    def _perform(self, incoming: Frame) -> bytes:
+        """Run a call; return the frame that answers it."""
         _, style, number, body = incoming
         call = Call(self, number)
-        token = current.set(number)
+        current.set(number)
         try:
             try:
                 with self.lock:
                     self._running[number] = call
-                answer = self._requests.perform(call, style, body)
+                answer: bytes = self._requests.perform(call, style, body)
             finally:
                 with self.lock:
                     self._running.pop(number, None)
                 if call.running is _INTERRUPTED:
                     _meet_interrupt()
-            data = HEAD.pack(wire.ANSWER, 0, number, len(answer)) + answer
+            return HEAD.pack(wire.ANSWER, 0, number, len(answer)) + answer
         except BaseException as failure:
-            data = frame(wire.ERROR, number=number, body=error_body(failure))
+            return frame(wire.ERROR, number=number, body=error_body(failure))
         finally:
             self._output.finish(number)
-            current.reset(token)
-        if self._leader is me:
-            self.wire.reply(data)
-        else:
-            self.wire.send(data)
+
+
+class Thread:
+    """A thread that can lead: what wakes it, and a frame that another has read for it."""
+
+    __slots__ = ("given", "turn")
+
+    def __init__(self) -> None:
+        self.turn = threading.Semaphore(0)
+        self.given: Frame | None = None
 
 
 def _meet_interrupt() -> None:

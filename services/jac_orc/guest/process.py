@@ -12,7 +12,7 @@ import sys
 from typing import Any
 
 from . import wire
-from .calls import Calls
+from .calls import Call, Calls
 from .coroutines import Loop
 from .failures import error_body
 from .host_access import HostAccess
@@ -21,6 +21,7 @@ from .names import Names
 from .objects import Objects
 from .output import Output
 from .requests import Requests
+from .signals import keep_calls_apart
 from .wire import Wire, frame
 
 _MOST_NAMED = 5
@@ -32,6 +33,7 @@ def main(descriptor: int, server: int) -> None:
         sys.set_int_max_str_digits(MAX_DIGITS)
     link = Wire(socket.socket(fileno=descriptor))
     _die_with(server)
+    keep_calls_apart(Requests.perform.__code__, [Call._send.__code__, Wire.send.__code__])
     output = Output()
     sys.argv = [""]
     try:

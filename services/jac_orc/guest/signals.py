@@ -1,0 +1,61 @@
+"""Handlers of signals that the module's code sets: what one raises belongs to the call that it interrupts, if any.
+
+Python runs handlers in the main thread, wherever that is: in a call, or waiting for the next one, where an exception
+would end the guest, or on the way between, where it would leave the wire in the middle of a frame.
+"""
+
+from __future__ import annotations
+
+import signal
+import sys
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import types
+    from collections.abc import Callable, Collection
+
+
+def keep_calls_apart(calls: types.CodeType, own: Collection[types.CodeType]) -> None:
+    """Have handlers raise only in calls: below a frame of the code `calls`, and not below one of the codes in `own`."""
+    set_handler, current_handler = signal.signal, signal.getsignal
+
+    def guarded(number: Any, handler: Any) -> Any:
+        if callable(handler) and not isinstance(handler, signal.Handlers):
+            handler = _Guarded(handler, calls, frozenset(own))
+        return _unguarded(set_handler(number, handler))
+
+    def found(number: Any) -> Any:
+        return _unguarded(current_handler(number))
+
+    for name, function, wrapper in (("signal", set_handler, guarded), ("getsignal", current_handler, found)):
+        wrapper.__name__ = wrapper.__qualname__ = name
+        wrapper.__doc__, wrapper.__module__ = function.__doc__, "signal"
+        setattr(signal, name, wrapper)
+
+
+class _Guarded:
+    def __init__(
+        self, handler: Callable[[int, Any], Any], calls: types.CodeType, own: frozenset[types.CodeType]
+    ) -> None:
+        self.handler = handler
+        self._calls = calls
+        self._own = own
+
+    def __call__(self, number: int, frame: types.FrameType | None) -> None:
+        try:
+            self.handler(number, frame)
+        except BaseException:
+            if self._is_in_call(frame):
+                raise
+            sys.excepthook(*sys.exc_info())
+
+    def _is_in_call(self, frame: types.FrameType | None) -> bool:
+        while frame is not None and frame.f_code not in self._own:
+            if frame.f_code is self._calls:
+                return True
+            frame = frame.f_back
+        return False
+
+
+def _unguarded(handler: Any) -> Any:
+    return handler.handler if isinstance(handler, _Guarded) else handler

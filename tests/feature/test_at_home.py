@@ -1,0 +1,93 @@
+"""Calls run in the thread and the context that the module's code has at home, with its signals."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import pytest
+
+from jac_orc.client.connection import Connection
+from jac_orc.errors import OrcError
+from tests.feature.module_servers import ModuleServer, wait_until
+
+Start = Callable[..., ModuleServer]
+
+MODULE = "orc_feature_home"
+FIFTY = "0." + "3" * 50
+
+
+@pytest.fixture
+def server(start_server: Start) -> ModuleServer:
+    return start_server(MODULE).serving()
+
+
+@pytest.fixture
+def module(server: ModuleServer) -> Iterator[Connection]:
+    with Connection(f"127.0.0.1:{server.port}") as connection:
+        yield connection
+
+
+def test_calls_one_after_the_other_run_in_the_thread_of_the_import(module: Connection) -> None:
+    for _ in range(10):
+        assert [module.call(name) for name in ("slow", "local", "is_at_home")] == [True] * 3
+        assert list(module.stream("slow_items")) == [FIFTY + "the module"] * 3
+        assert module.call("slow_coroutine") == FIFTY + "the module"
+
+
+def test_where_one_call_runs_at_a_time_each_runs_in_the_main_thread(start_server: Start) -> None:
+    server = start_server(MODULE, max_concurrency=1).serving()
+    with Connection(f"127.0.0.1:{server.port}") as module, ThreadPoolExecutor(8) as callers:
+        for seconds in (0, 0.001, 0.003, 0.01):
+            assert all(callers.map(lambda _, seconds=seconds: module.call("slow", seconds), range(100)))
+            assert all(callers.map(lambda _: module.call("is_at_home"), range(100)))
+
+
+def test_other_threads_have_the_context_too(module: Connection) -> None:
+    with ThreadPoolExecutor(8) as callers:
+        busy = [callers.submit(module.call, "slow", 0.5) for _ in range(4)]
+        assert list(callers.map(lambda _: module.call("third"), range(200))) == [FIFTY] * 200
+        assert sum(each.result() for each in busy) >= 1
+    assert module.call("is_at_home")
+
+
+def test_no_call_sees_what_another_sets(module: Connection) -> None:
+    for name in ("one", "two"):
+        assert module.call("set_who", name) == name
+        assert module.call("who") == "the module"
+
+
+def test_an_alarm_belongs_to_the_call_that_it_interrupts(module: Connection, server: ModuleServer) -> None:
+    guests = server.guests()
+    for _ in range(3):
+        with pytest.raises(OrcError, match="the alarm has rung"):
+            module.call("alarmed", 0.05, 5)
+        assert module.call("alarmed", 0.2, 0.1) == "no alarm"  # it rings when nothing runs
+        before = module.call("rung")
+        wait_until(lambda: module.call("rung") > before)  # noqa: B023 - awaited at once
+    assert server.guests() == guests
+    assert any("the alarm has rung" in str(line) for line in server.log())
+
+
+def test_a_handler_that_raises_all_the_time_ends_nothing(module: Connection, server: ModuleServer) -> None:
+    guests = server.guests()
+    module.call("ring_for_ever", 0.003)
+
+    def outcome(method: str) -> Any:
+        try:
+            return module.call(method)
+        except OrcError as failure:
+            return failure.reason
+
+    outcomes = [outcome("third") for _ in range(300)]
+    wait_until(lambda: outcome("stop_ringing") != "EXCEPTION_RAISED")
+    assert module.call("rung") > 10
+    assert set(outcomes) <= {FIFTY, "EXCEPTION_RAISED"}
+    assert server.guests() == guests
+    assert module.call("local")
+
+
+def test_handlers_are_what_the_module_has_set(module: Connection) -> None:
+    assert module.call("signals_itself") == "True"
+    assert module.call("sets_odd_handlers") == ["True", "TypeError", "TypeError", "TypeError"]

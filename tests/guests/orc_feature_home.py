@@ -1,0 +1,112 @@
+"""What a module's code may rely on at home: its thread, its context, its signals."""
+
+from __future__ import annotations
+
+import contextvars
+import decimal
+import os
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from typing import Any
+
+decimal.getcontext().prec = 50
+_local = threading.local()
+_local.ready = True
+_who = contextvars.ContextVar("_who", default="nobody")
+_who.set("the module")
+_thread = threading.current_thread()
+_state: dict[str, Any] = {}
+
+
+def slow(seconds: float = 0.05) -> bool:
+    """Whether the call ran on the thread that imported the module."""
+    time.sleep(seconds)
+    return threading.current_thread() is _thread
+
+
+async def slow_coroutine(seconds: float = 0.05) -> str:
+    import asyncio
+
+    await asyncio.sleep(seconds)
+    return third() + _who.get()
+
+
+def slow_items() -> Iterator[str]:
+    for _ in range(3):
+        time.sleep(0.02)
+        yield third() + _who.get()
+
+
+def third() -> str:
+    return str(decimal.Decimal(1) / 3)
+
+
+def local() -> bool:
+    return bool(_local.ready)
+
+
+def is_at_home() -> bool:
+    return threading.current_thread() is _thread is threading.main_thread()
+
+
+def set_who(name: str) -> str:
+    _who.set(name)
+    return _who.get()
+
+
+def who() -> str:
+    return _who.get()
+
+
+def alarmed(after: float, busy: float) -> str:
+    """Arms an alarm whose handler raises, and is busy for so long."""
+
+    def ring(number: int, frame: Any) -> None:
+        _state["rung"] = _state.get("rung", 0) + 1
+        raise TimeoutError("the alarm has rung")
+
+    signal.signal(signal.SIGALRM, ring)
+    assert signal.getsignal(signal.SIGALRM) is ring
+    signal.setitimer(signal.ITIMER_REAL, after, 0)
+    end = time.monotonic() + busy
+    while time.monotonic() < end:
+        time.sleep(0.01)
+    return "no alarm"
+
+
+def ring_for_ever(every: float) -> None:
+    def ring(number: int, frame: Any) -> None:
+        _state["rung"] = _state.get("rung", 0) + 1
+        raise KeyboardInterrupt
+
+    signal.signal(signal.SIGALRM, ring)
+    signal.setitimer(signal.ITIMER_REAL, every, every)
+
+
+def stop_ringing() -> int:
+    signal.setitimer(signal.ITIMER_REAL, 0, 0)
+    rung: int = _state.get("rung", 0)
+    return rung
+
+
+def rung() -> int:
+    return int(_state.get("rung", 0))
+
+
+def signals_itself() -> str:
+    signal.signal(signal.SIGUSR1, lambda number, frame: _state.update(user=True))
+    os.kill(os.getpid(), signal.SIGUSR1)
+    return str(_state["user"])
+
+
+def sets_odd_handlers() -> list[str]:
+    old = signal.signal(signal.SIGUSR2, signal.SIG_IGN)
+    found = [str(signal.signal(signal.SIGUSR2, old) is signal.SIG_IGN)]
+    for wrong in (5, "x", None):
+        try:
+            signal.signal(signal.SIGUSR2, wrong)  # type: ignore[arg-type]
+        except TypeError as failure:
+            found.append(type(failure).__name__)
+    return found

@@ -91,3 +91,35 @@ def test_a_handler_that_raises_all_the_time_ends_nothing(module: Connection, ser
 def test_handlers_are_what_the_module_has_set(module: Connection) -> None:
     assert module.call("signals_itself") == "True"
     assert module.call("sets_odd_handlers") == ["True", "TypeError", "TypeError", "TypeError"]
+
+
+def test_attributes_are_read_once(module: Connection) -> None:
+    assert [module.call("meter.next_id") for _ in range(3)] == [1, 2, 3]
+    assert [module.call("meter.made_up") for _ in range(3)] == [4, 5, 6]
+    assert [module.call("lazy_one") for _ in range(3)] == [1, 2, 3]
+    assert module.call("asked") == ["lazy_one"] * 3
+    meter = module.invoke("Meter", kept=True)
+    assert [module.invoke("next_id", target=meter) for _ in range(3)] == [1, 2, 3]
+
+
+def test_code_that_fails_to_give_an_attribute_is_told_as_it_fails(module: Connection) -> None:
+    for name, words in (
+        ("broken.part", "'int' object has no attribute 'missing'"),
+        ("meter.missing_in_code", "_nowhere"),
+    ):
+        with pytest.raises(OrcError) as caught:
+            module.call(name)
+        assert caught.value.reason == "EXCEPTION_RAISED" and words in str(caught.value)
+    for name in ("wrong", "nex_id"):
+        with pytest.raises(OrcError) as caught:
+            module.call(f"meter.{name}")
+        assert caught.value.reason == "FUNCTION_NOT_FOUND"
+        assert f"a meter measures no {name}, only made_ things" in str(caught.value)
+    with pytest.raises(OrcError, match="did you mean lo") as caught:
+        module.call("loca")
+    assert "has no attribute" not in str(caught.value)
+
+
+def test_what_can_be_awaited_is_awaited(module: Connection) -> None:
+    for name in ("later", "future", "Later"):
+        assert module.call(name, [1, 2]) == [1, 2]

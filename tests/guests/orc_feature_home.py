@@ -110,3 +110,74 @@ def sets_odd_handlers() -> list[str]:
         except TypeError as failure:
             found.append(type(failure).__name__)
     return found
+
+
+class Meter:
+    """Counts how often it is read."""
+
+    def __init__(self) -> None:
+        self.count = 0
+
+    @property
+    def next_id(self) -> int:
+        self.count += 1
+        return self.count
+
+    def __getattr__(self, name: str) -> Any:
+        if name == "missing_in_code":
+            return self._nowhere.x
+        if name.startswith("made_"):
+            self.count += 1
+            return self.count
+        raise AttributeError(f"a meter measures no {name}, only made_ things")
+
+
+class Broken:
+    """Has a property that fails."""
+
+    @property
+    def part(self) -> int:
+        return (5).missing  # type: ignore[attr-defined,no-any-return]
+
+
+meter, broken = Meter(), Broken()
+_asked: list[str] = []
+
+
+def __getattr__(name: str) -> Any:
+    if name.startswith("lazy_"):
+        _asked.append(name)
+        return len(_asked)
+    raise AttributeError(f"module has no attribute {name!r}")
+
+
+def asked() -> list[str]:
+    return _asked
+
+
+class Later:
+    """What can be awaited and is no coroutine."""
+
+    def __init__(self, value: Any) -> None:
+        self.value = value
+
+    def __await__(self) -> Any:
+        import asyncio
+
+        yield from asyncio.sleep(0.01).__await__()
+        return self.value
+
+
+def later(value: Any) -> Later:
+    return Later(value)
+
+
+def future(value: Any) -> Any:
+    async def made() -> Any:
+        import asyncio
+
+        found = asyncio.get_running_loop().create_future()
+        found.set_result(value)
+        return await found
+
+    return made()

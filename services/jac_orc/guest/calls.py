@@ -17,6 +17,7 @@ import os
 import threading
 import time
 import traceback
+import types
 from typing import TYPE_CHECKING, Any
 
 from . import wire
@@ -133,7 +134,8 @@ class Call:
                     raise Cancelled
                 self.running = running
         except Cancelled:
-            awaitable.close()
+            if isinstance(awaitable, (types.CoroutineType, types.GeneratorType)):
+                awaitable.close()
             raise
         try:
             value = running.start().result()  # from here on it's the coroutine that is cancelled, and never this thread

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import types
 from typing import TYPE_CHECKING, Any
 
@@ -64,7 +65,7 @@ class Invoker:
             raise
         except (Refusal, Malformed) as failure:  # the module's own code can't speak in this system's name
             raise RuntimeError(str(failure)) from failure
-        return call.wait_for(result) if type(result) is types.CoroutineType else result
+        return call.wait_for(result) if _is_awaitable(result) else result
 
     def stream(self, call: Call, result: Any, encoded: Callable[[Any], bytes]) -> bytes:
         """Sends each item of what was returned; answers the empty end."""
@@ -72,3 +73,8 @@ class Invoker:
             for item in items:
                 call.send(encoded(item))
         return b""
+
+
+def _is_awaitable(value: Any) -> bool:
+    """Whether `await` would be written before it at home: coroutines, futures, whatever else can be awaited."""
+    return hasattr(type(value), "__await__") or (type(value) is types.GeneratorType and inspect.isawaitable(value))

@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import builtins
 import importlib
+import inspect
 import itertools
 import keyword
 import operator
 import sys
 import types
 from functools import lru_cache, partial
+from itertools import starmap
 from typing import TYPE_CHECKING, Any
 
 from .failures import Refusal, quote
 from .formatting import check_no_formatter
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
     from .host_access import HostAccess
 
@@ -71,26 +73,22 @@ class Names:
         self._gives_access = bool(host.always_of(name))
         self._is_standard_library = self._package in getattr(sys, "stdlib_module_names", ())
         self._why_closed = lru_cache(_MOST_HOMES)(self._closed)
-        self._found: dict[str, list[tuple[Any, str, Any]]] = {}
+        self._found: dict[str, list[Any]] = {}
 
     def resolve(self, path: str) -> Any:
         """What a dotted path stands for; raises Refusal where there is nothing, or nothing that is exposed.
 
-        A path that has been looked up before only has its steps taken again, which must lead to the same values.
+        Each attribute is read once. Where that gives what it gave before, it needs no second check.
         """
-        steps = self._found.get(path)
-        if steps is not None:
-            for owner, segment, value in steps:
-                if getattr(owner, segment, None) is not value:
-                    break
-            else:
-                return steps[-1][2]
-        steps = self._steps(self.module, path)
-        if len(self._found) < _MOST_REMEMBERED and all(
-            getattr(owner, name, None) is value for owner, name, value in steps
-        ):
-            self._found[path] = steps
-        return steps[-1][2]
+        known = self._found.get(path)
+        steps = self._steps(self.module, path, known or ())
+        value = steps[-1][2]
+        if known is None:
+            if len(self._found) < _MOST_REMEMBERED and all(starmap(_lies_in, steps)):
+                self._found[path] = steps
+        elif value is not known[-1][2]:
+            del self._found[path]
+        return value
 
     def resolve_in(self, owner: Any, path: str) -> Any:
         """What a dotted path stands for in an object; one of the `SPECIAL` names may end it."""
@@ -161,36 +159,30 @@ class Names:
         advice = "; create the module %s to call it" % public if self._host.of(public) else ""
         return "%s, which gives access to the host (%s)%s" % (home, access, advice)
 
-    def _steps(self, owner: Any, path: str, *, is_object: bool = False) -> list[tuple[Any, str, Any]]:
+    def _steps(self, owner: Any, path: str, known: Sequence[Any] = (), *, is_object: bool = False) -> list[Any]:
+        """The owner, the name and the value of each step; those that are `known` are allowed."""
         segments = path.split(".")
-        for segment in segments:
-            if not segment.isidentifier() or keyword.iskeyword(segment):
-                raise Refusal("FUNCTION_NOT_FOUND", "%s is no name of a function" % quote(path), method=path[:200])
-            if segment.startswith("_"):
-                raise Refusal("NAME_NOT_EXPOSED", "%s is private" % quote(path), method=path[:200])
-        steps = []
+        if not known:
+            for segment in segments:
+                _check_name(segment, path)
+        steps: list[tuple[Any, str, Any]] = []
         for index, segment in enumerate(segments):
-            value = self._step(owner, segment, ".".join(segments[: index + 1]), is_object)
-            steps.append((owner, segment, value))
+            value = self._attribute(owner, segment, segments[: index + 1])
+            step = owner, segment, value
+            if index >= len(known) or known[index][0] is not owner or known[index][2] is not value:
+                self._check_step(step, ".".join(segments[: index + 1]), is_object)
+            steps.append(step)
             owner = value
         return steps
 
-    def _step(self, owner: Any, segment: str, path: str, is_object: bool = False) -> Any:
-        exported = getattr(owner, "__all__", None) if isinstance(owner, types.ModuleType) else None
-        try:
-            value = self._attribute(owner, segment)
-        except AttributeError:
-            import difflib
-
-            name = self.name if owner is self.module else getattr(owner, "__name__", None) or type(owner).__name__
-            near = difflib.get_close_matches(segment, self.public(owner), n=3)
-            hint = "; did you mean %s?" % ", ".join(near) if near else ""
-            message = "%s has no function %s%s" % (name if "." not in path else self.name, quote(path), hint)
-            raise Refusal("FUNCTION_NOT_FOUND", message, method=path[:200], near=",".join(near)) from None
+    def _check_step(self, step: tuple[Any, str, Any], path: str, is_object: bool = False) -> None:
+        """Raises Refusal for what isn't exposed."""
+        owner, segment, value = step
+        exported = vars(owner).get("__all__") if isinstance(owner, types.ModuleType) else None
         is_method = _owner_of(value) is owner and not isinstance(owner, type)
         if is_method and (is_object or isinstance(value, types.BuiltinMethodType)):
             self._check_inherited(value, quote(path))
-            return value
+            return
         try:
             self._check_value(value, quote(path), is_own=_is_submodule(owner, segment, value))
         except Refusal as refusal:
@@ -199,23 +191,35 @@ class Names:
         if exported is not None and segment not in exported:
             message = "%s is not exported by %s (__all__)" % (quote(path), owner.__name__)
             raise Refusal("NAME_NOT_EXPOSED", message, method=path[:200])
-        return value
 
-    def _attribute(self, owner: Any, segment: str) -> Any:
-        """The attribute; a submodule that nothing has imported yet is imported."""
+    def _attribute(self, owner: Any, segment: str, path: Sequence[str]) -> Any:
+        """The attribute; a submodule that nothing has imported yet is imported. Raises Refusal if there is none."""
         try:
             return getattr(owner, segment)
-        except AttributeError:
-            if not hasattr(owner, "__path__"):
+        except AttributeError as failure:
+            if _is_of_code(failure, owner, segment):
                 raise
-            name = "%s.%s" % (owner.__name__, segment)
-            self._check_open(name, quote(segment))  # before its import does anything
-            try:
-                return importlib.import_module(name)
-            except ModuleNotFoundError as failure:
-                if failure.name != name:
-                    raise
-                raise AttributeError(segment) from None
+            if isinstance(owner, types.ModuleType) and hasattr(owner, "__path__"):
+                name = "%s.%s" % (owner.__name__, segment)
+                self._check_open(name, quote(segment))  # before its import does anything
+                try:
+                    return importlib.import_module(name)
+                except ModuleNotFoundError as missing:
+                    if missing.name != name:
+                        raise
+            raise self._not_found(owner, segment, path, failure) from None
+
+    def _not_found(self, owner: Any, segment: str, path: Sequence[str], failure: AttributeError) -> Refusal:
+        import difflib
+
+        name = self.name if owner is self.module else getattr(owner, "__name__", None) or type(owner).__name__
+        near = difflib.get_close_matches(segment, self.public(owner), n=3)
+        hint = "; did you mean %s?" % ", ".join(near) if near else ""
+        whole = ".".join(path)
+        message = "%s has no function %s%s" % (name if len(path) == 1 else self.name, quote(whole), hint)
+        if "has no attribute" not in str(failure):  # its `__getattr__` says more
+            message += ": %s" % str(failure)[:300]
+        return Refusal("FUNCTION_NOT_FOUND", message, method=whole[:200], near=",".join(near))
 
     def public(self, owner: Any) -> list[str]:
         """The public names of a module, a class or an object, sorted."""
@@ -233,14 +237,36 @@ class Names:
                 if name not in vars(owner):
                     continue
                 try:
-                    value = self._step(owner, name, prefix + name)
-                except Refusal:
+                    value = getattr(owner, name)
+                    self._check_step((owner, name, value), prefix + name)
+                except (AttributeError, Refusal):
                     continue
                 if not isinstance(value, types.ModuleType):
                     yield prefix + name, value
                 elif id(value) not in seen and (hasattr(owner, "__all__") or prefix == ""):
                     seen.add(id(value))
                     waiting.append((prefix + name + ".", value))
+
+
+def _check_name(segment: str, path: str) -> None:
+    """Raises Refusal for what is no name of a function, or a private one."""
+    if not segment.isidentifier() or keyword.iskeyword(segment):
+        raise Refusal("FUNCTION_NOT_FOUND", "%s is no name of a function" % quote(path), method=path[:200])
+    if segment.startswith("_"):
+        raise Refusal("NAME_NOT_EXPOSED", "%s is private" % quote(path), method=path[:200])
+
+
+def _lies_in(owner: Any, segment: str, value: Any) -> bool:
+    """Whether a module or a class has just this value by that name, so that reading it runs no code."""
+    return isinstance(owner, (types.ModuleType, type)) and vars(owner).get(segment) is value
+
+
+def _is_of_code(failure: AttributeError, owner: Any, segment: str) -> bool:
+    """Whether code failed that was to give an attribute, a property or a `__getattr__`, and not for want of it."""
+    nowhere = object()
+    if inspect.getattr_static(owner, segment, nowhere) is not nowhere:
+        return True
+    return getattr(failure, "name", None) not in (None, segment)  # of something else, as Python 3.10 and later tell
 
 
 def _is_submodule(owner: Any, segment: str, value: Any) -> bool:

@@ -20,6 +20,7 @@ import typing
 from collections import abc
 from typing import Any
 
+from .annotations import evaluated, function_of, meant
 from .failures import Refusal
 from .python_values import TEXT_CLASSES, loaded_class
 
@@ -91,28 +92,8 @@ def converters_of(target: Any, signature: inspect.Signature | None) -> Converter
     }
     if not hints:
         return None
-    if any(isinstance(hint, str) for hint in hints.values()) or isinstance(target, type):
-        hints.update(_hints_of(target))
-    converters = Converters(signature, hints)
+    converters = Converters(signature, {**hints, **evaluated(function_of(target))})
     return converters if converters.is_needed else None
-
-
-def _hints_of(target: Any) -> dict[str, Any]:
-    """The annotations that are written as strings, evaluated where they stand; none where that fails."""
-    function = target
-    if isinstance(target, type):
-        made_by = "__init__" if "__init__" in vars(target) or dataclasses.is_dataclass(target) else "__new__"
-        function = getattr(target, made_by)
-    elif not hasattr(target, "__code__") and not hasattr(target, "__wrapped__"):
-        function = getattr(target, "func", None) or type(target).__call__
-    return _evaluated(inspect.unwrap(function))
-
-
-def _evaluated(owner: Any) -> dict[str, Any]:
-    try:
-        return typing.get_type_hints(owner)
-    except Exception:  # names that are there for type checkers only, or any other fault of the module's
-        return {}
 
 
 def converter_for(hint: Any, depth: int = 0) -> Converter | None:
@@ -125,16 +106,12 @@ def converter_for(hint: Any, depth: int = 0) -> Converter | None:
         simple = None
     if simple is not None:
         return simple
-    origin = getattr(hint, "__origin__", None)
-    if origin is not None and getattr(hint, "__metadata__", None) is not None:  # Annotated
-        return converter_for(origin, depth + 1)
     origin = typing.get_origin(hint)
+    plain = meant(hint, origin)
+    if plain is not None:
+        return converter_for(plain, depth + 1)
     if origin is typing.Union or type(hint).__name__ == "UnionType":
         return _to_union(typing.get_args(hint), depth)
-    if isinstance(hint, typing.TypeVar):
-        return converter_for(hint.__bound__, depth + 1) if hint.__bound__ is not None else None
-    if isinstance(getattr(hint, "__supertype__", None), type):  # NewType
-        return converter_for(hint.__supertype__, depth + 1)
     array = getattr(sys.modules.get("numpy"), "ndarray", None)
     if array is not None and (origin or hint) is array:
         return _to_array(hint)
@@ -155,7 +132,13 @@ def _want(value: Any, kinds: Any, what: str) -> Any:
 
 
 def _to_float(value: Any) -> Any:
+    if type(value) is int:
+        return float(value)
     return _NOT_FINITE.get(value, value) if isinstance(value, str) else value
+
+
+def _to_int(value: Any) -> Any:
+    return int(value) if type(value) is float and value.is_integer() else value
 
 
 def _to_bytes(value: Any) -> bytes:
@@ -197,6 +180,7 @@ def _to_decimal(kind: Any, value: Any) -> Any:
 _NOT_FINITE = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
 _SIMPLE: dict[Any, Any] = {
     float: _to_float,
+    int: _to_int,
     bytes: _to_bytes,
     bytearray: lambda value: bytearray(_to_bytes(value)),
     memoryview: lambda value: memoryview(_to_bytes(value)),
@@ -225,6 +209,8 @@ def _of_library(hint: Any) -> Converter | None:
 
 # --- containers -------------------------------------------------------------------------------------------------------
 
+# Of a long list of numbers the types are looked at once.
+_AS_THEY_ARE: dict[Any, set[type]] = {_to_float: {float}, _to_int: {int}}
 # What a JSON array is made into.
 _LISTS: dict[Any, Any] = {
     **dict.fromkeys((list, abc.Sequence, abc.MutableSequence, abc.Iterable, abc.Collection), list),
@@ -237,6 +223,8 @@ _LISTS: dict[Any, Any] = {
 def _to_container(origin: Any, args: Any, depth: int) -> Converter | None:
     if origin in (dict, abc.Mapping, abc.MutableMapping) and len(args) == 2:
         return _to_mapping(args, depth)
+    if isinstance(origin, type) and issubclass(origin, dict) and args:
+        return _to_kind_of_dict(origin, args, depth)
     if origin is tuple and args and args[-1] is not Ellipsis:
         return _to_tuple([converter_for(arg, depth + 1) for arg in args if arg != ()])
     if origin in _LISTS:
@@ -251,7 +239,7 @@ def _to_list(kind: Any, item: Converter | None) -> Converter | None:
     def convert(value: Any) -> Any:
         if not isinstance(value, list):
             return value
-        if item is not None and (item is not _to_float or str in set(map(type, value))):
+        if item is not None and set(map(type, value)) != _AS_THEY_ARE.get(item):
             value = [item(part) if type(part) in _JSON_TYPES else part for part in value]
         return value if kind is list else kind(value)
 
@@ -276,6 +264,17 @@ def _to_mapping(args: Any, depth: int) -> Converter | None:
     return convert
 
 
+def _to_kind_of_dict(kind: Any, args: Any, depth: int) -> Converter:
+    """To an OrderedDict, a Counter or a defaultdict, which makes what is missing by the class of its values."""
+    entries = _to_mapping((args[0], int) if len(args) == 1 else args, depth)
+    factory = (args[-1] if isinstance(args[-1], type) else None,) if issubclass(kind, collections.defaultdict) else ()
+
+    def convert(value: Any) -> Any:
+        return kind(*factory, value if entries is None else entries(value)) if isinstance(value, dict) else value
+
+    return convert
+
+
 def _to_tuple(items: list[Converter | None]) -> Converter:
     def convert(value: Any) -> Any:
         if not isinstance(value, list):
@@ -289,25 +288,27 @@ def _to_tuple(items: list[Converter | None]) -> Converter:
 
 def _to_union(options: Any, depth: int) -> Converter | None:
     """To the first of several types that a value can be; one that JSON has is taken as it is."""
-    plain = tuple(kind for kind in _JSON_TYPES if kind in options)
-    if float in plain:
-        plain += (int,)
-    found = [(option, converter_for(option, depth + 1)) for option in options]
+    numbers = [_SIMPLE[kind] for kind in (float, int) if kind in options]
+    found = [(option, converter_for(option, depth + 1)) for option in options if option not in _JSON_TYPES]
     converters = [converter for _, converter in found if converter is not None]
-    unknown = any(converter is None and option not in _JSON_TYPES for option, converter in found)
-    if not converters:
+    unknown = any(converter is None for _, converter in found)
+    if not converters and not numbers:
         return None
 
     def convert(value: Any) -> Any:
-        if type(value) in plain and not (float in plain and str not in plain and _to_float(value) is not value):
+        if type(value) in options:
             return value
+        for number in numbers:
+            made = number(value)
+            if made is not value:
+                return made
         failures = []
         for converter in converters:
             try:
                 return converter(value)
             except Exception as failure:  # noqa: PERF203 - of whichever type's constructor
                 failures.append(failure)
-        if unknown or type(value) in plain:
+        if unknown or not failures:
             return value
         raise failures[0]
 
@@ -320,8 +321,8 @@ def _to_union(options: Any, depth: int) -> Converter | None:
 def _to_class(kind: Any, depth: int) -> Converter | None:
     if issubclass(kind, enum.Enum):
         return _to_enum(kind)
-    if dataclasses.is_dataclass(kind):
-        return _to_fields(kind, [field.name for field in dataclasses.fields(kind) if field.init])
+    if dataclasses.is_dataclass(kind) or hasattr(kind, "__attrs_attrs__"):
+        return _to_fields(kind, list(inspect.signature(kind).parameters))
     if issubclass(kind, tuple) and hasattr(kind, "_fields"):
         return _to_fields(kind, kind._fields, is_sequence=True)
     if issubclass(kind, dict) and hasattr(kind, "__total__"):  # TypedDict
@@ -355,7 +356,8 @@ def _field_converter(kind: Any) -> Callable[[str, Any], Any]:
 
     @functools.lru_cache(maxsize=None)
     def converters() -> dict[str, Converter | None]:
-        return {name: converter_for(hint) for name, hint in _evaluated(kind).items()}
+        hints = {**evaluated(kind), **evaluated(function_of(kind))}
+        return {name: converter_for(hint) for name, hint in hints.items()}
 
     def convert(name: str, value: Any) -> Any:
         converter = converters().get(name)

@@ -23,7 +23,7 @@ def module() -> Iterator[Any]:
     folder = str(Path(__file__).parents[1] / "guests")
     sys.path.insert(0, folder)
     try:
-        import orc_unit_annotated  # type: ignore[import-not-found]  # noqa: PLC0415
+        import orc_unit_annotated  # type: ignore[import-not-found]
 
         yield orc_unit_annotated
     finally:
@@ -38,7 +38,8 @@ def converted(function: Any, value: Any) -> Any:
 @pytest.mark.parametrize(
     ("name", "given", "made"),
     [
-        ("number", 1, 1.0), ("number", True, True), ("number", "NaN text", "NaN text"), ("number", "Infinity", float("inf")),
+        ("number", 1, 1.0), ("number", True, True), ("number", "NaN text", "NaN text"),
+        ("number", "Infinity", float("inf")),
         ("numbers", [1, 2.5, "-Infinity"], [1.0, 2.5, float("-inf")]), ("whole", 3.0, 3), ("whole", 3.5, 3.5),
         ("wholes", [1, 2.0], [1, 2]), ("maybe", 1, 1.0), ("maybe", None, None), ("either", 1, 1), ("either", 1.0, 1.0),
         ("text_or_float", "NaN", "NaN"), ("text_or_float", 2, 2.0), ("final", "2026-01-01", NEW_YEAR),
@@ -52,7 +53,7 @@ def converted(function: Any, value: Any) -> Any:
 def test_values(module: Any, name: str, given: Any, made: Any) -> None:
     found = converted(getattr(module, name), given)
     assert (found, type(found)) == (made, type(made))
-    for part, wanted in zip(found, made) if isinstance(made, list) else ():
+    for part, wanted in zip(found, made, strict=True) if isinstance(made, list) else ():
         assert type(part) is type(wanted)
 
 

@@ -12,6 +12,7 @@ import ipaddress
 import json
 import math
 import pathlib
+import types
 import uuid
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, TypedDict
@@ -275,3 +276,24 @@ def test_ints_have_a_limit_of_digits() -> None:
     for value in (more, [more], {"a": -more}):
         error = refusal(encode_result, value, Shelf().keep, MOST)
         assert (error["reason"], error["metadata"]["limit"]) == ("TOO_LARGE", str(MAX_DIGITS))
+
+
+def test_what_is_like_a_container_is_one() -> None:
+    class Finer(datetime.timedelta):
+        nanoseconds = 0
+
+        def __eq__(self, other: object) -> bool:
+            return not self.nanoseconds and datetime.timedelta.__eq__(self, other)
+
+        __hash__ = datetime.timedelta.__hash__
+
+    finer = Finer(seconds=1)
+    finer.nanoseconds = 1
+    for value, form in (
+        (types.MappingProxyType({"a": (1,)}), {"a": [1]}), (collections.UserDict(a=1), {"a": 1}),
+        (collections.ChainMap({"a": 1}, {"b": 2}), {"b": 2, "a": 1}), (collections.UserList([1, {2}]), [1, [2]]),
+        (collections.UserString("text"), "text"), (types.SimpleNamespace(a=[None]), {"a": [None]}),
+        (Finer(seconds=1.5), "1.5s"),
+    ):  # fmt: skip
+        assert result(value) == form
+    assert "obj_id" in result(finer)

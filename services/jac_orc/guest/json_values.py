@@ -10,6 +10,7 @@ import functools
 import json
 import math
 import sys
+import types
 from json.encoder import encode_basestring
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +18,7 @@ from .failures import Refusal, quote
 from .python_values import TEXT_CLASSES, NoForm
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection
+    from collections.abc import Callable, Collection, Mapping
 
     Document = dict[str, Any]
 
@@ -240,12 +241,17 @@ def _encode_scalar(value: Any) -> tuple[Any] | None:
         return ([_encode_float(value.real), _encode_float(value.imag)],)
     datetime: Any = sys.modules.get("datetime")
     if datetime is not None:
-        if type(value) is datetime.timedelta:  # a subclass may be finer than this can tell
-            return (_encode_duration(value),)
+        if isinstance(value, datetime.timedelta):
+            whole = datetime.timedelta(value.days, value.seconds, value.microseconds)
+            return (_encode_duration(whole),) if whole == value else None  # a subclass may be finer than this can tell
         if isinstance(value, (datetime.date, datetime.time)):
             return (value.isoformat(),)
     if numpy_kind(value) is not None:
         return None
+    if value is getattr(sys.modules.get("pandas"), "NA", NoForm):
+        return (None,)
+    if isinstance(value, collections.UserString):
+        return (str(value),)
     for module in _TEXT_MODULES:
         if module in sys.modules and isinstance(value, _text_classes(module)):
             return (str(value),)
@@ -275,8 +281,10 @@ def _encode_duration(value: Any) -> str:
 
 
 def _encode_container(value: Any, depth: int, walk: Walk) -> Any:
-    if isinstance(value, dict):
+    if isinstance(value, _MAPPINGS):
         return _encode_dict(value, depth, walk)
+    if isinstance(value, types.SimpleNamespace):
+        return _encode_dict(vars(value), depth, walk)
     if isinstance(value, tuple) and hasattr(value, "_fields"):
         return {name: encode(item, depth, walk) for name, item in zip(value._fields, value)}
     if hasattr(type(value), "__dataclass_fields__"):
@@ -294,7 +302,8 @@ def _encode_container(value: Any, depth: int, walk: Walk) -> Any:
 
 
 _DICT_VIEWS = (type({}.keys()), type({}.values()), type({}.items()))  # type: ignore[var-annotated]
-_SEQUENCES: Any = (list, tuple, range, collections.deque, *_DICT_VIEWS)
+_SEQUENCES: Any = (list, tuple, range, collections.deque, collections.UserList, *_DICT_VIEWS)
+_MAPPINGS: Any = (dict, types.MappingProxyType, collections.UserDict, collections.ChainMap)
 
 
 def _encode_items(items: Collection[Any], depth: int, walk: Walk) -> list[Any]:
@@ -319,7 +328,7 @@ def _sorted(items: Collection[Any]) -> Collection[Any]:
         return items
 
 
-def _encode_dict(value: dict[Any, Any], depth: int, walk: Walk) -> Any:
+def _encode_dict(value: Mapping[Any, Any], depth: int, walk: Walk) -> Any:
     """An object where the keys are scalars that JSON writes differently, else an array of pairs."""
     walk.take(2 * len(value))
     keys = [_encode_key(key) for key in value]
@@ -331,6 +340,8 @@ def _encode_dict(value: dict[Any, Any], depth: int, walk: Walk) -> Any:
 
 def _encode_key(key: Any) -> str | None:
     """A key as `json.dumps` writes it; None for one that it doesn't."""
+    if numpy_kind(key) is not None:
+        key = key.item()
     if isinstance(key, str):
         return str.__str__(key)
     if key is None or isinstance(key, int):

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -123,3 +125,32 @@ def test_code_that_fails_to_give_an_attribute_is_told_as_it_fails(module: Connec
 def test_what_can_be_awaited_is_awaited(module: Connection) -> None:
     for name in ("later", "future", "Later"):
         assert module.call(name, [1, 2]) == [1, 2]
+
+
+@pytest.mark.parametrize("busy_before", [False, True])
+def test_a_guest_ends_as_an_interpreter_ends(start_server: Start, tmp_path: Path, busy_before: bool) -> None:
+    server = start_server(MODULE).serving()
+    with Connection(f"127.0.0.1:{server.port}") as module:
+        module.call("leave", str(tmp_path / "told"))
+        if busy_before:
+            module.call("slow", 0.1)
+            with ThreadPoolExecutor(4) as callers:
+                assert len(list(callers.map(lambda _: module.call("slow", 0.1), range(8)))) == 8
+    begin = time.monotonic()
+    assert server.stop() == 0
+    assert time.monotonic() - begin < 3
+    assert sorted((tmp_path / "told").read_text().split()) == ["atexit", "finalized", "thread"]
+    assert (tmp_path / "told.buffered").read_text() == "flushed"
+    assert any(line["text"] == "said at the end" for line in server.log())
+    assert not any("is killed" in line["text"] for line in server.log())
+
+
+def test_an_end_that_takes_too_long_is_bounded_and_told(start_server: Start, tmp_path: Path) -> None:
+    server = start_server(MODULE, exit_grace=0.7).serving()
+    with Connection(f"127.0.0.1:{server.port}") as module:
+        guest = module.invoke("leave", [str(tmp_path / "told")], {"hangs": True})
+    begin = time.monotonic()
+    server.stop()
+    assert 0.7 < time.monotonic() - begin < 4
+    assert not Path(f"/proc/{guest}").exists()
+    assert any("had not ended 0.7 s after it was asked to" in line["text"] for line in server.log())

@@ -169,9 +169,10 @@ class Calls:
         self._watched = threading.Event()  # set while the monitor looks
 
     def serve(self) -> None:
-        """Leads in this thread, the main one; never returns, the end of the wire ends the process."""
+        """Leads in this thread, the main one; returns at the end of the wire, after this thread's last call."""
         threading.Thread(target=self._monitor, daemon=True, name="monitor").start()
         self._live(self._main)
+        self.wire.leave_open()  # to the very end of the process, which the server takes for its end
 
     def _unlock(self) -> None:
         """Makes the lock. A fork gets a new one, as the thread that held the old one doesn't exist in the child."""
@@ -190,8 +191,10 @@ class Calls:
                     if me is not self._main and self._leader is not me and me not in self._followers:
                         self._followers.append(me)
                 me.turn.acquire()
-        except (EOFError, OSError):
-            os._exit(0)  # the server is gone
+        except (EOFError, OSError):  # the server wants this process to end, or is gone
+            if me is not self._main:
+                with self.lock:
+                    self._lead(self._main)  # as soon as it can
         except BaseException:
             traceback.print_exc()
             os._exit(1)  # without a leader nothing would be answered any more

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import ctypes
 import importlib
 import json
@@ -28,13 +29,14 @@ _MOST_NAMED = 5
 
 
 def main(descriptor: int, server: int) -> None:
-    """Runs the guest; never returns."""
+    """Runs the guest; returns when its process is to end, as any interpreter's does."""
     if hasattr(sys, "set_int_max_str_digits"):
         sys.set_int_max_str_digits(MAX_DIGITS)
     link = Wire(socket.socket(fileno=descriptor))
     _die_with(server)
     keep_calls_apart(Requests.perform.__code__, [Call._send.__code__, Wire.send.__code__])
     output = Output()
+    atexit.register(output.finish, 0)  # first, so that it comes after what the module's code registers
     sys.argv = [""]
     try:
         calls = load(link, output)

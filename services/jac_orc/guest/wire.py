@@ -135,6 +135,10 @@ class Wire:
                 if held:
                     self._write(held)
 
+    def leave_open(self) -> None:
+        """Has the socket stay open when this is gone."""
+        self._socket.detach()
+
     def _write(self, parts: Sequence[bytes | memoryview]) -> None:
         if len(parts) == 1:
             self._socket.sendall(parts[0])

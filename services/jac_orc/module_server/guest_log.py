@@ -59,6 +59,11 @@ class GuestLog:
         extra = {"call_id": self._call_ids.get(number, "")}
         logger.warning("guest %d (pid %d) is replaced: %s", self._number, self._process.pid, why, extra=extra)
 
+    def slow_exit(self, seconds: float) -> None:
+        """Logs that the process hasn't ended by itself."""
+        text = "guest %d (pid %d) had not ended %g s after it was asked to, and is killed"
+        logger.warning(text, self._number, self._process.pid, seconds)
+
     def ended(self, failure: OrcError, why: str, calls: Sequence[int], *, expected: bool) -> None:
         """Logs how the process has ended, why if this server killed it, and the calls that ended with it."""
         uptime = round(time.monotonic() - self._started, 3)

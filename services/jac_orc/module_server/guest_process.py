@@ -340,7 +340,14 @@ class Guest(asyncio.Protocol):
         self._process.signal(signal.SIGKILL)
 
     async def stop(self) -> None:
-        """Ends the process and awaits its end."""
+        """Has the process end as an interpreter does, or kills it if that takes too long; returns when it has ended."""
         self._is_stopped = True
+        self.retired.set()
+        if self._transport is not None and not self._transport.is_closing() and not self.load:
+            self._transport.write_eof()
+            grace = self._settings.exit_grace
+            await asyncio.wait([self.ended], timeout=grace)
+            if not self.ended.done():
+                self._log.slow_exit(grace)
         self.kill("its server stops it")
         await self.ended

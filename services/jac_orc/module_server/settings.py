@@ -42,6 +42,8 @@ class Settings:
     """Seconds that a cancelled call has to end before its guest is killed and replaced."""
     drain_grace: float = 10.0
     """Seconds that calls in flight have to end when the server stops."""
+    exit_grace: float = 3.0
+    """Seconds that a guest has to end as an interpreter does, with atexit handlers and threads, until it is killed."""
     lame_duck: float = 0.3
     """Seconds between telling NOT_SERVING and refusing new calls, in which clients and proxies turn elsewhere."""
     max_answer_bytes: int = 64 * 1024 * 1024

@@ -291,8 +291,8 @@ def test_what_is_like_a_container_is_one() -> None:
     finer.nanoseconds = 1
     for value, form in (
         (types.MappingProxyType({"a": (1,)}), {"a": [1]}), (collections.UserDict(a=1), {"a": 1}),
-        (collections.ChainMap({"a": 1}, {"b": 2}), {"b": 2, "a": 1}), (collections.UserList([1, {2}]), [1, [2]]),
-        (collections.UserString("text"), "text"), (types.SimpleNamespace(a=[None]), {"a": [None]}),
+        (collections.UserList([1, {2}]), [1, [2]]),
+        (types.SimpleNamespace(a=[None]), {"a": [None]}),
         (Finer(seconds=1.5), "1.5s"),
     ):  # fmt: skip
         assert result(value) == form

@@ -250,8 +250,6 @@ def _encode_scalar(value: Any) -> tuple[Any] | None:
         return None
     if value is getattr(sys.modules.get("pandas"), "NA", NoForm):
         return (None,)
-    if isinstance(value, collections.UserString):
-        return (str(value),)
     for module in _TEXT_MODULES:
         if module in sys.modules and isinstance(value, _text_classes(module)):
             return (str(value),)
@@ -303,7 +301,7 @@ def _encode_container(value: Any, depth: int, walk: Walk) -> Any:
 
 _DICT_VIEWS = (type({}.keys()), type({}.values()), type({}.items()))  # type: ignore[var-annotated]
 _SEQUENCES: Any = (list, tuple, range, collections.deque, collections.UserList, *_DICT_VIEWS)
-_MAPPINGS: Any = (dict, types.MappingProxyType, collections.UserDict, collections.ChainMap)
+_MAPPINGS: Any = (dict, types.MappingProxyType, collections.UserDict)
 
 
 def _encode_items(items: Collection[Any], depth: int, walk: Walk) -> list[Any]:

@@ -343,7 +343,8 @@ class Guest(asyncio.Protocol):
         """Has the process end as an interpreter does, or kills it if that takes too long; returns when it has ended."""
         self._is_stopped = True
         self.retired.set()
-        if self._transport is not None and not self._transport.is_closing() and not self.load:
+        is_idle = self._loaded.done() and not self.load
+        if is_idle and self._transport is not None and not self._transport.is_closing():
             self._transport.write_eof()
             grace = self._settings.exit_grace
             await asyncio.wait([self.ended], timeout=grace)

@@ -535,6 +535,10 @@ def test_what_nothing_can_interrupt_answers_in_time_and_is_replaced(
     server = system.pids("server", MODULE)
     assert 0.95 < fails_in_time(limits, stub, python, "query", method, *args) < 2.5
     answers_within(limits, 1.5)
+    assert system.pids("guest", MODULE) == guests, "it costs nobody else anything"
+    with ThreadPoolExecutor(PLACES) as pool:  # until such calls have all places
+        failing = [pool.submit(fails_in_time, limits, stub, python, "query", method, *args) for _ in range(PLACES - 1)]
+        assert all(0.95 < one.result() < 4 for one in failing)
     wait_until(lambda: len(new := system.pids("guest", MODULE)) == 1 and new != guests)
     answers_within(limits, 1.5)
     assert system.pids("server", MODULE) == server

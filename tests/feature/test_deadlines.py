@@ -114,18 +114,59 @@ def test_a_call_of_a_batch_can_be_cancelled_whatever_ran_before(start_server: St
     assert server.call("pid") == guest, "the guest was not killed"
 
 
-def test_a_call_that_cannot_be_interrupted_has_its_guest_replaced(start_server: Start, tmp_path: Path) -> None:
-    server = start_server("orc_feature_waits", timeout=1).serving()
+def test_a_call_that_cannot_be_interrupted_costs_its_own_place_only(start_server: Start, tmp_path: Path) -> None:
+    server = start_server("orc_feature_waits", max_concurrency=2, queue=0).serving()
     guest = int(server.call("pid"))
-    told = failure(server.stub.Call, server.request("stubborn", str(tmp_path / "marker")))
-    assert told.error.reason == "DEADLINE_EXCEEDED"
+    with pytest.raises(grpc.RpcError):
+        server.call("stubborn", str(tmp_path / "marker"), timeout=0.5)
+    wait_until(lambda: [line for line in server.log() if "goes on 0.3 s after it was cancelled" in line["text"]])
+    assert server.call("pid") == guest
+    held = server.begin("until", str(tmp_path / "gate"))
+    wait_until(lambda: server.guests() == {guest})
+    assert failure(server.stub.Call, server.request("pid")).error.reason == "QUEUE_FULL"
+    (tmp_path / "gate").touch()
+    assert held.result().result.string_value == "done"
+    assert server.call("pid") == guest
+
+
+def test_calls_that_cannot_be_interrupted_and_have_all_places_have_their_guest_replaced(
+    start_server: Start, tmp_path: Path
+) -> None:
+    server = start_server("orc_feature_waits", timeout=1, max_concurrency=3).serving()
+    guest = int(server.call("pid"))
+    requests = [server.request("stubborn", str(tmp_path / f"marker-{number}")) for number in range(3)]
+    calls = [server.stub.Call.future(request) for request in requests]
+    assert {failure(call.result).error.reason for call in calls} == {"DEADLINE_EXCEEDED"}
     wait_until(lambda: not running(guest))
     assert server.call("pid") != guest
+    assert any("have all its places" in line["text"] for line in server.log())
+
+
+def test_an_interpreter_that_does_not_respond_is_replaced(start_server: Start, tmp_path: Path) -> None:
+    """C code holds it: no other thread runs."""
+    (tmp_path / "holds.py").write_text("""if True:
+        import ctypes, os
+
+        def hold(seconds):
+            return ctypes.PyDLL(None).sleep(seconds)
+
+        def pid():
+            return os.getpid()
+    """)
+    server = start_server("holds", source_folders=tmp_path, response_grace=3).serving()
+    guest = int(server.call("pid"))
+    for seconds, is_replaced in ((2, False), (60, True)):
+        with pytest.raises(grpc.RpcError):
+            server.call("hold", seconds, timeout=0.3)
+        if is_replaced:
+            wait_until(lambda: not running(guest))
+        assert (server.call("pid", timeout=15) != guest) is is_replaced
+    assert any("had not read for 3 s" in line["text"] for line in server.log())
 
 
 def test_a_coroutine_that_never_yields_has_its_guest_replaced(start_server: Start) -> None:
-    """It holds the loop on which all of the module's coroutines run."""
-    server = start_server("orc_feature_plain").serving()
+    """It holds the loop on which all of the module's coroutines run, each of which keeps a place."""
+    server = start_server("orc_feature_plain", max_concurrency=3).serving()
     assert server.call("async_add", 1, 2) == 3
     with pytest.raises(grpc.RpcError):
         server.call("stuck_coroutine", timeout=0.5)
@@ -201,16 +242,15 @@ def test_slow_calls_hold_no_quick_one_up(start_server: Start, tmp_path: Path) ->
         assert {call.result().result.string_value for call in slow} == {"done"}
 
 
-def test_a_stuck_call_lets_the_others_of_its_guest_end(start_server: Start, tmp_path: Path) -> None:
+def test_a_stuck_call_lets_the_others_of_its_guest_be(start_server: Start, tmp_path: Path) -> None:
     server = start_server("orc_feature_waits").serving()
     old = server.call("pid")
     others = [server.begin("pid_after", 2) for _ in range(3)]
     stuck = server.begin("stubborn", str(tmp_path / "marker"))
     wait_until((tmp_path / "marker").exists)
     stuck.cancel()
-    wait_until(lambda: server.call("pid") != old)
     assert {call.result().result.number_value for call in others} == {old}
-    wait_until(lambda: not running(int(old)))
+    assert server.call("pid") == old
 
 
 def test_cancelled_calls_hold_their_places_until_they_have_ended(start_server: Start) -> None:
@@ -233,7 +273,7 @@ def test_stuck_calls_give_their_places_up_with_their_guest(start_server: Start, 
 
 def test_calls_of_a_guest_whose_interpreter_is_held_end_with_it(start_server: Start, tmp_path: Path) -> None:
     """They have not begun, and never would."""
-    server = start_server("orc_feature_waits").serving()
+    server = start_server("orc_feature_waits", response_grace=2).serving()
     guest = server.call("pid")
     holding = server.begin("hold_the_interpreter", str(tmp_path / "marker"))
     wait_until((tmp_path / "marker").exists)

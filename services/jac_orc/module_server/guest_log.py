@@ -54,6 +54,12 @@ class GuestLog:
         if text:
             logger.error("%s", text, extra={"stream": "stderr", "call_id": self._call_ids.get(number, "")})
 
+    def stuck(self, number: int, seconds: float, count: int) -> None:
+        """Logs that a call goes on although it was cancelled so long ago, as one of so many."""
+        text = "a call goes on %g s after it was cancelled, and keeps its place; guest %d (pid %d) has %d such calls"
+        extra = {"call_id": self._call_ids.get(number, "")}
+        logger.warning(text, seconds, self._number, self._process.pid, count, extra=extra)
+
     def replaced(self, why: str, number: int) -> None:
         """Logs that the guest takes no more calls because of this one."""
         extra = {"call_id": self._call_ids.get(number, "")}

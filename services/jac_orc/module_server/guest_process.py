@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import math
 import signal
 from collections.abc import Callable
 from typing import Protocol, cast
@@ -65,6 +66,7 @@ class Guest(asyncio.Protocol):
         self._loaded: asyncio.Future[Frame] = asyncio.get_running_loop().create_future()
         self._calls: dict[int, Receiver] = {}
         self._abandoned: dict[int, asyncio.TimerHandle] = {}
+        self._stuck: set[int] = set()  # of the abandoned calls, those that should have ended
         self._unheard: set[int] = set()  # of the abandoned calls, those whose CANCEL has not been read yet
         self._on_ends: dict[int, Callable[[], None]] = {}
         self._last_id = 0
@@ -170,9 +172,10 @@ class Guest(asyncio.Protocol):
         await self._writable.wait()
 
     def abandon(self, call_id: int, on_end: Callable[[], None]) -> None:
-        """Cancels the call in the guest; a guest that goes on with it for longer than the grace is replaced.
+        """Cancels the call in the guest, where it keeps its place until it has ended.
 
-        `on_end` is called once it has ended there, or the guest takes no more calls.
+        `on_end` is called then, or when the guest takes no more calls: it is replaced where such calls have all places,
+        or where it doesn't even read that the call is cancelled.
         """
         self._calls.pop(call_id, None)
         if not self.alive:
@@ -183,7 +186,7 @@ class Guest(asyncio.Protocol):
             return
         self._write(frame(wire.CANCEL, number=call_id))
         self._unheard.add(call_id)
-        self._abandoned[call_id] = self._loop.call_later(self._settings.cancel_grace, self._expire, call_id)
+        self._wait_for(call_id, self._settings.cancel_grace, self._overdue)
         self._kill_if_stuck()
 
     def _write(self, data: bytes | memoryview) -> None:
@@ -271,6 +274,7 @@ class Guest(asyncio.Protocol):
             if kind == ERROR:
                 self._log.traceback(guest_errors.read(body)[1], number)
             self._abandoned.pop(number).cancel()
+            self._stuck.discard(number)
             self._log.end_call(number)
             self._unheard.discard(number)  # where a guest ends calls and acknowledges nothing, it would grow
             if number in self._on_ends:
@@ -278,21 +282,38 @@ class Guest(asyncio.Protocol):
 
     # --- its end ---
 
-    def _expire(self, call_id: int) -> None:
-        """Retires the guest once what it may have sent by now is read: a busy loop runs its timers before it reads."""
-        self._abandoned[call_id] = self._loop.call_later(_READ_FIRST, self._retire, call_id)
+    def _wait_for(self, call_id: int, seconds: float, overdue: Callable[[int], None]) -> None:
+        """Has this called if the cancelled call goes on for so long, by all that the guest has sent until then."""
 
-    def _retire(self, call_id: int) -> None:
-        """Takes no more calls, since a cancelled one has not ended; the other calls may end first.
+        def look() -> None:  # a busy loop runs its timers before it reads
+            self._abandoned[call_id] = self._loop.call_later(_READ_FIRST, overdue, call_id)
 
-        Where not even the cancellation has been read, no call can end: C code holds the interpreter.
-        """
-        self._why_killed = f"a cancelled call had not ended after {self._settings.cancel_grace:g} s"
-        self._log.replaced(self._why_killed, call_id)
+        self._abandoned[call_id] = self._loop.call_later(seconds, look)
+
+    def _overdue(self, call_id: int) -> None:
+        settings = self._settings
+        if call_id in self._unheard:
+            self._wait_for(call_id, max(0.0, settings.response_grace - settings.cancel_grace), self._silent)
+            return
+        self._stuck.add(call_id)
+        self._log.stuck(call_id, settings.cancel_grace, len(self._stuck))
+        if len(self._stuck) >= math.ceil(settings.max_concurrency / settings.workers):
+            self._retire(call_id, "calls that were cancelled and go on have all its places")
+
+    def _silent(self, call_id: int) -> None:
+        if call_id in self._unheard:
+            grace = self._settings.response_grace
+            self._retire(call_id, f"it had not read for {grace:g} s that a call is cancelled")
+            self.kill()  # no call can end: C code holds the interpreter
+        else:
+            self._overdue(call_id)
+
+    def _retire(self, call_id: int, why: str) -> None:
+        """Takes no more calls; the others may end first."""
+        self._why_killed = why
+        self._log.replaced(why, call_id)
         self.retired.set()
         self._give_up()
-        if call_id in self._unheard:
-            self.kill()
         self._kill_if_stuck()
 
     def _give_up(self) -> None:

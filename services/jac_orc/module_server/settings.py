@@ -39,7 +39,9 @@ class Settings:
     import_timeout: float = 300.0
     """Seconds that importing the module may take; large machine-learning packages take a while on a cold disk."""
     cancel_grace: float = 2.0
-    """Seconds that a cancelled call has to end before its guest is killed and replaced."""
+    """Seconds that a cancelled call has to end; one that goes on keeps its place, and the log says so."""
+    response_grace: float = 20.0
+    """Seconds that a guest has to read that a call is cancelled, until it is replaced: C code holds its interpreter."""
     drain_grace: float = 10.0
     """Seconds that calls in flight have to end when the server stops."""
     exit_grace: float = 3.0

@@ -154,3 +154,19 @@ def test_an_end_that_takes_too_long_is_bounded_and_told(start_server: Start, tmp
     assert 0.7 < time.monotonic() - begin < 4
     assert not Path(f"/proc/{guest}").exists()
     assert any("had not ended 0.7 s after it was asked to" in line["text"] for line in server.log())
+
+
+def test_a_module_that_replaces_the_standard_library_takes_nothing_of_the_guest_with_it(start_server: Start) -> None:
+    server = start_server("orc_feature_patched", object_lease=1).serving()
+    with Connection(f"127.0.0.1:{server.port}", timeout=20) as module:
+        with ThreadPoolExecutor(6) as callers:
+            assert list(callers.map(lambda _: module.call("slow", 0.05), range(12))) == ["slept"] * 12
+        assert list(module.stream("items", [50])) == list(range(50))
+        thing = module.invoke("Thing", kept=True)
+        assert module.invoke("name", target=thing) == "thing"
+        with pytest.raises(OrcError, match="as usual"):
+            module.call("fails")
+        with pytest.raises(OrcError) as caught:
+            module.invoke("slow", [60], timeout=0.2)
+        assert caught.value.reason == "DEADLINE_EXCEEDED"
+        assert module.call("slow", 0) == "slept"

@@ -14,8 +14,6 @@ from __future__ import annotations
 import contextvars
 import ctypes
 import os
-import threading
-import time
 import traceback
 import types
 from typing import TYPE_CHECKING, Any
@@ -24,6 +22,7 @@ from . import wire
 from .coroutines import Loop
 from .failures import Cancelled, error_body
 from .output import current
+from .own import Lock, Turn, exit_now, get_ident, sleep, start_new_thread
 from .wire import HEAD, frame
 
 if TYPE_CHECKING:
@@ -37,24 +36,27 @@ _SHIELDED, _CANCELLED, _INTERRUPTED = "shielded", "cancelled", "interrupted"
 
 
 class Credit:
-    """How much a call may send. A semaphore that any number can be added to at once, which Python 3.8's can't."""
+    """How much a call may send, which its thread waits for."""
 
-    __slots__ = ("_changed", "_count")
+    __slots__ = ("_count", "_lock", "_more")
 
     def __init__(self, count: int) -> None:
         self._count = count
-        self._changed = threading.Condition(threading.Lock())
+        self._lock = Lock()
+        self._more = Turn()
 
     def acquire(self) -> None:
-        with self._changed:
-            while not self._count:
-                self._changed.wait()
-            self._count -= 1
+        while True:
+            with self._lock:
+                if self._count:
+                    self._count -= 1
+                    return
+            self._more.wait()
 
     def release(self, count: int) -> None:
-        with self._changed:
+        with self._lock:
             self._count += count
-            self._changed.notify_all()
+        self._more.give()
 
 
 class Call:
@@ -67,7 +69,7 @@ class Call:
         self.number = number
         # Its thread's id, or its coroutine while it awaits one, or _SHIELDED while its thread must not be interrupted.
         # Once it is cancelled: _INTERRUPTED where a Cancelled is on its way to the thread, or _CANCELLED.
-        self.running: Any = threading.get_ident()
+        self.running: Any = get_ident()
         self._window: Credit | None = None
 
     def send(self, *parts: Any) -> None:
@@ -97,7 +99,7 @@ class Call:
         with self._calls.lock:
             if self.running is _CANCELLED:
                 raise Cancelled
-            self.running = threading.get_ident()
+            self.running = get_ident()
 
     def cancel(self) -> None:
         """Interrupts it: a coroutine is cancelled, a thread has Cancelled raised in it at its next step.
@@ -142,7 +144,7 @@ class Call:
         finally:
             with self._calls.lock:
                 if not running.is_cancelled:
-                    self.running = threading.get_ident()
+                    self.running = get_ident()
         if running.is_cancelled:
             raise Cancelled
         return value
@@ -166,17 +168,18 @@ class Calls:
         self._started = 0  # how many calls leaders have started, by which the monitor tells one from the next
         self._is_calling = False  # whether the leader is in a call
         self._followers: list[Thread] = []  # without the main one
-        self._watched = threading.Event()  # set while the monitor looks
+        self._is_watched = False  # whether the monitor looks
+        self._watch = Turn()
 
     def serve(self) -> None:
         """Leads in this thread, the main one; returns at the end of the wire, after this thread's last call."""
-        threading.Thread(target=self._monitor, daemon=True, name="monitor").start()
+        start_new_thread(self._monitor, ())
         self._live(self._main)
         self.wire.leave_open()  # to the very end of the process, which the server takes for its end
 
     def _unlock(self) -> None:
         """Makes the lock. A fork gets a new one, as the thread that held the old one doesn't exist in the child."""
-        self.lock = threading.Lock()
+        self.lock = Lock()
 
     # --- threads ---
 
@@ -190,14 +193,14 @@ class Calls:
                 with self.lock:
                     if me is not self._main and self._leader is not me and me not in self._followers:
                         self._followers.append(me)
-                me.turn.acquire()
+                me.turn.wait()
         except (EOFError, OSError):  # the server wants this process to end, or is gone
             if me is not self._main:
                 with self.lock:
                     self._lead(self._main)  # as soon as it can
         except BaseException:
             traceback.print_exc()
-            os._exit(1)  # without a leader nothing would be answered any more
+            exit_now(1)  # without a leader nothing would be answered any more
 
     def _lead(self, thread: Thread, incoming: Frame | None = None) -> None:
         """Give a thread the lead, and perhaps a frame that it is to take first. The caller holds the lock."""
@@ -205,7 +208,7 @@ class Calls:
             self._main_is_free = False
         thread.given = incoming
         self._leader = thread
-        thread.turn.release()
+        thread.turn.give()
 
     def _take(self, incoming: Frame, me: Thread) -> None:
         """Does what a frame says."""
@@ -217,8 +220,9 @@ class Calls:
                 return
             self._started += 1
             self._is_calling = True
-            if not self._watched.is_set():
-                self._watched.set()
+            if not self._is_watched:
+                self._is_watched = True
+                self._watch.give()
             self._answer(incoming, me)
         elif kind == wire.CANCEL:
             self.wire.send(frame(wire.HEARD, number=number))
@@ -237,14 +241,15 @@ class Calls:
         idle = 0
         while True:
             seen = self._started
-            time.sleep(_QUICK)
+            sleep(_QUICK)
             if self._is_calling and self._started == seen:
                 self._hand_over(seen)
             idle = 0 if self._started != seen or self._is_calling else idle + 1
             if idle > _IDLE_LOOKS:
-                self._watched.clear()
-                if self._started == seen:  # else a call began just now and saw the event set
-                    self._watched.wait()
+                self._is_watched = False
+                if self._started == seen:  # else a call began just now, and saw that it is watched
+                    self._watch.wait()
+                self._is_watched = True
                 idle = 0
 
     def _hand_over(self, started: int) -> None:
@@ -259,7 +264,7 @@ class Calls:
                 self._lead(self._followers.pop())
             else:
                 self._leader = helper = Thread()
-                threading.Thread(target=self._live, args=(helper,), daemon=True, name="calls").start()
+                start_new_thread(self._live, (helper,))
         self.wire.flush()
 
     # --- a call's life ---
@@ -306,7 +311,7 @@ class Thread:
     __slots__ = ("given", "turn")
 
     def __init__(self) -> None:
-        self.turn = threading.Semaphore(0)
+        self.turn = Turn()
         self.given: Frame | None = None
 
 
@@ -316,4 +321,4 @@ def _meet_interrupt() -> None:
     It comes at one of the next steps of the interpreter, or has come and the module's code has swallowed it.
     """
     for _ in range(20):
-        time.sleep(0.0005)
+        sleep(0.0005)

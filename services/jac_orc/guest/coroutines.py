@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import os
-import threading
 from typing import TYPE_CHECKING, Any
 
 from .failures import Cancelled, Refusal, qualified_name
+from .own import Lock, Turn, exit_now, start_new_thread
 
 if TYPE_CHECKING:
     import asyncio
@@ -18,13 +18,13 @@ class Loop:
     """The event loop; it is made when the first coroutine needs it."""
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
+        self._lock = Lock()
         self._loop: asyncio.AbstractEventLoop | None = None
         self.is_fork = False
         os.register_at_fork(after_in_child=self._forked)
 
     def _forked(self) -> None:
-        self._lock = threading.Lock()
+        self._lock = Lock()
         self.is_fork = True
 
     def coroutine(self, awaitable: Any) -> Coroutine:
@@ -34,7 +34,7 @@ class Loop:
         with self._lock:
             if self._loop is None:
                 self._loop = asyncio.new_event_loop()
-                threading.Thread(target=self._loop.run_forever, daemon=True, name="coroutines").start()
+                start_new_thread(self._loop.run_forever, ())
         return Coroutine(self, self._loop, awaitable)
 
 
@@ -48,7 +48,7 @@ class Coroutine:
         self._task: asyncio.Task[Any] | None = None
         self._failure: BaseException | None = None
         self._value: Any = None
-        self._ended = threading.Event()
+        self._ended = Turn()
         self.is_cancelled = False
 
     def start(self) -> Coroutine:
@@ -89,8 +89,8 @@ class Coroutine:
             self._failure = failure
         finally:
             if self._owner.is_fork:
-                os._exit(0)  # this is a fork: the call that waits for the result is in its parent
-            self._ended.set()
+                exit_now(0)  # this is a fork: the call that waits for the result is in its parent
+            self._ended.give()
 
 
 @contextlib.contextmanager

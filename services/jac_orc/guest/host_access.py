@@ -5,6 +5,7 @@ The pod manager decides by it what a call may deploy. The guest decides by it wh
 
 from __future__ import annotations
 
+import functools
 import os
 from typing import TYPE_CHECKING
 
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
 _FILE = os.path.join(os.path.dirname(os.path.abspath(__file__)), "host_access.txt")
 
 
+@functools.lru_cache(maxsize=None)
 def listed() -> dict[str, str]:
     """Return the modules of the list, each with what it gives access to."""
     with open(_FILE, encoding="utf-8") as file:

@@ -11,12 +11,11 @@ import itertools
 import os
 import reprlib
 import sys
-import threading
-import time
 import types
 from typing import TYPE_CHECKING, Any
 
 from .failures import Refusal, qualified_name, quote
+from .own import Lock, monotonic, sleep, start_new_thread
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -40,7 +39,7 @@ class Kept:
     def __init__(self, value: Any, lease: float, size: int) -> None:
         self.value = value
         self.lease = lease
-        self.ends = time.monotonic() + lease
+        self.ends = monotonic() + lease
         self.size = size
 
 
@@ -60,7 +59,7 @@ class Objects:
         self._sweeps = False
 
     def _unlock(self) -> None:
-        self._lock = threading.Lock()  # a fork gets a new one, as in `Calls`
+        self._lock = Lock()  # a fork gets a new one, as in `Calls`
 
     def keep(self, value: Any, made: list[str]) -> Document:
         """Keeps the value, adds its id to those that an answer has made, and gives its reference.
@@ -79,7 +78,7 @@ class Objects:
             self._bytes += kept.size
             if not self._sweeps:
                 self._sweeps = True
-                threading.Thread(target=self._sweep, daemon=True, name="leases").start()
+                start_new_thread(self._sweep, ())
         made.append(obj_id)
         return {
             "obj_id": obj_id,
@@ -102,7 +101,7 @@ class Objects:
         with self._lock:
             kept = self._kept.pop(obj_id, None)
             self._bytes -= kept.size if kept else 0
-        if kept is None or kept.ends <= time.monotonic():
+        if kept is None or kept.ends <= monotonic():
             raise self._absent(obj_id)
 
     def discard(self, obj_ids: Iterable[str]) -> None:
@@ -119,11 +118,11 @@ class Objects:
             raise Refusal("MALFORMED_REQUEST", text, field="lease")
         if lease is not None:
             kept.lease = lease
-            kept.ends = time.monotonic() + lease
+            kept.ends = monotonic() + lease
         return kept.lease
 
     def _use(self, obj_id: str) -> Kept:
-        kept, now = self._kept.get(obj_id), time.monotonic()
+        kept, now = self._kept.get(obj_id), monotonic()
         if kept is None or kept.ends <= now:
             raise self._absent(obj_id)
         kept.ends = now + kept.lease
@@ -138,7 +137,7 @@ class Objects:
     def _sweep(self) -> None:
         """Forgets objects whose leases have ended; ends when there are none left."""
         while True:
-            now = time.monotonic()
+            now = monotonic()
             with self._lock:
                 ended = [obj_id for obj_id, kept in self._kept.items() if kept.ends <= now]
                 gone = [self._kept.pop(obj_id) for obj_id in ended]
@@ -148,7 +147,7 @@ class Objects:
             gone.clear()  # what their own code does at their end is done here, without the lock
             if next_end is None:
                 return
-            time.sleep(min(max(_SHORTEST_PAUSE, next_end - now), _LONGEST_PAUSE))
+            sleep(min(max(_SHORTEST_PAUSE, next_end - now), _LONGEST_PAUSE))
 
 
 _SHOWN_SHORT = ("builtins", "collections", "array")

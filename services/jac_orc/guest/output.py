@@ -12,8 +12,9 @@ import contextvars
 import io
 import os
 import sys
-import threading
 from typing import Any
+
+from .own import RLock, write
 
 MARK = b"\x1e"
 _LONGEST_LINE = 63 * 1024  # longer ones are cut; with its mark it is one line to the server too
@@ -30,11 +31,11 @@ class Lines(io.RawIOBase):
         self._descriptor = descriptor
         self._pipe = os.dup(descriptor)
         self._begun: dict[int, bytes] = {}
-        self._lock = threading.RLock()  # a signal's handler may print where its thread is printing
+        self._lock = RLock()  # a signal's handler may print where its thread is printing
         os.register_at_fork(after_in_child=self._forked)
 
     def _forked(self) -> None:
-        self._lock = threading.RLock()
+        self._lock = RLock()
 
     def writable(self) -> bool:
         return True
@@ -73,7 +74,7 @@ class Lines(io.RawIOBase):
         # whoever reads is gone, from which the code shall not suffer.
         with self._lock, contextlib.suppress(OSError):
             while data:
-                data = data[os.write(self._pipe, data) :]
+                data = data[write(self._pipe, data) :]
 
 
 class Output:

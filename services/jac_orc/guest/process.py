@@ -16,11 +16,12 @@ from . import wire
 from .calls import Call, Calls
 from .coroutines import Loop
 from .failures import error_body
-from .host_access import HostAccess
+from .host_access import HostAccess, listed
 from .json_values import MAX_DIGITS
 from .names import Names
 from .objects import Objects
 from .output import Output
+from .own import exit_now
 from .requests import Requests
 from .signals import keep_calls_apart
 from .wire import Wire, frame
@@ -41,7 +42,7 @@ def main(descriptor: int, server: int) -> None:
     try:
         calls = load(link, output)
     except (EOFError, OSError):
-        os._exit(0)  # the server is gone
+        exit_now(0)  # the server is gone
     calls.serve()
 
 
@@ -55,6 +56,7 @@ def load(link: Wire, output: Output) -> Calls:
     """
     document: Any = json.loads(bytes(link.receive()[3]))
     _add_folders(document["folders"])
+    listed()  # reads a file, which the module's code could have replaced the means for
     try:
         module = importlib.import_module(document["module"])
     except BaseException as failure:  # a module may well call sys.exit()
@@ -64,7 +66,7 @@ def load(link: Wire, output: Output) -> Calls:
         output.finish(0)
         link.send(frame(wire.FAILED, body=error_body(failure)))
         link.receive()  # stay until SERVE arrives: if it met a closed socket, the server would lose this error
-        os._exit(1)
+        exit_now(1)
     how: Any = json.loads(bytes(link.receive()[3]))
     names = Names(document["module"], module, HostAccess(how["allowed"], how["refused"]))
     objects = Objects(names, how["place"], how["object_lease"], how["max_objects"], how["max_object_bytes"])
@@ -106,4 +108,4 @@ def _die_with(server: int) -> None:
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
     if os.getppid() != server:
-        os._exit(0)
+        exit_now(0)

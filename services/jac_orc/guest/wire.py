@@ -33,8 +33,9 @@ from __future__ import annotations
 
 import os
 import struct
-import threading
 from typing import TYPE_CHECKING
+
+from .own import Lock, exit_now
 
 if TYPE_CHECKING:
     import socket
@@ -88,7 +89,7 @@ class Wire:
 
     def __init__(self, sock: socket.socket) -> None:
         self._socket = sock
-        self._lock = threading.Lock()
+        self._lock = Lock()
         self._is_fork = False
         os.register_at_fork(after_in_child=self._forked)
         self._buffer = memoryview(bytearray(_READ_SIZE))
@@ -156,7 +157,7 @@ class Wire:
 
     def _own(self) -> None:
         if self._is_fork:
-            os._exit(0)  # the module's code has forked and the child went on: the answer is its parent's to give
+            exit_now(0)  # the module's code has forked and the child went on: the answer is its parent's to give
 
     def _fill(self, size: int) -> None:
         """Reads until there are so many bytes; what was held back goes out before this waits."""

@@ -78,17 +78,20 @@ class Names:
     def resolve(self, path: str) -> Any:
         """What a dotted path stands for; raises Refusal where there is nothing, or nothing that is exposed.
 
-        Each attribute is read once. Where that gives what it gave before, it needs no second check.
+        Each attribute is read once. What lies where it lay before is neither read nor checked again.
         """
-        known = self._found.get(path)
-        steps = self._steps(self.module, path, known or ())
-        value = steps[-1][2]
-        if known is None:
-            if len(self._found) < _MOST_REMEMBERED and all(starmap(_lies_in, steps)):
-                self._found[path] = steps
-        elif value is not known[-1][2]:
-            del self._found[path]
-        return value
+        steps = self._found.get(path)
+        if steps is not None:
+            for owner, segment, value in steps:
+                if vars(owner).get(segment) is not value:
+                    del self._found[path]
+                    break
+            else:
+                return steps[-1][2]
+        steps = self._steps(self.module, path)
+        if len(self._found) < _MOST_REMEMBERED and all(starmap(_lies_in, steps)):
+            self._found[path] = steps
+        return steps[-1][2]
 
     def resolve_in(self, owner: Any, path: str) -> Any:
         """What a dotted path stands for in an object; one of the `SPECIAL` names may end it."""
@@ -159,20 +162,17 @@ class Names:
         advice = "; create the module %s to call it" % public if self._host.of(public) else ""
         return "%s, which gives access to the host (%s)%s" % (home, access, advice)
 
-    def _steps(self, owner: Any, path: str, known: Sequence[Any] = (), *, is_object: bool = False) -> list[Any]:
-        """The owner, the name and the value of each step; those that are `known` are allowed."""
+    def _steps(self, owner: Any, path: str, *, is_object: bool = False) -> list[Any]:
+        """The owner, the name and the value of each step."""
         segments = path.split(".")
-        if not known:
-            for segment in segments:
-                _check_name(segment, path)
+        for segment in segments:
+            _check_name(segment, path)
         steps: list[tuple[Any, str, Any]] = []
         for index, segment in enumerate(segments):
-            value = self._attribute(owner, segment, segments[: index + 1])
-            step = owner, segment, value
-            if index >= len(known) or known[index][0] is not owner or known[index][2] is not value:
-                self._check_step(step, ".".join(segments[: index + 1]), is_object)
+            step = owner, segment, self._attribute(owner, segment, segments[: index + 1])
+            self._check_step(step, ".".join(segments[: index + 1]), is_object)
             steps.append(step)
-            owner = value
+            owner = step[2]
         return steps
 
     def _check_step(self, step: tuple[Any, str, Any], path: str, is_object: bool = False) -> None:

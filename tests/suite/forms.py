@@ -22,7 +22,9 @@ import re
 import struct
 import sys
 import time
+import types
 import uuid
+from collections.abc import Mapping
 from typing import Any
 
 from jac_orc.client.messages import Remote
@@ -33,7 +35,7 @@ _TEXTS = (
     ipaddress.IPv4Network, ipaddress.IPv6Network,
 )  # fmt: skip
 _ARRAYS: Any = (
-    list, tuple, range, collections.deque, type({}.keys()), type({}.values()), type({}.items()),
+    list, tuple, range, collections.deque, collections.UserList, type({}.keys()), type({}.values()), type({}.items()),
 )  # fmt: skip
 _ADDRESS = re.compile(r"(?<=0x)[0-9a-fA-F]{6,}")
 _MOST_SHOWN = 1024
@@ -93,7 +95,7 @@ def _scalar_as_json(value: Any) -> tuple[Any] | None:
         return (base64.b64encode(value).decode(),)
     if isinstance(value, (datetime.date, datetime.time)):
         return (value.isoformat(),)
-    if type(value) is datetime.timedelta:
+    if isinstance(value, datetime.timedelta) and not getattr(value, "nanoseconds", 0):
         seconds = decimal.Decimal(value // datetime.timedelta(microseconds=1)).scaleb(-6)
         return (f"{seconds.normalize():f}s",)
     return (str(value),) if isinstance(value, _TEXTS) else None
@@ -125,8 +127,10 @@ def _is_plain(dtype: Any) -> bool:
 
 def _container_as_json(value: Any) -> tuple[Any] | None:
     items: Any = value
-    if isinstance(value, dict):
+    if isinstance(value, (dict, types.MappingProxyType, collections.UserDict)):
         return (_dict_as_json(value),)
+    if isinstance(value, types.SimpleNamespace):
+        return (_dict_as_json(vars(value)),)
     if isinstance(value, tuple) and hasattr(value, "_fields"):
         names: Any = value._fields
         return ({name: as_json(getattr(value, name)) for name in names},)
@@ -142,7 +146,7 @@ def _container_as_json(value: Any) -> tuple[Any] | None:
     return None
 
 
-def _dict_as_json(value: dict[Any, Any]) -> Any:
+def _dict_as_json(value: Mapping[Any, Any]) -> Any:
     keys = []
     for key in value:
         if isinstance(key, (str, int, float, type(None))) and not (isinstance(key, float) and not math.isfinite(key)):

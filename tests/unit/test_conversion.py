@@ -42,7 +42,7 @@ def converted(function: Any, value: Any) -> Any:
         ("number", "Infinity", float("inf")),
         ("numbers", [1, 2.5, "-Infinity"], [1.0, 2.5, float("-inf")]), ("whole", 3.0, 3), ("whole", 3.5, 3.5),
         ("wholes", [1, 2.0], [1, 2]), ("maybe", 1, 1.0), ("maybe", None, None), ("either", 1, 1), ("either", 1.0, 1.0),
-        ("text_or_float", "NaN", "NaN"), ("text_or_float", 2, 2.0), ("final", "2026-01-01", NEW_YEAR),
+        ("text_or_float", "NaN", "NaN"), ("text_or_float", 2, 2), ("final", "2026-01-01", NEW_YEAR),
         ("day", "2026-01-01", NEW_YEAR), ("bound", "2026-01-01", NEW_YEAR),
         ("mapped", {"5": "2026-01-01"}, {5: NEW_YEAR}), ("counted", {"a": 2}, collections.Counter(a=2)),
         ("ordered", {"a": "2026-01-01"}, collections.OrderedDict(a=NEW_YEAR)),

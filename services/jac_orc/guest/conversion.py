@@ -287,7 +287,11 @@ def _to_tuple(items: list[Converter | None]) -> Converter:
 
 
 def _to_union(options: Any, depth: int) -> Converter | None:
-    """To the first of several types that a value can be; one that JSON has is taken as it is."""
+    """Convert to the first of several types that a value can be; a value that already is one of them stays.
+
+    An int is a float to type checkers. Code that takes a float or something else, like Pillow, often wants it as it is.
+    """
+    fits = {*options, int} if float in options and len({*options} - {type(None)}) > 1 else {*options}
     numbers = [_SIMPLE[kind] for kind in (float, int) if kind in options]
     found = [(option, converter_for(option, depth + 1)) for option in options if option not in _JSON_TYPES]
     converters = [converter for _, converter in found if converter is not None]
@@ -296,7 +300,7 @@ def _to_union(options: Any, depth: int) -> Converter | None:
         return None
 
     def convert(value: Any) -> Any:
-        if type(value) in options:
+        if type(value) in fits:
             return value
         for number in numbers:
             made = number(value)

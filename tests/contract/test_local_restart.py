@@ -64,6 +64,32 @@ async def test_a_pod_that_was_taken_over_is_started_again_when_it_crashes(tmp_pa
     await second.close()
 
 
+async def test_a_working_directory_lives_as_long_as_its_pod(tmp_path: Path, environments: Path) -> None:
+    first = await started(tmp_path, environments)
+    await first.backend.apply(ModuleSpec("math", replicas=2))
+    module = await settled(first.backend, "math")
+    working = tmp_path / "working"
+    directories = {working / pod.name for pod in module.pods}
+    assert set(working.iterdir()) == directories
+    for directory in directories:
+        (directory / "closed").mkdir()
+        (directory / "closed" / "file").touch()
+        (directory / "closed").chmod(0o500)
+    await first.leave()
+    (working / "left-behind").mkdir()
+    second = await started(tmp_path, environments)
+    module = await settled(second.backend, "math")
+    assert set(working.iterdir()) == directories
+    (pid, *_) = second.processes().values()
+    os.kill(pid, signal.SIGKILL)
+    await eventually(lambda: pid not in second.processes().values())
+    await settled(second.backend, "math")
+    assert all((directory / "closed" / "file").exists() for directory in directories)
+    await second.backend.delete("math")
+    assert list(working.iterdir()) == []
+    await second.close()
+
+
 async def test_a_pod_that_ended_meanwhile_is_replaced(tmp_path: Path, environments: Path) -> None:
     first = await started(tmp_path, environments)
     await first.backend.apply(ModuleSpec("math"))

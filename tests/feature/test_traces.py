@@ -292,9 +292,12 @@ def test_a_guests_end(own: ModuleServer, method: str, args: list[int], field: tu
 def test_a_second_guest_that_ends_and_a_module_that_cannot_be_imported_again(
     start_server: Start, tmp_path: Path
 ) -> None:
-    (tmp_path / "shop.py").write_text("import os\ndef pid(): return os.getpid()\ndef leave(code): os._exit(code)\n")
-    server = start_server("shop", source_folders=tmp_path, workers=2).serving()
-    (tmp_path / "shop.py").write_text("raise LookupError('no price list')\n")
+    (tmp_path / "code").mkdir()
+    code_file, directory = tmp_path / "code" / "shop.py", tmp_path / "working"
+    code_file.write_text("import os\ndef pid(): return os.getpid()\ndef leave(code): os._exit(code)\n")
+    folders = {"source_folders": code_file.parent, "working_directory": directory}
+    server = start_server("shop", workers=2, **folders).serving()
+    (directory / "shop.py").write_text("raise LookupError('no price list')\n")
     for code in (4, 5):
         told = failure(server.call, "leave", code, timeout=15)
         assert [line for line in server.log() if line.get("call_ids") == [told.call_id]]

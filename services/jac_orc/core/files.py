@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import json
 import os
@@ -9,6 +10,7 @@ import stat
 from typing import IO, TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
 
@@ -54,6 +56,23 @@ def _own(path: Path) -> int:
     if status.st_uid != os.geteuid():
         raise PermissionError(f"{path} belongs to another user, {status.st_uid}")
     return status.st_mode
+
+
+def remove_tree(folder: Path) -> None:
+    """Remove a folder that other code has filled, as far as possible; it may hold folders that can't be written to."""
+    import shutil  # noqa: PLC0415 - takes a millisecond, and module servers don't need it
+
+    def allow(remove: Callable[[str], None], path: str, _: object) -> None:
+        with contextlib.suppress(OSError):
+            for each in (os.path.dirname(path), path):
+                if not os.path.islink(each):
+                    os.chmod(each, 0o700)
+            if remove in (os.unlink, os.rmdir):
+                remove(path)
+            else:
+                shutil.rmtree(path, ignore_errors=True)
+
+    shutil.rmtree(folder, onerror=allow)
 
 
 def moved(made: Path, place: Path) -> bool:

@@ -10,9 +10,10 @@ import os
 import signal
 import socket
 import sys
+from importlib.machinery import BuiltinImporter
 from typing import Any
 
-from . import wire
+from . import folders, wire
 from .calls import Call, Calls
 from .coroutines import Loop
 from .failures import error_body
@@ -26,8 +27,6 @@ from .requests import Requests
 from .signals import keep_calls_apart
 from .wire import Wire, frame
 
-_MOST_NAMED = 5
-
 
 def main(descriptor: int, server: int) -> None:
     """Runs the guest; returns when its process is to end, as any interpreter's does."""
@@ -38,7 +37,7 @@ def main(descriptor: int, server: int) -> None:
     keep_calls_apart(Requests.perform.__code__, [Call._send.__code__, Wire.send.__code__])
     output = Output()
     atexit.register(output.finish, 0)  # first, so that it comes after what the module's code registers
-    sys.argv = [""]
+    _look_like_a_command()
     try:
         calls = load(link, output)
     except (EOFError, OSError):
@@ -49,20 +48,21 @@ def main(descriptor: int, server: int) -> None:
 def load(link: Wire, output: Output) -> Calls:
     """Import the module that LOAD names; end the process if that fails.
 
-    LOAD has `module` and `folders` (where the user's own code is). SERVE follows when the server knows the rest:
+    LOAD has `module`, `folders` (where the user's own code is) and `directory` (to work in). SERVE follows when the
+    server knows the rest:
     `allowed` and `refused` (modules, by the operator's policy), `place` (what the ids of objects here begin with) and
     the limits `max_answer`, `max_value`, `max_objects`, `max_object_bytes` (bytes, or how many) and `object_lease`
     (seconds).
     """
     document: Any = json.loads(bytes(link.receive()[3]))
-    _add_folders(document["folders"])
+    folders.enter(document["directory"], document["folders"])
     listed()  # reads a file, which the module's code could have replaced the means for
     try:
         module = importlib.import_module(document["module"])
     except BaseException as failure:  # a module may well call sys.exit()
         package = document["module"].partition(".")[0]
         if type(failure) is ModuleNotFoundError and failure.name == package:
-            failure.__notes__ = [_advice(package, document["folders"])]
+            failure.__notes__ = [folders.advice(package)]
         output.finish(0)
         link.send(frame(wire.FAILED, body=error_body(failure)))
         link.receive()  # stay until SERVE arrives: if it met a closed socket, the server would lose this error
@@ -76,31 +76,15 @@ def load(link: Wire, output: Output) -> Calls:
     return calls
 
 
-def _add_folders(folders: Any) -> None:
-    """Has the user's own code found before what is installed, and after the standard library, which others rely on."""
-    installed = _installed()
-    place = sys.path.index(installed[0]) if installed else len(sys.path)
-    sys.path[place:place] = folders
-
-
-def _installed() -> list[str]:
-    return [path for path in sys.path if path.endswith(("site-packages", "dist-packages"))]
-
-
-def _advice(name: str, folders: list[str]) -> str:
-    """What to do where there is no such module: what there is instead, nearest first."""
-    import difflib
-    import inspect
-
-    entries = [entry for folder in filter(os.path.isdir, folders or _installed()) for entry in os.scandir(folder)]
-    code = [entry for entry in entries if entry.path not in folders]  # `src` lies in one
-    names = {entry.name if entry.is_dir() else inspect.getmodulename(entry.name) or "" for entry in code}
-    there = [each for each in names if each.isidentifier() and not each.startswith("_")]
-    there.sort(key=lambda each: (-difflib.SequenceMatcher(None, each.lower(), name.lower()).ratio(), each))
-    advice = "require what provides it"
-    if folders:
-        advice = "give a source that has it at its top or in src/"
-    return "%s, or name what is there: %s" % (advice, ", ".join(there[:_MOST_NAMED])) if there else advice
+def _look_like_a_command() -> None:
+    """Make this process's `__main__` and arguments what they are in `python -c`."""
+    sys.argv = ["-c"]
+    if hasattr(sys, "orig_argv"):
+        sys.orig_argv = [sys.executable, "-c", ""]
+    own = vars(sys.modules["__main__"])
+    for name in ("__file__", "__cached__", "main", "NAME"):
+        own.pop(name, None)
+    own["__loader__"], own["__spec__"] = BuiltinImporter, None
 
 
 def _die_with(server: int) -> None:

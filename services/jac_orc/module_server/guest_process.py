@@ -93,7 +93,6 @@ class Guest(asyncio.Protocol):
         try:
             if idle is None:
                 idle = IdleGuest(settings.guest_python)
-            idle.load(settings.module_name, folders_in(settings.source_folders))
             process = ManagedProcess.of(idle.child)
         except OSError as failure:
             if idle is not None:
@@ -102,8 +101,15 @@ class Guest(asyncio.Protocol):
         guest = cls(number, process, settings)
         link = idle.socket
         try:
+            folders = folders_in(settings.source_folders)
+            await asyncio.to_thread(idle.load, settings.module_name, folders, settings.working_directory)
             await asyncio.get_running_loop().create_connection(lambda: guest, sock=link)
             await guest._load(place)
+        except OSError as failure:
+            link.close()
+            await guest.stop()
+            text = f"the working directory can't be created: {failure}; make room or check the permissions"
+            raise error("MODULE_IMPORT_FAILED", text) from failure
         except BaseException:
             await guest.stop()
             raise

@@ -25,7 +25,11 @@ class Settings:
     guest_python: str = sys.executable
     """The interpreter of the module's own environment, which runs the guests."""
     source_folders: str = ""
-    """Folders from which the module is imported before any of its environment, separated as those in PATH."""
+    """Folders from which the module is imported before any of its environment, separated as those in PATH.
+
+    The last one has all of the user's code. Each pod imports from a copy of it, its working directory."""
+    working_directory: str = ""
+    """Where the pod's working directory is created; empty: in a temporary directory, which ends with this process."""
     environment_fd: int | None = None
     """Holds the environment as long as this process lives; None: nobody removes it."""
     workers: int = 1

@@ -58,7 +58,7 @@ class LocalBackend(KnownModules):
 
     async def start(self) -> None:
         """Takes up the modules and pods that an earlier pod manager has left."""
-        for directory in (self._files, self._host.pods, self._host.logs):
+        for directory in (self._files, self._host.pods, self._host.logs, self._host.working):
             directory.mkdir(parents=True, exist_ok=True)
         records = [_read(file, PodRecord) for file in sorted(self._host.pods.glob("*.json"))]
         for module in [_read(file, _module_from) for file in sorted(self._files.glob("*.json"))]:
@@ -67,6 +67,10 @@ class LocalBackend(KnownModules):
             if record.module_name not in self._deployments:
                 adoptable(record, run_id="")
                 forget(self._host, record.name)
+        known = {record.name for record in records}
+        for directory in self._host.working.iterdir():
+            if directory.name not in known:  # an earlier pod manager ended while it removed the pod
+                await asyncio.to_thread(files.remove_tree, directory)
         self._reports.start()
         self._tasks.supervise("removing unused sources and environments", every(_CLEAN_UP, self._remove_unused))
         if self._host.settings.spares:

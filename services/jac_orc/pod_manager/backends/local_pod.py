@@ -55,6 +55,7 @@ class Host:
         self.run_id = f"{settings.run_id} {fingerprint(policy.environment)}".strip()
         self.pods = settings.state_dir / "pods"
         self.logs = settings.state_dir / "logs"
+        self.working = settings.state_dir / "working"
         self.reports = settings.state_dir / "reports.sock"
         # More than there are cores would only keep each other from getting ready; each waits half of its time.
         self.turns = asyncio.Semaphore(2 * (os.cpu_count() or 1))
@@ -247,6 +248,7 @@ class LocalPod:
             "PORT": "0",
             "GUEST_PYTHON": str(runtime.interpreter),
             "SOURCE_FOLDERS": os.pathsep.join(map(str, runtime.folders)),
+            "WORKING_DIRECTORY": str(self._host.working / self.record.name),
             "POD_NAME": self.record.name,
             "REPORTS": str(self._host.reports),
             "LOG_FILE": str(self._host.logs / f"{self.record.name}.log"),
@@ -277,6 +279,8 @@ def forget(host: Host, name: str) -> None:
     (host.pods / f"{name}.json").unlink(missing_ok=True)
     for file in host.logs.glob(f"{name}.log*"):
         file.unlink(missing_ok=True)
+    for directory in (host.working / name, host.working / f"{name}.new"):
+        files.remove_tree(directory)
 
 
 def adoptable(record: PodRecord, run_id: str) -> ManagedProcess | None:

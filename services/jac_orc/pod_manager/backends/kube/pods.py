@@ -23,6 +23,8 @@ SERVER = "module-server"
 STORE = "/store"
 """Where the shared volume is mounted. A pod of a module mounts only its own environment and source from it."""
 TMP = "/tmp"  # noqa: S108 - in the container, of its own
+WORKING = "work"
+"""The folder in `/tmp` that is a pod's working directory, within the same size limit."""
 TMP_MOUNT = {"name": "tmp", "mountPath": TMP}
 BLANK_PYTHON = "/opt/blank/bin/python"
 """Where the image has an empty environment, for modules that need no package."""
@@ -201,6 +203,7 @@ def _environment(cluster: Cluster, spec: ModuleSpec, runtime: Runtime) -> list[D
         "DRAIN_GRACE": str(_DRAIN_GRACE),
         "TERMINATION_LOG": TERMINATION_LOG,
         "HOME": TMP,
+        "WORKING_DIRECTORY": f"{TMP}/{WORKING}",
     }
     # The kubelet replaces $(NAME) in values, and $$ by $.
     variables: list[Document] = [

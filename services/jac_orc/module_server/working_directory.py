@@ -1,0 +1,68 @@
+"""The pod's working directory, in which its guests run: a copy of the user's own code, or an empty directory.
+
+The code is imported from the copy, too, so that `__file__`, relative paths and what is written next to either agree, as
+they do at home. The stored source, which other pods use, stays as it is. Restarted guests and servers of the pod find
+what was written; the backend removes the directory with the pod.
+
+Little is imported at the top, as a server's first guest waits for it.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+from collections.abc import Sequence
+
+
+def prepare(directory: str, module: str, folders: Sequence[str]) -> tuple[str, list[str]]:
+    """Create the directory unless it exists; return it, and where in it the module is imported from.
+
+    `folders` are where the user's code is stored; the last one has all of it. Empty `directory`: a temporary one, which
+    this process removes at its end. Raises OSError.
+    """
+    source = folders[-1] if folders else ""
+    directory = directory or _temporary(source)
+    package = module.partition(".")[0] if source and _is_package(module, folders) else ""
+    copy = os.path.join(directory, package) if package else directory
+    if not os.path.isdir(directory):
+        _create(directory, source, package)
+    inner = [copy + folder[len(source) :] if f"{folder}/".startswith(f"{source}/") else folder for folder in folders]
+    return directory, [directory] if package else inner
+
+
+def _is_package(module: str, folders: Sequence[str]) -> bool:
+    """Return whether the source itself is the module's package, rather than a folder that has it."""
+    from importlib.machinery import PathFinder  # noqa: PLC0415
+
+    is_package = os.path.isfile(os.path.join(folders[-1], "__init__.py"))
+    return is_package and PathFinder.find_spec(module.partition(".")[0], list(folders)) is None
+
+
+def _create(directory: str, source: str, package: str) -> None:
+    """Fill the directory under another name first, so that a half-filled one is never used."""
+    import shutil  # noqa: PLC0415
+
+    aside = f"{directory}.new"
+    shutil.rmtree(aside, ignore_errors=True)
+    try:
+        os.makedirs(os.path.join(aside, package) if package else os.path.dirname(aside), exist_ok=True)
+        if source:
+            shutil.copytree(source, os.path.join(aside, package), symlinks=True, dirs_exist_ok=True)
+        else:
+            os.mkdir(aside)
+        os.rename(aside, directory)
+    except shutil.Error as failure:  # it lists the files that can't be copied
+        raise OSError(failure.args[0][0][2]) from failure
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
+
+
+@functools.cache
+def _temporary(_source: str) -> str:
+    import atexit  # noqa: PLC0415
+    import shutil  # noqa: PLC0415
+    import tempfile  # noqa: PLC0415
+
+    folder = tempfile.mkdtemp(prefix="jac-orc-")
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return os.path.join(folder, "work")

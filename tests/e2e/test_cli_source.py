@@ -159,6 +159,35 @@ def test_an_archive_of_many_pieces(system: System, folder: Path) -> None:
     assert system.call(NAME, "price", "tea") == 1.5
 
 
+def test_a_package_folder_is_that_package(system: System, tmp_path: Path) -> None:
+    package = tmp_path / NAME
+    for name, content in {
+        "__init__.py": "import pathlib\nfrom .parts.names import price\nfrom .data import tea\n",
+        f"{NAME}.py": "raise SystemExit\n",
+        "parts/names.py": "from .. import data\ndef price(item): return data.PRICES[item]\n",
+        "data.py": "import orc_guest_version\nPRICES = {'tea': 1.5}\n"
+        "def tea(): return open(__file__[:-7] + 'tea.txt').read()\n",
+        "tea.txt": "green",
+        "requirements.txt": "orc-guest-version==1.0\n",
+    }.items():
+        (package / name).parent.mkdir(parents=True, exist_ok=True)
+        (package / name).write_text(content)
+    created(system, "--source", f"{package}/")
+    assert (system.call(NAME, "price", "tea"), system.call(NAME, "tea")) == (1.5, "green")
+
+
+def test_a_file_is_a_source_whose_metadata_says_what_it_requires(system: System, tmp_path: Path) -> None:
+    file = tmp_path / f"{NAME}.py"
+    code = "import orc_guest_version\ndef version(): return orc_guest_version.version()\n"
+    file.write_text(f"# /// script\n# dependencies = ['orc-guest-version==1.0']\n# ///\n{code}")
+    created(system, "--source", str(file))
+    assert system.call(NAME, "version") == "1.0"
+    assert system.module(NAME)["spec"]["source"]["uploaded"]["file_name"] == f"{NAME}.py"
+    file.write_text(f"# /// script\n# dependencies = [orc]\n# ///\n{code}")
+    refused = create(system, "--source", str(file), "--update")
+    assert refused.returncode == 1 and f"{NAME}.py, line 2: " in refused.stderr
+
+
 @pytest.mark.parametrize(
     ("files", "told"),
     [
@@ -326,6 +355,22 @@ def test_a_folder_that_cannot_be_packed_for_a_while(dev: Callable[..., Dev]) -> 
     watching.folder.with_name("elsewhere").rename(watching.folder)
     watching.write(CODE.format(price=2.5))
     watching.running.wait(lambda: watching.price() == 2.5)
+
+
+def test_a_file_is_watched(system: System, tmp_path: Path) -> None:
+    file = tmp_path / f"{NAME}.py"
+    file.write_text(CODE.format(price=1.5))
+    running = Running(tmp_path, "dev", str(file), JAC_ORC_URL=f"http://127.0.0.1:{system.port}")
+    try:
+        watching = Dev(system, tmp_path, running)
+        running.wait(lambda: "Ctrl-C ends that" in running.output)
+        (tmp_path / "other.py").write_text("raise SystemExit\n")
+        (tmp_path / "saved").write_text(CODE.format(price=2.5))
+        (tmp_path / "saved").replace(file)
+        running.wait(watching.versions)
+        assert watching.price() == 2.5 and len(watching.versions()) == 1
+    finally:
+        running.end()
 
 
 def test_its_logs_are_shown(dev: Callable[..., Dev]) -> None:

@@ -150,6 +150,17 @@ def encoded(files: dict[str, bytes]) -> dict[str, str]:
     return {path: base64.b64encode(content).decode() for path, content in files.items()}
 
 
+def test_a_script_is_uploaded_as_it_is(shop: Callable[..., Any], system: System) -> None:
+    code = b"import orc_guest_version\ndef price(pieces): return open('x', 'w').write(orc_guest_version.version())\n"
+    script = b"# /// script\n# dependencies = ['orc-guest-version==1.0']\n# ///\n" + code
+    module = shop(uploaded(system, "orc_shop.py", script))
+    assert module["status"]["environment"]["packages"] == ["orc-guest-version==1.0"]
+    assert system.call("orc_shop", "price", 1) == 3
+    response = upload(system, "orc-shop.py", script)
+    assert (response.status_code, reason(response)) == (400, "SOURCE_INVALID")
+    assert "rename it to orc_shop.py" in response.json()["message"]
+
+
 def test_an_equal_source_is_the_same_spec(shop: Callable[..., Any], system: System) -> None:
     first = shop({"files": {"contents": encoded(project())}})
     same = {"files": {"contents": encoded(project())}}

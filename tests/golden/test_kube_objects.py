@@ -27,7 +27,8 @@ FULL = ModuleSpec(
     env={"GREETING": "costs $(PRICE) or $5"}, workers=2, labels={"team": "a"}, import_timeout=90.0,
 )  # fmt: skip
 OWN = ModuleSpec("shop", source=SOURCE)
-TREE = f"/store/sources/{SOURCE.hex}/tree"
+HOME = f"/store/sources/{SOURCE.hex}"
+TREE = f"{HOME}/tree"
 AUTOSCALED = ModuleSpec("statistics", replicas=2, resources=Resources(cpu="500m"), autoscaling=Autoscaling(1, 5, 80))
 
 
@@ -53,7 +54,7 @@ RENDERED: dict[str, Callable[[], list[Document]]] = {
     ],
     "own-source": lambda: [
         builders.builder(CLUSTER, OWN, [("shop", "6f0c")]),
-        objects.deployment(CLUSTER, record(OWN), Runtime("a" * 24, (f"{TREE}/src", TREE), TREE)),
+        objects.deployment(CLUSTER, record(OWN), Runtime("a" * 24, (f"{TREE}/src", TREE), HOME)),
     ],
 }
 

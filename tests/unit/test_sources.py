@@ -123,7 +123,7 @@ def test_the_only_folder_is_the_root_where_it_is_a_project(sources: Sources, fil
 @pytest.mark.parametrize("name", [WHEEL, SDIST])
 def test_only_a_zip_has_a_folder(sources: Sources, name: str) -> None:
     ref = sources.add(name, GOOD[name])
-    with pytest.raises(InvalidArgumentError, match="is no zip"):
+    with pytest.raises(InvalidArgumentError, match="is neither a zip nor a script"):
         sources.folder(ref)
 
 

@@ -195,17 +195,15 @@ async def logs(
 async def dev(
     remote: Remote,
     *,
-    folder: Annotated[
-        Path, typer.Argument(help="The folder with the code.", exists=True, file_okay=False, show_default=False)
-    ],
+    path: Annotated[Path, typer.Argument(help="The code: a folder or a .py file.", exists=True, show_default=False)],
     module: Annotated[
-        str, typer.Option(help="The module's import name; may be left out where the folder has only one.")
+        str, typer.Option(help="The module's import name; may be left out where the code has only one.")
     ] = "",
     spec: Spec,
     target: Place,
 ) -> None:
-    """Deploy a folder's code, and deploy it again at each save. Ctrl-C ends that; the module stays."""
-    await develop(remote, folder, module, spec)
+    """Deploy code, and deploy it again at each save. Ctrl-C ends that; the module stays."""
+    await develop(remote, path, module, spec)
 
 
 def doctor(*, target: Target) -> None:

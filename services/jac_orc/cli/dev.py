@@ -1,4 +1,4 @@
-"""`jac-orc dev`: a folder's code, deployed again at each save."""
+"""`jac-orc dev`: the code of a folder or of a file, deployed again at each save."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from pathlib import Path
 import watchfiles
 
 from jac_orc.cli import deploying, show, sources
-from jac_orc.cli.failures import CallError
+from jac_orc.cli.failures import CallError, UsageError
 from jac_orc.cli.first_call import first_call
 from jac_orc.cli.options import Spec
 from jac_orc.cli.remote import Remote, explain
-from jac_orc.client.packing import PackingError, Tree, walk
+from jac_orc.client.packing import PackingError, Tree, watched
 from jac_orc.errors import OrcError
 from jac_orc.v1 import pod_manager_pb2 as pb
 
@@ -32,9 +32,9 @@ _OF_THE_CODE = frozenset(
 )
 
 
-async def develop(remote: Remote, folder: Path, name: str, spec: Spec) -> None:
-    """Deploys the folder's code now and at each change, and prints the module's logs, until it is cancelled."""
-    development = Development(remote, folder, deploying.spec(spec, name or sources.only_name(folder)))
+async def develop(remote: Remote, path: Path, name: str, spec: Spec) -> None:
+    """Deploys the code now and at each change, and prints the module's logs, until it is cancelled."""
+    development = Development(remote, path, deploying.spec(spec, name or sources.only_name(path)))
     try:
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(development.follow_code())
@@ -48,13 +48,13 @@ async def develop(remote: Remote, folder: Path, name: str, spec: Spec) -> None:
 
 
 class Development:
-    """One folder and the module that is made of it."""
+    """One folder, or file, and the module that is made of it."""
 
-    def __init__(self, remote: Remote, folder: Path, spec: pb.ModuleSpec) -> None:
+    def __init__(self, remote: Remote, path: Path, spec: pb.ModuleSpec) -> None:
         self.name = spec.module_name
         self.exists = asyncio.Event()
         self._remote = remote
-        self._folder = folder
+        self._path = path
         self._spec = spec
         self._digest = ""
         self._complaint = ""
@@ -69,12 +69,12 @@ class Development:
             self._lines_before = 0
             self.exists.set()
         is_first = True
-        async with contextlib.aclosing(changes(self._folder)) as versions:
+        async with contextlib.aclosing(changes(self._path)) as versions:
             async for _ in versions:
                 try:
                     await self._deploy(is_first)
                     self._complaint = ""
-                except (OrcError, CallError, PackingError) as failure:
+                except (OrcError, CallError, PackingError, UsageError, OSError) as failure:
                     if isinstance(failure, OrcError) and failure.reason in _OF_THE_CODE:
                         after = "the old version goes on answering" if self.exists.is_set() else "waiting for a change"
                         self._complain(failure, f"this version does not start; {after}")
@@ -84,7 +84,7 @@ class Development:
                         self._digest = ""  # it may be deployed yet
                         self._complain(failure, "waiting for a change")
                 if is_first:
-                    show.say(f"{self.name}: watching {self._folder}; Ctrl-C ends that")
+                    show.say(f"{self.name}: watching {self._path}; Ctrl-C ends that")
                 is_first = False
 
     async def follow_logs(self) -> None:
@@ -101,7 +101,7 @@ class Development:
     async def _deploy(self, is_first: bool) -> None:
         """Deploys the code as it is now, if that is news, and tells when it answers."""
         begin = time.monotonic()
-        source = await asyncio.to_thread(sources.read_folder, self._folder)
+        source = await asyncio.to_thread(sources.read, self._path, self.name)
         if source.packed.digest == self._digest:
             return
         self._digest = source.packed.digest
@@ -138,18 +138,20 @@ class Development:
         self._complaint = text
 
 
-async def changes(folder: Path) -> AsyncGenerator[None]:
+async def changes(path: Path) -> AsyncGenerator[None]:
     """Yields at once, and again whenever files that are packed have changed; raises PackingError at first only.
+
+    `path` is a folder or a file.
 
     Watched are those folders only in which such files are, each by itself. As these change, too, the watch is made anew
     each time, and before the caller looks at the files: what changes while it is busy makes one further change.
     """
-    tree = await asyncio.to_thread(walk, folder)
+    tree = await asyncio.to_thread(watched, path)
     while True:
         if not tree.folders:  # all of it has gone; it may come back
             yield
             await asyncio.sleep(_RETRY_SECONDS)
-            tree = await asyncio.to_thread(_look_again, folder, tree)
+            tree = await asyncio.to_thread(_look_again, path, tree)
             continue
         watch = watchfiles.awatch(
             *tree.folders, watch_filter=partial(_matters, tree), debounce=_DEBOUNCE_MS, step=_STEP_MS, recursive=False
@@ -157,25 +159,25 @@ async def changes(folder: Path) -> AsyncGenerator[None]:
         change = asyncio.ensure_future(anext(watch))
         try:
             await asyncio.sleep(0)  # it watches before it waits for the first time
-            watched = set(tree.folders)
-            tree = await asyncio.to_thread(_look_again, folder, tree)
-            if set(tree.folders) == watched or change.done():
+            before = set(tree.folders)
+            tree = await asyncio.to_thread(_look_again, path, tree)
+            if set(tree.folders) == before or change.done():
                 yield
                 await change
         except FileNotFoundError:  # a folder has gone before it was watched
             pass
         except OSError as failure:
-            raise CallError(f"{folder} can't be watched: {failure}") from failure
+            raise CallError(f"{path} can't be watched: {failure}") from failure
         finally:
             change.cancel()
             await asyncio.gather(change, return_exceptions=True)
             await watch.aclose()
 
 
-def _look_again(folder: Path, tree: Tree) -> Tree:
+def _look_again(path: Path, tree: Tree) -> Tree:
     """What is in the folder now; what of it was there, while it can't be packed. The caller tells why."""
     try:
-        return walk(folder)
+        return watched(path)
     except PackingError:
         return Tree(tree.root, tree.ignores, {}, [path for path in tree.folders if path.is_dir()])
 

@@ -46,7 +46,7 @@ def build(image: Image, code: Code, packages: Packages) -> None:
         if source is not None:
             given = f"SOURCE_FILE=/tmp/context/{source.file_name}"
             (context / source.file_name).write_bytes(source.packed.data)
-            if source.file_name.endswith(".zip"):
+            if source.file_name.endswith((".zip", ".py")):
                 folders = f"SOURCE_FOLDERS={_FOLDER}/source/src:{_FOLDER}/source"
         text = _DOCKERFILE.format(module=name, source=given, folders=folders)
         (context / "Dockerfile").write_text(text, encoding="utf-8")

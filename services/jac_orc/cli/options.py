@@ -91,7 +91,11 @@ class Code:
     ] = ""
     source: Annotated[
         Path | None,
-        typer.Option(metavar="PATH", help="Its code: a folder, or a .zip, .whl or .tar.gz file.", exists=True),
+        typer.Option(
+            metavar="PATH",
+            help="Its code: the folder of a project or a package, or a .py, .zip, .whl or .tar.gz file.",
+            exists=True,
+        ),
     ] = None
 
 

@@ -1,4 +1,4 @@
-"""The user's own code as the commands take it: a folder, which is packed, or an archive."""
+"""The user's own code as the commands take it: a folder, which is packed, a `.py` file, or an archive."""
 
 from __future__ import annotations
 
@@ -14,17 +14,18 @@ from jac_orc.cli.failures import UsageError
 from jac_orc.cli.options import Code
 from jac_orc.cli.remote import Remote
 from jac_orc.cli.show import printable
-from jac_orc.client.packing import Packed, importable, pack, walk
+from jac_orc.client.packing import Packed, PackingError, importable, is_name, pack, walk
 from jac_orc.v1 import pod_manager_pb2 as pb
 
 _PIECE_BYTES = 256 * 1024
 _MOST_NAMED = 20
-_KINDS = (".zip", ".whl", ".tar.gz")
+_KINDS = (".zip", ".whl", ".tar.gz", ".py")
+_PROJECT_FILES = {"pyproject.toml", "setup.py", "setup.cfg"}
 
 
 @dataclass(frozen=True)
 class Source:
-    """An archive that can be uploaded."""
+    """An archive or a script that can be uploaded."""
 
     file_name: str
     packed: Packed
@@ -44,21 +45,30 @@ def find(code: Code) -> tuple[str, Source | None]:
         if not code.module:
             raise UsageError("name a module, or give its code with --source")
         return code.module, None
-    if not path.is_dir() and not path.name.endswith(_KINDS):
-        raise UsageError(f"{path} is neither a folder nor a file of the kinds {', '.join(_KINDS)}")
-    source = read_folder(path) if path.is_dir() else Source(path.name, Packed(path.read_bytes(), 1))
+    name = code.module or only_name(path)
+    source = read(path, name)
     source.hint()
-    return code.module or only_name(path), source
+    return name, source
 
 
-def read_folder(folder: Path) -> Source:
-    """The folder, packed; raises PackingError."""
-    name = re.sub(r"[^A-Za-z0-9._-]+", "-", folder.resolve().name).strip("-.") or "source"
-    return Source(f"{name}.zip", pack(folder))
+def read(path: Path, module: str) -> Source:
+    """Return the code of the module, a folder's packed; raises UsageError, PackingError or OSError."""
+    if not path.exists():
+        raise PackingError(f"{path} is no folder or file")
+    if path.is_dir():
+        name = re.sub(r"[^A-Za-z0-9._-]+", "-", path.resolve().name).strip("-.") or "source"
+        return Source(f"{name}.zip", pack(path, _package(path, module)))
+    if not path.name.endswith(_KINDS):
+        raise UsageError(f"{path} is neither a folder nor a file of the kinds {', '.join(_KINDS)}")
+    if path.suffix == ".py" and module != (own := _script_name(path)):
+        raise UsageError(f"{path} is the module {own}, not {module}; name that, or leave the name out")
+    return Source(path.name, Packed(path.read_bytes(), 1))
 
 
 def only_name(path: Path) -> str:
     """The one top-level name that can be imported from the source; raises UsageError where that isn't clear."""
+    if path.is_dir() and (package := _package(path)):
+        return package
     names = _names(path)
     if len(names) == 1:
         return names[0]
@@ -69,9 +79,50 @@ def only_name(path: Path) -> str:
     raise UsageError(f"{path} {text}")
 
 
+def _package(folder: Path, module: str = "") -> str:
+    """Return the name of the package that the folder itself is, to be imported from the folder above; empty: none.
+
+    `module` is what is to be deployed, if that is known. Raises UsageError if it isn't of the package.
+    """
+    if not (folder / "__init__.py").is_file():
+        return ""
+    own, wanted = folder.resolve().name, module.partition(".")[0]
+    name = wanted or own
+    files = walk(folder).files
+    inner = {f"{name}/__init__.py", f"src/{name}/__init__.py", f"src/{name}.py"}
+    if not inner.isdisjoint(files) and not _PROJECT_FILES.isdisjoint(files):
+        return ""  # a project that has the package; its __init__.py is a stray one
+    if not is_name(own):
+        if wanted:
+            return wanted
+        text = f"{folder} is a package, and {own!r} can't be a module's name; rename the folder, or name the package"
+        raise UsageError(f"{text}: jac-orc create NAME --source {folder}")
+    if wanted in ("", own):
+        return own
+    if any(path.startswith((f"{wanted}.", f"{wanted}/")) for path in files):
+        return ""  # a module in the folder, imported as from there
+    raise UsageError(f"{folder} is the package {own}, which has no {wanted}; name {own}, or leave the name out")
+
+
+def _script_name(path: Path) -> str:
+    """Return the name of the module in the file; raises UsageError if it can't be imported."""
+    name = path.name.removesuffix(".py")
+    if name == "__init__":
+        raise UsageError(f"{path} is a part of a package; give its folder, --source {path.parent}")
+    if not is_name(name):
+        advice = re.sub("[^A-Za-z0-9_]", "_", name).lstrip("_")
+        advice = advice if is_name(advice) else f"module_{advice}"
+        raise UsageError(f"{path} can't be deployed: {name!r} can't be a module's name; rename it to {advice}.py")
+    return name
+
+
 def _names(path: Path) -> list[str]:
     if path.is_dir():
         return importable(walk(path).files)
+    if path.suffix == ".py":
+        return [_script_name(path)]
+    if not path.name.endswith(_KINDS):
+        raise UsageError(f"{path} is neither a folder nor a file of the kinds {', '.join(_KINDS)}")
     try:
         if not path.name.endswith(".tar.gz"):
             with zipfile.ZipFile(path) as archive:

@@ -25,7 +25,7 @@ from pathlib import Path
 from pathspec.patterns.gitignore import GitIgnorePatternError
 from pathspec.patterns.gitignore.spec import GitIgnoreSpecPattern
 
-__all__ = ["Packed", "PackingError", "Tree", "importable", "pack", "walk"]
+__all__ = ["Packed", "PackingError", "Tree", "importable", "is_name", "pack", "walk"]
 
 MAX_FILES = 20_000
 MAX_BYTES = 256 * 1024 * 1024
@@ -76,8 +76,8 @@ class Packed:
         return f"sha256:{hashlib.sha256(self.data).hexdigest()}"
 
 
-def pack(folder: Path) -> Packed:
-    """The folder's files as an archive; raises PackingError."""
+def pack(folder: Path, package: str = "") -> Packed:
+    """The folder's files as an archive, within a folder of the package's name if there is one; raises PackingError."""
     tree = walk(folder)
     if not tree.files:
         text = f"{folder} has no files to pack: it is empty, or .gitignore and .orcignore leave all of it out"
@@ -98,7 +98,7 @@ def pack(folder: Path) -> Packed:
                 continue
             except OSError as failure:
                 raise _unreadable(tree.root / name, failure) from failure
-            info = zipfile.ZipInfo(name, _LEAST_TIME)
+            info = zipfile.ZipInfo(f"{package}/{name}" if package else name, _LEAST_TIME)
             info.compress_type = zipfile.ZIP_DEFLATED
             info.create_system = 3  # Unix, wherever it is packed
             info.external_attr = _MODE << 16
@@ -140,8 +140,12 @@ def _is_in_namespace(path: tuple[str, ...]) -> str:
 
 
 def _is_wanted(name: str) -> bool:
-    legal = name.isidentifier() and name.isascii() and not keyword.iskeyword(name) and not name.startswith("_")
-    return legal and not _NOT_THE_MODULE.match(name)
+    return is_name(name) and not _NOT_THE_MODULE.match(name)
+
+
+def is_name(name: str) -> bool:
+    """Return whether a top-level module of this name can be deployed."""
+    return name.isidentifier() and name.isascii() and not keyword.iskeyword(name) and not name.startswith("_")
 
 
 # --- what is in a folder ---
@@ -185,6 +189,14 @@ def _heaviest(weights: Mapping[str, int]) -> tuple[str, int]:
 
 def _mebibytes(size: int) -> str:
     return f"{size / 1024 / 1024:,.0f} MiB"
+
+
+def watched(path: Path) -> Tree:
+    """Return what to watch for changes of a folder, or of a single file; raises PackingError."""
+    if path.is_dir():
+        return walk(path)
+    root = Path(os.path.realpath(path)).parent
+    return Tree(root, OnlyFile(root, path.name), {path.name: 0} if path.exists() else {}, [root])
 
 
 def walk(folder: Path) -> Tree:
@@ -300,6 +312,17 @@ class Ignores:
                     if pattern.search(within):
                         return kind if ignores else ""
         return ""
+
+
+class OnlyFile(Ignores):
+    """Leaves out all but one file."""
+
+    def __init__(self, root: Path, name: str) -> None:
+        super().__init__(root)
+        self._name = name
+
+    def left_out_by(self, path: str, *, is_folder: bool) -> str:
+        return "" if path == self._name else _NEVER
 
 
 def _folders_above(path: str) -> Iterator[str]:

@@ -20,7 +20,7 @@ from jac_orc.pod_manager.environments import Environments
 from jac_orc.pod_manager.locks import Locks
 from jac_orc.pod_manager.model import is_standard_library, spec_from_document
 from jac_orc.pod_manager.policy import Policy
-from jac_orc.pod_manager.sources import SourceKind, Sources
+from jac_orc.pod_manager.sources import Sources
 
 logger = logging.getLogger(__name__)
 
@@ -68,7 +68,7 @@ async def build(settings: Settings) -> None:
         environment.release()
         if settings.links is not None:
             await asyncio.to_thread(_link, settings.links / "environment", environment.interpreter.parents[1])
-            if spec.source is not None and spec.source.kind is SourceKind.ZIP:
+            if spec.source is not None and not spec.source.kind.is_installed:
                 folder = await asyncio.to_thread(sources.folder, spec.source)
                 await asyncio.to_thread(_link, settings.links / "source", folder)
         logger.info("built the environment %s: %s", lock.digest, ", ".join(lock.packages) or "no package")

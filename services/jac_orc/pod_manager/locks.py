@@ -26,7 +26,7 @@ from jac_orc.pod_manager.installer import Tell, run_uv
 from jac_orc.pod_manager.model import Lock, ModuleSpec
 from jac_orc.pod_manager.policy import Policy
 from jac_orc.pod_manager.requirements import installer_file, parse, url_fault
-from jac_orc.pod_manager.source_requirements import Needs, check, read, read_wheel
+from jac_orc.pod_manager.source_requirements import Needs, check, read, read_script, read_wheel
 from jac_orc.pod_manager.sources import SourceKind, Sources
 from jac_orc.pod_manager.texts import shown
 
@@ -88,7 +88,7 @@ class Locks:
             named = [entry.pin for entry in entries if source.name in entry.via]
             check([("what the source requires", pin) for pin in named])
             self._policy.check_requirements(named)
-            if spec.source is not None and spec.source.kind is SourceKind.ZIP:  # it is imported from where it lies
+            if spec.source is not None and not spec.source.kind.is_installed:  # it is imported from a folder
                 entries.remove(source)
         for entry in entries:
             if entry.url != inputs.source and (fault := url_fault(entry.url)):
@@ -98,9 +98,12 @@ class Locks:
     def _inputs(self, spec: ModuleSpec, python_version: str) -> Inputs:
         """What is to be resolved; raises OrcError where the source isn't there, or requires what isn't taken."""
         needs, source = Needs(), ""
-        if spec.source is not None and spec.source.kind is SourceKind.ZIP:
-            folder = self._sources.folder(spec.source)
-            needs = read(folder, python_version)
+        if spec.source is not None and not spec.source.kind.is_installed:
+            folder = self._sources.project(spec.source)
+            if spec.source.kind is SourceKind.SCRIPT:
+                needs = read_script(folder / spec.source.file_name, python_version)
+            else:
+                needs = read(folder, python_version)
             self._policy.check_requirements([*needs.requirements, *needs.overrides])
             self._policy.check_constraints(needs.constraints)
             source = folder.as_uri() if needs.computed else ""

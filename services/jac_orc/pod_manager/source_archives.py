@@ -54,11 +54,17 @@ _BROKEN = (
 
 
 class SourceKind(enum.Enum):
-    """What an archive is, by the ending of its file name."""
+    """What a source is, by the ending of its file name."""
 
     ZIP = ".zip"
     WHEEL = ".whl"
     SDIST = ".tar.gz"
+    SCRIPT = ".py"
+
+    @property
+    def is_installed(self) -> bool:
+        """Whether it is installed into the environment, rather than imported from a folder."""
+        return self in (SourceKind.WHEEL, SourceKind.SDIST)
 
 
 # What an archive of a kind must hold.

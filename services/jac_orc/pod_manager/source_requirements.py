@@ -8,6 +8,7 @@ out; `check` is the rule for that, too.
 from __future__ import annotations
 
 import codecs
+import itertools
 import os
 import re
 import tomllib
@@ -91,6 +92,49 @@ def read(folder: Path, python_version: str) -> Needs:
     return needs
 
 
+def read_script(file: Path, python_version: str) -> Needs:
+    """Return what a script's inline metadata (PEP 723) requires; its `tool` tables don't count.
+
+    Raises OrcError: SOURCE_INVALID, or ENVIRONMENT_FAILED where the script needs another Python.
+    """
+    # Outside of its metadata a script may have another encoding than UTF-8.
+    text = _data(file.open("rb"), file.name, _MAX_BYTES).decode("utf-8-sig", "replace")
+    lines = re.split("\r\n|\n|\r", text)
+    first, content = _script_block(file.name, lines)
+
+    def located(text: str) -> str:
+        line = next((first + number for number, line in enumerate(content, 1) if text in line), first)
+        return f"{file.name}, line {line}"
+
+    try:
+        document = _parsed("\n".join(content))
+    except ValueError as failure:
+        line = re.search(r"line (\d+)", str(failure))
+        text = re.sub(r" \(at .*\)", "", str(failure))
+        number = first + (int(line[1]) if line else len(content))
+        raise fault(f"{file.name}, line {number}: {shown(text, 200)[1:-1]}") from None
+    _check_python(str(document.get("requires-python", "")), python_version, located("requires-python"))
+    requirements = _strings(document, "dependencies", located("dependencies"))
+    return Needs(check([(located(each), each) for each in requirements]))
+
+
+def _script_block(name: str, lines: list[str]) -> tuple[int, list[str]]:
+    """Return the number of the line that begins the metadata, and the text between; 0 and none if there is none."""
+    begins = [number for number, line in enumerate(lines, 1) if line.rstrip() == "# /// script"]
+    if not begins:
+        return 0, []
+    if len(begins) > 1:
+        text = f"a second `# /// script`; put all metadata into the first one, line {begins[0]}"
+        raise fault(f"{name}, line {begins[1]}: {text}")
+    (first,) = begins
+    block = list(itertools.takewhile(lambda line: line == "#" or line.startswith("# "), lines[first:]))
+    ends = [index for index, line in enumerate(block) if line.rstrip() == "# ///"]
+    if not ends:
+        text = f"the metadata of line {first} has no end; each line of it begins with `# `, and the last one is `# ///`"
+        raise fault(f"{name}, line {first + len(block) + 1}: {text}")
+    return first, [line[2:] for line in block[: ends[-1]]]
+
+
 def read_wheel(file: Path, python_version: str) -> list[str]:
     """Return what a wheel requires without its extras; raises OrcError for what a spec may not require either.
 
@@ -126,13 +170,13 @@ def check(entries: Sequence[tuple[str, str]]) -> list[str]:
     return [requirement for _, requirement in entries]
 
 
-def _check_python(wanted: str, version: str) -> None:
+def _check_python(wanted: str, version: str, file: str = "pyproject.toml") -> None:
     try:
         fits = SpecifierSet(wanted).contains(Version(version).base_version, prereleases=True)
     except InvalidSpecifier:
-        raise fault(f"pyproject.toml: `requires-python` is {shown(wanted)} and no range like >=3.11") from None
+        raise fault(f"{file}: `requires-python` is {shown(wanted)} and no range like >=3.11") from None
     if not fits:
-        text = f"the source needs Python {shown(wanted)[1:-1]} (`requires-python` in pyproject.toml), not {version}"
+        text = f"the source needs Python {shown(wanted)[1:-1]} (`requires-python` in {file}), not {version}"
         raise error("ENVIRONMENT_FAILED", f"{text}; name another by `python_version`, on the command line by --python")
 
 
@@ -230,10 +274,10 @@ def _listed(table: dict[str, Any], key: str) -> list[str]:
     return check([(f"pyproject.toml, `{key}`", each) for each in _strings(table, key)])
 
 
-def _strings(table: dict[str, Any], key: str) -> list[str]:
+def _strings(table: dict[str, Any], key: str, file: str = "pyproject.toml") -> list[str]:
     found = table.get(key, [])
     if not isinstance(found, list) or not all(isinstance(each, str) for each in found):
-        raise fault(f"pyproject.toml: `{key}` is no list of strings")
+        raise fault(f"{file}: `{key}` is no list of strings")
     return found
 
 
@@ -246,13 +290,22 @@ def _table(table: dict[str, Any], *keys: str) -> dict[str, Any]:
 
 
 def _document(file: Path) -> dict[str, Any]:
-    text = _text(file, _MAX_TOML_BYTES) if file.is_file() else ""
+    try:
+        return _parsed(_text(file, _MAX_TOML_BYTES) if file.is_file() else "")
+    except ValueError as failure:
+        raise fault(f"{file.name} can't be read: {shown(str(failure), 200)[1:-1]}") from None
+
+
+def _parsed(text: str) -> dict[str, Any]:
+    """Return the document in the text; raises ValueError if it is no TOML, or too complex."""
+    if len(text) > _MAX_TOML_BYTES:
+        raise ValueError(f"it is too large; no more than {_MAX_TOML_BYTES:,} characters are read")
     if any(line.count(".") > _MAX_DOTS for line in text.split("\n")):
-        raise fault(f"{file.name} has more than {_MAX_DOTS:,} dots in a line")
+        raise ValueError(f"it has more than {_MAX_DOTS:,} dots in a line")
     try:
         return tomllib.loads(text)
-    except (ValueError, RecursionError) as failure:
-        raise fault(f"{file.name} can't be read: {shown(str(failure), 200)[1:-1]}") from None
+    except RecursionError:
+        raise ValueError("it is nested too deep") from None
 
 
 def _text(file: Path, most: int) -> str:

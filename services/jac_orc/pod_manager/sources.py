@@ -1,4 +1,4 @@
-"""Users' source archives, kept by the SHA-256 of their bytes: `HEX/FILE_NAME`, and for a zip what it holds, `HEX/tree`.
+"""Users' sources, kept by the SHA-256 of their bytes: `HEX/FILE_NAME`, and for a zip what it holds, `HEX/tree`.
 
 Whatever is stored is made aside, in a folder that nothing looks up, and renamed in when it is whole and found good;
 what is removed is renamed aside first. A process that is killed leaves nothing half-made in sight, and of several
@@ -11,6 +11,7 @@ import contextlib
 import hashlib
 import io
 import os
+import re
 import shutil
 import stat
 import time
@@ -39,7 +40,7 @@ from jac_orc.pod_manager.texts import Rule, shown
 __all__ = ["SourceKind", "SourceLimits", "SourceRef", "Sources", "Upload"]
 
 _ASIDE = ".aside-"
-TREE = "tree"
+_TREE = "tree"
 DIGEST = Rule(71, "sha256:[0-9a-f]{64}", "sha256: and 64 hexadecimal digits in lower case")
 FILE_NAME = Rule(200, r"[A-Za-z0-9][A-Za-z0-9._+!-]*", "a file name of letters, digits and ._+!-")
 _PROJECT_FILES = ("pyproject.toml", "setup.py", "requirements.txt")
@@ -65,7 +66,13 @@ class SourceRef:
         for kind in SourceKind:
             if self.file_name.endswith(kind.value):
                 return kind
-        raise fault(f"the file name {shown(self.file_name)} must end in .zip, .whl or .tar.gz")
+        raise fault(f"the file name {shown(self.file_name)} must end in .zip, .whl, .tar.gz or .py")
+
+
+    @property
+    def tree(self) -> str:
+        """The name of the folder that holds all files of a zip, or the script, which is named as here."""
+        return _TREE if self.kind is SourceKind.ZIP else f"{self.file_name}.{_TREE}"
 
 
 class Sources:
@@ -118,26 +125,36 @@ class Sources:
         return archive
 
     def folder(self, ref: SourceRef) -> Path:
-        """The folder with a zip's files, unpacked again where it has been removed."""
-        if ref.kind is not SourceKind.ZIP:
-            raise fault(f"{shown(ref.file_name)} is no zip")
+        """The folder with a zip's files or the script, unpacked again where it has been removed."""
+        if ref.kind.is_installed:
+            raise fault(f"{shown(ref.file_name)} is neither a zip nor a script")
         stored = self._stored(ref)
-        tree = stored.with_name(TREE)
+        tree = stored.with_name(ref.tree)
         if not tree.is_dir():
             aside = self._new_aside()
             try:
-                read_zip(stored, ref.kind, self._limits, aside / TREE)
-                files.moved(aside / TREE, tree)
+                if ref.kind is SourceKind.ZIP:
+                    read_zip(stored, ref.kind, self._limits, aside / _TREE)
+                else:
+                    (aside / _TREE).mkdir(mode=0o755)
+                    shutil.copy(stored, aside / _TREE / ref.file_name)
+                files.moved(aside / _TREE, tree)
             finally:
                 shutil.rmtree(aside, ignore_errors=True)
         return _project_root(tree)
 
-    def tree(self, ref: SourceRef) -> Path:
-        """Return the folder that holds all files of a zip."""
-        return self._root / ref.hex / TREE
+    def home(self, ref: SourceRef) -> Path:
+        """Return the folder of all that is stored of a source."""
+        return self._root / ref.hex
+
+    def project(self, ref: SourceRef) -> Path:
+        """Return the folder that says what the source requires: that of `folder`, or the only package in it."""
+        root = self.folder(ref)
+        inner, *others = [*root.iterdir()] or [root]
+        return inner if not others and _is_project(inner) else root
 
     def import_folders(self, ref: SourceRef) -> tuple[Path, ...]:
-        """Where a zip's modules are imported from, the first one first."""
+        """Where the modules of a zip, or the script, are imported from, the first one first."""
         root = self.folder(ref)
         return (root / "src", root) if (root / "src").is_dir() else (root,)
 
@@ -179,8 +196,8 @@ class Sources:
             return
         if ref.kind is SourceKind.SDIST:
             read_sdist(archive, self._limits)
-        else:
-            read_zip(archive, ref.kind, self._limits, archive.with_name(TREE))
+        elif ref.kind is not SourceKind.SCRIPT:
+            read_zip(archive, ref.kind, self._limits, archive.with_name(_TREE))
         home = self._root / ref.hex
         _sync(archive)
         _sync(archive.parent)
@@ -250,6 +267,9 @@ def _check_name(ref: SourceRef) -> None:
     """Raises OrcError for a file name that no archive of its kind can have."""
     if text := FILE_NAME.fault(ref.file_name):
         raise fault(f"the source's file name {text}")
+    if ref.kind is SourceKind.SCRIPT and not (stem := ref.file_name.removesuffix(".py")).isidentifier():
+        advice = f"rename it to {re.sub('[^A-Za-z0-9_]', '_', stem)}.py"
+        raise fault(f"{shown(ref.file_name)} can't be imported: {shown(stem)} is no module's name; {advice}")
     try:
         if ref.kind is SourceKind.WHEEL:
             parse_wheel_filename(ref.file_name)
@@ -274,8 +294,12 @@ def _aside_in(root: Path) -> Path:
 def _project_root(tree: Path) -> Path:
     """The tree, or its only folder where that is a project and no package, as in zips that GitHub makes."""
     inner, *others = [*tree.iterdir()] or [tree]
-    is_project = any((inner / name).is_file() for name in _PROJECT_FILES) and not (inner / "__init__.py").exists()
-    return inner if is_project and not others else tree
+    is_package = inner.name.isidentifier() and (inner / "__init__.py").exists()
+    return inner if _is_project(inner) and not is_package and not others else tree
+
+
+def _is_project(folder: Path) -> bool:
+    return any((folder / name).is_file() for name in _PROJECT_FILES)
 
 
 def _touched(folder: Path) -> float:

@@ -22,7 +22,6 @@ from jac_orc.pod_manager.backends.local_pod import Host, LocalPod, PodRecord, Ru
 from jac_orc.pod_manager.environments import Environment
 from jac_orc.pod_manager.installer import MAX_PROGRESS, stage_of
 from jac_orc.pod_manager.model import Lock, Module, ModulePhase, ModuleSpec, PodPhase, phase_of
-from jac_orc.pod_manager.sources import SourceKind
 
 _FIRST_PAUSE = 5.0
 _LONGEST_PAUSE = 300.0
@@ -145,7 +144,7 @@ class Deployment:
             self._let_go()
             self._held = (lock, environment)
         folders: tuple[Path, ...] = ()
-        if spec.source is not None and spec.source.kind is SourceKind.ZIP:
+        if spec.source is not None and not spec.source.kind.is_installed:
             try:
                 folders = await asyncio.to_thread(self._host.sources.import_folders, spec.source)
             except OSError as failure:

@@ -24,7 +24,6 @@ from jac_orc.pod_manager.backends.kube.pods import (
     tmp_volume,
 )
 from jac_orc.pod_manager.model import INPUTS, ModuleSpec
-from jac_orc.pod_manager.sources import TREE, SourceKind
 
 BUILDER = "builder"
 """The name of the container of a builder."""
@@ -84,9 +83,9 @@ def builder(cluster: Cluster, spec: ModuleSpec, owners: Iterable[tuple[str, str]
     if spec.source is not None:
         folder = f"{STORE}/sources/{spec.source.hex}"
         sources.append(store_mount(cluster, folder))
-        if spec.source.kind is SourceKind.ZIP:
-            # Pods mount this folder. A build can't replace a mount point by a link, which the kubelet would follow.
-            sources.append(store_mount(cluster, f"{folder}/{TREE}"))
+        if not spec.source.kind.is_installed:
+            # The pod manager reads this folder. A build can't replace a mount point by a link, which would be followed.
+            sources.append(store_mount(cluster, f"{folder}/{spec.source.tree}"))
     container = {
         "name": BUILDER,
         "image": cluster.image,

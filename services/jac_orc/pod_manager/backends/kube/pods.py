@@ -72,7 +72,7 @@ class Runtime:
     folders: tuple[str, ...] = ()
     """Where the user's code is imported from."""
     source: str = ""
-    """The folder with all of the user's code; empty: there is none, or it is installed in the environment."""
+    """The folder with all that is stored of the user's code; empty: there is none, or it is installed."""
 
     @property
     def paths(self) -> list[str]:

@@ -10,7 +10,7 @@ from jac_orc.core.tasks import Tasks
 from jac_orc.pod_manager.backends.kube.pods import Runtime
 from jac_orc.pod_manager.environments import Environments, needs_none
 from jac_orc.pod_manager.model import Lock, ModuleSpec
-from jac_orc.pod_manager.sources import SourceKind, Sources
+from jac_orc.pod_manager.sources import Sources
 
 logger = logging.getLogger(__name__)
 
@@ -33,10 +33,10 @@ class Store:
         if lock is None:
             return None
         environment = "" if needs_none(lock) else lock.digest
-        if spec.source is None or spec.source.kind is not SourceKind.ZIP:
+        if spec.source is None or spec.source.kind.is_installed:
             return Runtime(environment)
         folders = await asyncio.to_thread(self._sources.import_folders, spec.source)
-        return Runtime(environment, tuple(map(str, folders)), str(self._sources.tree(spec.source)))
+        return Runtime(environment, tuple(map(str, folders)), str(self._sources.home(spec.source)))
 
     def lock(self, digest: str) -> Lock | None:
         """Return what an environment consists of; None until it is read, for which one has to ask again."""

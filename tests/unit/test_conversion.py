@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import collections
+import importlib
+import re
 import sys
+import types
+import zoneinfo
 from collections.abc import Iterator
 from datetime import date
 from decimal import Decimal
@@ -18,16 +22,23 @@ from jac_orc.guest.failures import Refusal
 NEW_YEAR = date(2026, 1, 1)
 
 
-@pytest.fixture(scope="module")
-def module() -> Iterator[Any]:
+def _imported(name: str) -> Iterator[Any]:
     folder = str(Path(__file__).parents[1] / "guests")
     sys.path.insert(0, folder)
     try:
-        import orc_unit_annotated  # type: ignore[import-not-found]
-
-        yield orc_unit_annotated
+        yield importlib.import_module(name)
     finally:
         sys.path.remove(folder)
+
+
+@pytest.fixture(scope="module")
+def module() -> Iterator[Any]:
+    yield from _imported("orc_unit_annotated")
+
+
+@pytest.fixture(scope="module")
+def generics() -> Iterator[Any]:
+    yield from _imported("orc_unit_generics")
 
 
 def converted(function: Any, value: Any) -> Any:
@@ -78,3 +89,87 @@ def test_an_annotation_that_cannot_be_evaluated_harms_no_other(module: Any) -> N
     assert args == ["thing", NEW_YEAR, "more"]
     with pytest.raises(Refusal, match="argument on"):
         Parameters().fitted(module.missing, ["thing", "no date"], {})
+
+
+DAY = "2026-01-01"
+
+
+def test_generics_and_names_for_types(generics: Any) -> None:
+    for name, given, made in (
+        ("box", {"item": DAY}, generics.Box(NEW_YEAR)),
+        ("boxes", {"item": {"item": DAY}}, generics.Box(generics.Box(NEW_YEAR))),
+        ("boxes", {"item": {"item": None}}, generics.Box(generics.Box(None))),
+        ("dated", {"item": DAY, "note": "a"}, generics.Dated(NEW_YEAR, "a")),
+        ("DateShelf", DAY, NEW_YEAR), ("Open", DAY, NEW_YEAR), ("WithMeta", DAY, NEW_YEAR),
+        ("first", [DAY], generics.First(NEW_YEAR)),
+        ("film", {"on": DAY, "to": DAY, "seen": DAY}, {"on": NEW_YEAR, "to": NEW_YEAR, "seen": NEW_YEAR}),
+        ("node", {"on": DAY, "next": {"on": DAY}}, generics.Node(NEW_YEAR, generics.Node(NEW_YEAR))),
+        ("nested", [DAY, [[DAY]]], [NEW_YEAR, [[NEW_YEAR]]]), ("tree", [DAY, [[DAY]]], [NEW_YEAR, [[NEW_YEAR]]]),
+        ("many", [DAY], [NEW_YEAR]), ("defaulted", DAY, NEW_YEAR),
+        ("implicit", None, None), ("implicit", DAY, NEW_YEAR),
+    ):  # fmt: skip
+        assert converted(getattr(generics, name), given) == made, name
+    assert converted(generics.DateShelf(NEW_YEAR).put, DAY) == NEW_YEAR
+    assert Parameters().fitted(generics.unpacked, [], {"on": DAY}) == ([], {"on": NEW_YEAR})
+    assert Parameters().fitted(generics.several, [DAY, 1], {})[0] == [NEW_YEAR, 1.0]
+    assert Parameters().fitted(generics.days, [DAY, DAY], {"a": DAY}) == ([NEW_YEAR, NEW_YEAR], {"a": NEW_YEAR})
+
+
+def test_methods_and_what_wraps_a_function(generics: Any) -> None:
+    methods = generics.Methods()
+    for target in (methods.one, methods.part, methods.of_class, methods.alone, methods.cached, methods):
+        assert converted(target, DAY) == NEW_YEAR
+
+
+def test_unions_take_what_fits(generics: Any) -> None:
+    given: Any
+    for name, given, made in (
+        ("which_list", [1.0], [1]), ("which_list", [DAY], [NEW_YEAR]), ("list_or_date", DAY, NEW_YEAR),
+        ("list_or_date", [DAY], [NEW_YEAR]), ("texts_or_dates", [DAY], [DAY]),
+        ("which_class", {"on": DAY}, generics.Node(NEW_YEAR)), ("which_class", {"name": "a"}, generics.Other("a")),
+        ("list_or_dict", {"a": {"name": "b"}}, {"a": generics.Other("b")}), ("date_or_int", 5, 5),
+        ("literal", "r", generics.Colour.RED), ("literal", "YQ==", b"a"), ("literal", 1.0, 1), ("literal", None, None),
+        ("plain_literal", "no such", "no such"),
+    ):  # fmt: skip
+        assert converted(getattr(generics, name), given) == made, name
+    wrong: list[tuple[str, Any]] = [
+        ("date_or_int", "x"), ("literal", "x"), ("which_class", {"age": 1}), ("list_or_date", {}),
+    ]  # fmt: skip
+    for name, given in wrong:
+        with pytest.raises(Refusal, match="argument x"):
+            converted(getattr(generics, name), given)
+
+
+def test_enums_keys_and_containers(generics: Any) -> None:
+    for name, given, made in (
+        ("colour", DAY, generics.Colour.FIRST), ("colour", "RED", generics.Colour.RED),
+        ("levels", {"1": "a"}, {generics.Level.LOW: "a"}), ("maybe_keys", {"1": "a", "null": "b"}, {1: "a", None: "b"}),
+        ("flags", {"true": DAY}, {True: NEW_YEAR}), ("pairs", [[[1, 2], DAY]], {(1, 2): NEW_YEAR}),
+        ("reversible", [DAY], [NEW_YEAR]), ("contained", [DAY], [NEW_YEAR]),
+        ("default", {"a": [DAY]}, {"a": [NEW_YEAR]}), ("chained", {"a": DAY}, collections.ChainMap({"a": NEW_YEAR})),
+        ("proxied", {"a": DAY}, types.MappingProxyType({"a": NEW_YEAR})), ("words", {"a": 1}, collections.Counter("a")),
+        ("namespace", {"a": 1}, types.SimpleNamespace(a=1)),
+        ("zone", "Europe/Berlin", zoneinfo.ZoneInfo("Europe/Berlin")),
+        ("any_zone", "UTC", zoneinfo.ZoneInfo("UTC")), ("pattern", "a+", re.compile("a+")), ("path", "a", Path("a")),
+    ):  # fmt: skip
+        found = converted(getattr(generics, name), given)
+        assert (found, type(found)) == (made, type(made) if name != "default" else collections.defaultdict), name
+    assert next(converted(generics.iterated, [DAY])) == NEW_YEAR
+    assert converted(generics.default, {})["new"] == []
+    with pytest.raises(Refusal, match="has a key 'x'"):
+        converted(generics.levels, {"x": "a"})
+
+
+def test_attrs_and_models(generics: Any) -> None:
+    loan = converted(generics.loan, {"on": DAY, "days": "5", "until": DAY})
+    assert loan == generics.Loan(NEW_YEAR, 5, NEW_YEAR)
+    assert converted(generics.model, {"day": DAY}).on == NEW_YEAR
+    assert converted(generics.root, [DAY]).root == [NEW_YEAR]
+    with pytest.raises(Refusal, match=r"argument x.*validation error"):
+        converted(generics.model, {"day": "x"})
+
+
+@pytest.mark.parametrize("text", ["1e999999999", "1e-999999999", "1E100001", "1e" + "9" * 5000])
+def test_a_fraction_of_endless_digits_is_refused(generics: Any, text: str) -> None:
+    with pytest.raises(Refusal, match="exponent beyond"):
+        converted(generics.fraction, text)

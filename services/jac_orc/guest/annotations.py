@@ -10,36 +10,67 @@ import types
 import typing
 from typing import Any
 
+if typing.TYPE_CHECKING:
+    from collections.abc import Sequence
+
+Variables = typing.Dict[Any, Any]  # what type variables stand for
+
+_PASSED_ON = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+_WRAPPERS = ("Final", "ClassVar", "Required", "NotRequired", "ReadOnly")
+
 
 def function_of(target: Any) -> Any:
-    """What has the annotations of a callable: of a class, what it is made by."""
+    """Return what has the annotations of a callable; of a class the one that takes a call's arguments.
+
+    That is its metaclass's `__call__`, its `__new__` or its `__init__`: the first that doesn't only pass them on.
+    """
     function = target
     if isinstance(target, type):
-        made_by = target.__new__ if target.__init__ is object.__init__ else target.__init__  # type: ignore[misc]
-        function = target if made_by is object.__new__ else made_by
+        function = target
+        for made_by in (type(target).__call__, target.__new__, target.__init__):  # type: ignore[misc]
+            if hasattr(made_by, "__code__"):
+                function = inspect.unwrap(made_by)
+                if not passes_on(list(inspect.signature(function).parameters.values())[1:]):
+                    break
     elif not hasattr(target, "__code__") and not hasattr(target, "__wrapped__"):
         function = getattr(target, "func", None) or type(target).__call__
     return inspect.unwrap(function)
 
 
-def evaluated(owner: Any) -> dict[str, Any]:
-    """The annotations of a function or a class, each evaluated on its own where it stands; without those that fail.
+def passes_on(parameters: Sequence[inspect.Parameter]) -> bool:
+    """Whether a constructor takes any arguments, as one does that isn't meant for some of its own."""
+    return bool(parameters) and all(parameter.kind in _PASSED_ON for parameter in parameters)
 
-    A name may be there for type checkers only, and the code of an annotation may raise anything.
+
+def evaluated(owner: Any, variables: Variables | None = None) -> dict[str, Any]:
+    """The annotations of a function or a class, each evaluated on its own where it is written; without those that fail.
+
+    A name may be there for type checkers only, and the code of an annotation may raise anything. What type variables
+    stand for takes their place: those of a class are known by its bases, and `variables` has others.
     """
     found: dict[str, Any] = {}
+    known = variables or {}
     for place in reversed(owner.__mro__) if isinstance(owner, type) else (owner,):
         with contextlib.suppress(Exception):
             if isinstance(place, type):
                 outer, inner = vars(sys.modules[place.__module__]), dict(vars(place))
+                inner.pop("__annotations__", None)
+                known = bound(owner, variables).get(place, {})
             else:
-                outer, inner = place.__globals__, None
+                outer, inner = place.__globals__, {}
+            inner.update({each.__name__: each for each in getattr(place, "__type_params__", ())})
             for name, hint in _annotations(place).items():
-                alone: Any = types.ModuleType("alone")  # of which a Final may be, too
-                alone.__annotations__ = {name: hint}
                 with contextlib.suppress(Exception):
-                    found.update(typing.get_type_hints(alone, outer, inner))
+                    found[name] = substituted(evaluated_hint(hint, outer, inner), known)
     return found
+
+
+def evaluated_hint(hint: Any, outer: dict[str, Any], inner: dict[str, Any]) -> Any:
+    """Return an annotation without texts in it; raises whatever its code raises."""
+    alone: Any = types.ModuleType("alone")  # of which a Final may be, too
+    alone.__annotations__ = {"hint": hint}
+    with_extras = {"include_extras": True} if sys.version_info >= (3, 9) else {}
+    return typing.get_type_hints(alone, outer, inner, **with_extras)["hint"]
 
 
 def _annotations(place: Any) -> dict[str, Any]:
@@ -51,17 +82,76 @@ def _annotations(place: Any) -> dict[str, Any]:
     return vars(place).get("__annotations__", {}) if inherits else place.__annotations__  # type: ignore[no-any-return]
 
 
+# --- generics ---------------------------------------------------------------------------------------------------------
+
+
+def bound(kind: Any, variables: Variables | None = None) -> dict[Any, Variables]:
+    """What the type variables of a class and of its bases stand for, by class: `class Prices(Box[Decimal])` says so."""
+    found: dict[Any, Variables] = {}
+    waiting = [(kind, variables or {})]
+    for each, known in waiting:  # which grows
+        if each in found:
+            continue
+        found[each] = known
+        for base in vars(each).get("__orig_bases__", ()) if isinstance(each, type) else ():
+            origin = typing.get_origin(base)
+            if isinstance(origin, type):
+                args = [substituted(arg, known) for arg in typing.get_args(base)]
+                waiting.append((origin, dict(zip(getattr(origin, "__parameters__", ()), args))))
+        waiting += [(base, {}) for base in getattr(each, "__bases__", ())]
+    return found
+
+
+def variables_of(target: Any, function: Any) -> Variables:
+    """What the type variables of a callable stand for by the class that it is a method or the constructor of."""
+    kind = target if isinstance(target, type) else type(getattr(target, "__self__", None))
+    every: Variables = {}
+    each: Any
+    for each, known in reversed(list(bound(kind).items())):
+        every.update(known)
+        if any(value is function for value in vars(each).values()):
+            return dict(known)
+    return every
+
+
+def substituted(hint: Any, variables: Variables) -> Any:
+    """The annotation with what its type variables stand for in their place."""
+    if not variables:
+        return hint
+    if isinstance(hint, typing.TypeVar):
+        return variables.get(hint, hint)
+    parameters = () if isinstance(hint, type) and not typing.get_origin(hint) else getattr(hint, "__parameters__", ())
+    if parameters:
+        return hint[tuple(variables.get(each, each) for each in parameters)]
+    return hint
+
+
+# --- names and decorations --------------------------------------------------------------------------------------------
+
+
 def meant(hint: Any, origin: Any) -> Any:
     """The annotation that another one only names or decorates; None for one that speaks for itself."""
     if getattr(hint, "__metadata__", None) is not None:  # Annotated
         return hint.__origin__
-    if origin in (typing.Final, typing.ClassVar):
+    if getattr(origin, "_name", None) in _WRAPPERS:
         return typing.get_args(hint)[0]
     if isinstance(hint, dataclasses.InitVar):
         return hint.type
     if isinstance(hint, typing.TypeVar):
-        return hint.__bound__
-    if hasattr(hint, "__supertype__"):  # NewType
-        return hint.__supertype__
-    alias = origin or hint  # `type Name = …` of Python 3.12
-    return alias.__value__ if type(alias).__name__ == "TypeAliasType" else None
+        return _variable(hint)
+    return getattr(hint, "__supertype__", None)  # NewType
+
+
+def _variable(hint: Any) -> Any:
+    if hint.__constraints__:
+        return typing.Union[hint.__constraints__]
+    has_default = getattr(hint, "has_default", None)  # of Python 3.13 and of typing_extensions
+    return hint.__default__ if has_default is not None and has_default() else hint.__bound__
+
+
+def alias_of(hint: Any, origin: Any) -> Any:
+    """What a `type Name = …` of Python 3.12 stands for; None for what is no such alias."""
+    alias = origin or hint
+    if type(alias).__name__ != "TypeAliasType":
+        return None
+    return substituted(alias.__value__, dict(zip(alias.__type_params__, typing.get_args(hint))))

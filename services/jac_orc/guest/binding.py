@@ -9,6 +9,7 @@ import re
 import types
 from typing import Any
 
+from .annotations import function_of, passes_on
 from .conversion import Converters, converters_of
 from .failures import Refusal
 
@@ -18,7 +19,11 @@ _MOST_REMEMBERED = 10_000
 def signature_of(target: Any) -> inspect.Signature | None:
     """The signature of a callable, from itself or from the first line of its docstring; None where neither tells it."""
     with contextlib.suppress(Exception):  # a signature is the user's code: anything may come out of it
-        return inspect.signature(target)
+        signature = inspect.signature(target)
+        if isinstance(target, type) and passes_on(list(signature.parameters.values())):
+            _, *parameters = inspect.signature(function_of(target)).parameters.values()
+            return signature.replace(parameters=parameters)
+        return signature
     line = (getattr(target, "__doc__", None) or "").strip().partition("\n")[0]
     found = re.match(r"[\w.]+(\(.*\))(?:\s*->.*)?$", line)
     if not found:
@@ -48,10 +53,11 @@ class Parameters:
 
     def fitted(self, target: Any, args: list[Any], kwargs: dict[str, Any]) -> tuple[list[Any], dict[str, Any]]:
         """The arguments converted to what the parameters are annotated with; raises Refusal that names a fault."""
-        converters = self._converters(target) if args or kwargs else None
+        converters = self.converters(target) if args or kwargs else None
         return (args, kwargs) if converters is None else converters.convert(args, kwargs)
 
-    def _converters(self, target: Any) -> Converters | None:
+    def converters(self, target: Any) -> Converters | None:
+        """The converters of a callable's parameters; None where none needs one."""
         function = getattr(target, "__func__", target)
         if not isinstance(function, (types.FunctionType, types.BuiltinFunctionType, type)):
             return converters_of(target, signature_of(target))  # not remembered, as that would keep the object alive

@@ -1,84 +1,92 @@
 """Arguments in JSON made into what parameters are annotated with: bytes, datetime, Decimal, Enum, dataclass, ndarray …
 
-A converter takes a JSON value and gives another one; None stands for "as it is". What is not JSON (an object, bytes)
-is never touched, nor is anything that an annotation is unclear about.
+What single values become is in `conversion_scalars`; containers and classes have a file each. Here are the parameters
+of a callable, and annotations that lead to others: unions, literals, names, generics.
 """
 
 from __future__ import annotations
 
-import base64
-import collections
-import dataclasses
-import enum
 import functools
 import inspect
 import itertools
-import math
-import re
 import sys
 import typing
-from collections import abc
 from typing import Any
 
-from .annotations import evaluated, function_of, meant
+from .annotations import alias_of, evaluated, evaluated_hint, function_of, meant, variables_of
+from .conversion_classes import fields_of_class, to_class
+from .conversion_containers import to_container
+from .conversion_scalars import (
+    ANY,
+    AS_WRITTEN,
+    EXACT_CLASSES,
+    JSON_TYPES,
+    SIMPLE,
+    ConversionError,
+    Converter,
+    Exact,
+    How,
+    of_library,
+    unfit,
+)
 from .failures import Refusal
-from .python_values import TEXT_CLASSES, loaded_class
 
 if typing.TYPE_CHECKING:
-    from collections.abc import Callable, Collection
+    from collections.abc import Callable
 
-    Converter = Callable[[Any], Any]
+    Place = tuple[str, Converter]
 
-_JSON_TYPES = (str, int, float, bool, list, dict, type(None))
 _MAX_DEPTH = 20
-
-
-class ConversionError(ValueError):
-    """An argument that can't be what its parameter is annotated with; says what it must be, or has."""
+_EMPTY = inspect.Parameter.empty
 
 
 class Converters:
     """The converters of a callable's parameters."""
 
-    def __init__(self, signature: inspect.Signature, hints: dict[str, Any]) -> None:
-        self._positional: list[tuple[str, Converter | None]] = []
-        self._named: dict[str, Converter | None] = {}
-        self._more_positional: tuple[str, Converter | None] = ("", None)
-        self._more_named: Converter | None = None
-        for parameter in signature.parameters.values():
-            converter = converter_for(hints.get(parameter.name, Any))
+    def __init__(self, signature: inspect.Signature, hints: dict[str, Any], maker: Maker) -> None:
+        self._positional: list[Place] = []
+        self._named: dict[str, Converter] = {}
+        self._more_positional = self._more_named = "", ANY
+        for name, parameter in signature.parameters.items():
+            hint = hints.get(name, Any)
             if parameter.kind is parameter.VAR_POSITIONAL:
-                self._more_positional = (parameter.name, converter)
+                first, rest = maker.items(hint)
+                self._positional += [(name, converter) for converter in first]
+                self._more_positional = name, rest
             elif parameter.kind is parameter.VAR_KEYWORD:
-                self._more_named = converter
+                fields, rest = maker.fields(hint)
+                self._named = {**fields, **self._named}
+                self._more_named = name, rest
             else:
-                self._named[parameter.name] = converter
+                self._named[name] = maker.converter(hint, parameter.default)
                 if parameter.kind is not parameter.KEYWORD_ONLY:
-                    self._positional.append((parameter.name, converter))
-        every = [*self._named.values(), self._more_positional[1], self._more_named]
-        self.is_needed = any(converter is not None for converter in every)
+                    self._positional.append((name, self._named[name]))
+        every = [*dict(self._positional).values(), *self._named.values(), self._more_positional[1], self._more_named[1]]
+        self.is_needed = not all(converter.is_plain for converter in every)
+        self.is_exact = any(converter.is_exact for converter in every)
 
-    def convert(self, args: list[Any], kwargs: dict[str, Any]) -> tuple[list[Any], dict[str, Any]]:
+    def convert(
+        self, args: list[Any], kwargs: dict[str, Any], exact: Exact | None = None
+    ) -> tuple[list[Any], dict[str, Any]]:
         """The arguments as the callable wants them; raises Refusal that names the parameter of one that can't be so."""
+        how = AS_WRITTEN if exact is None else How(exact)
         places = itertools.chain(self._positional, itertools.repeat(self._more_positional))
-        converted = list(map(_converted, places, args))
-        named = {name: _converted((name, self._named.get(name, self._more_named)), kwargs[name]) for name in kwargs}
+        converted = [_converted(place, value, how) for place, value in zip(places, args)]
+        named = {
+            name: _converted((name, self._named.get(name, self._more_named[1])), kwargs[name], how) for name in kwargs
+        }
         return converted, named
 
 
-def _converted(place: tuple[str, Converter | None], value: Any) -> Any:
+def _converted(place: Place, value: Any, how: How) -> Any:
     name, converter = place
-    if converter is None or type(value) not in _JSON_TYPES:
+    if converter.is_plain or type(value) not in JSON_TYPES:
         return value
     try:
-        return converter(value)
+        return converter.apply(value, how)
     except Exception as failure:  # what the constructors of these types raise, the module's own among them
         text = str(failure) if isinstance(failure, ConversionError) else "can't be converted: %s" % str(failure)[:300]
         raise Refusal("ARGUMENT_NOT_CONVERTIBLE", "the argument %s %s" % (name, text), parameter=name[:200]) from None
-
-
-def _applied(converter: Converter | None, value: Any) -> Any:
-    return value if converter is None or type(value) not in _JSON_TYPES else converter(value)
 
 
 def converters_of(target: Any, signature: inspect.Signature | None) -> Converters | None:
@@ -92,314 +100,202 @@ def converters_of(target: Any, signature: inspect.Signature | None) -> Converter
     }
     if not hints:
         return None
-    converters = Converters(signature, {**hints, **evaluated(function_of(target))})
+    function = function_of(target)
+    hints.update(evaluated(function, variables_of(target, function)))
+    owner = target if isinstance(target, type) else getattr(target, "__self__", None)
+    maker = Maker(getattr(function, "__globals__", {}), owner if isinstance(owner, type) else type(owner))
+    converters = Converters(signature, hints, maker)
     return converters if converters.is_needed else None
 
 
-def converter_for(hint: Any, depth: int = 0) -> Converter | None:
-    """The converter to what an annotation says; None where a JSON value is that already, or nothing is known of it."""
-    if depth > _MAX_DEPTH:
-        return None
-    try:
-        simple: Converter | None = _SIMPLE.get(hint) or _of_library(hint)
-    except TypeError:  # Annotated with what can't be hashed
-        simple = None
-    if simple is not None:
-        return simple
-    origin = typing.get_origin(hint)
-    plain = meant(hint, origin)
-    if plain is not None:
-        return converter_for(plain, depth + 1)
-    if origin is typing.Union or type(hint).__name__ == "UnionType":
-        return _to_union(typing.get_args(hint), depth)
-    array = getattr(sys.modules.get("numpy"), "ndarray", None)
-    if array is not None and (origin or hint) is array:
-        return _to_array(hint)
-    if origin is not None:
-        return _to_container(origin, typing.get_args(hint), depth)
-    if isinstance(hint, type):
-        return _to_class(hint, depth)
-    return None
+class Maker:
+    """Makes converters of annotations. Each class and each name is looked at once, as it may lead back to itself."""
 
+    def __init__(self, names: dict[str, Any], own: Any, outer: Maker | None = None) -> None:
+        """`names` are those where the annotations are written; `own` is what `Self` stands for there."""
+        self._names = names
+        self._own = own
+        self._known: dict[Any, Converter] = {} if outer is None else outer._known
+        self._exact: list[Any] = [] if outer is None else outer._exact
+        self._depth: int = 0 if outer is None else outer._depth
 
-# --- scalars ----------------------------------------------------------------------------------------------------------
+    def within(self, kind: type) -> Maker:
+        """What makes converters of annotations in the body of a class."""
+        return Maker(vars(sys.modules.get(kind.__module__, sys)), kind, self)
 
+    def converter(self, hint: Any, default: Any = _EMPTY) -> Converter:
+        """The converter to what an annotation says; ANY where nothing is known of that.
 
-def _want(value: Any, kinds: Any, what: str) -> Any:
-    if not isinstance(value, kinds) or isinstance(value, bool):
-        raise ConversionError("must be %s, not %s" % (what, type(value).__name__))
-    return value
+        A default of None allows null, as in `on: date = None`.
+        """
+        if self._depth > _MAX_DEPTH:
+            return ANY
+        seen = len(self._exact)
+        self._depth += 1
+        try:
+            made = self._converter(hint)
+        except Exception:  # it may be anything, with code that fails
+            made = ANY
+        finally:
+            self._depth -= 1
+        if default is None and not made.is_plain:
+            made = Converter(lambda value, how, made=made: None if value is None else made.apply(value, how))  # type: ignore[misc]
+        if len(self._exact) > seen:
+            made.is_exact = True
+        return made
 
+    def _converter(self, hint: Any) -> Converter:
+        try:
+            simple = SIMPLE.get(hint)
+        except TypeError:  # Annotated with what can't be hashed
+            simple = None
+        if simple is not None:
+            return simple
+        origin = typing.get_origin(hint)
+        found = of_library(origin or hint)
+        if found is not None:
+            self._exact += [hint] if found[0] in EXACT_CLASSES else ()
+            return found[1]
+        if getattr(hint, "_name", None) == "Self" and self._own is not None:
+            hint = self._own
+        plain = meant(hint, origin)
+        if plain is not None:
+            return self.converter(plain)
+        if isinstance(hint, (str, typing.ForwardRef)):
+            return self._once(str(hint), lambda: evaluated_hint(hint, self._names, {}))
+        alias = alias_of(hint, origin)
+        if alias is not None:
+            return self._once(hint, lambda: alias)
+        args = typing.get_args(hint)
+        if origin is typing.Union or type(hint).__name__ == "UnionType":
+            return self._union(args)
+        if getattr(origin, "_name", None) == "Literal":
+            return self._literal(args)
+        return self._class(origin or hint, args)
 
-def _to_float(value: Any) -> Any:
-    if type(value) is int:
-        return float(value)
-    return _NOT_FINITE.get(value, value) if isinstance(value, str) else value
+    def _once(self, key: Any, find: Callable[[], Any]) -> Converter:
+        """The converter to what a name stands for, which may contain itself."""
+        return self._remembered(key, lambda: self.converter(find()))
 
-
-def _to_int(value: Any) -> Any:
-    return int(value) if type(value) is float and value.is_integer() else value
-
-
-def _to_bytes(value: Any) -> bytes:
-    try:
-        return base64.b64decode(_want(value, str, "a base64 string"), validate=True)
-    except ValueError as failure:
-        raise ConversionError("is not base64: %s" % failure) from None
-
-
-def _to_complex(value: Any) -> Any:
-    if isinstance(value, list) and len(value) == 2:
-        return complex(*(_want(_to_float(part), (int, float), "a number") for part in value))
-    return _want(value, (int, float), "[real, imaginary] or a number")
-
-
-def _iso(text: Any) -> str:
-    """ISO 8601 as Pythons before 3.11 read it, which don't know the Z."""
-    text = str(_want(text, str, "a string in ISO 8601"))
-    return str(text[:-1] + "+00:00" if text[-1:] in "zZ" and len(text) > 10 else text)
-
-
-def _to_duration(kind: Any, value: Any) -> Any:
-    if isinstance(value, str):
-        found = re.match(r"(-?)(\d{1,15})(?:\.(\d{1,6}))?s\Z", value)
-        if not found:
-            raise ConversionError('must be a duration in seconds like "3.5s"')
-        micros = int(found.group(2)) * 1_000_000 + int((found.group(3) or "").ljust(6, "0"))
-        return kind(microseconds=-micros if found.group(1) else micros)
-    return kind(seconds=_want(value, (int, float), "a number of seconds"))
-
-
-def _to_decimal(kind: Any, value: Any) -> Any:
-    try:
-        return kind(str(_want(value, (str, int, float), "a number or a string")))
-    except ArithmeticError:
-        raise ConversionError("is no decimal number") from None
-
-
-_NOT_FINITE = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
-_SIMPLE: dict[Any, Any] = {
-    float: _to_float,
-    int: _to_int,
-    bytes: _to_bytes,
-    bytearray: lambda value: bytearray(_to_bytes(value)),
-    memoryview: lambda value: memoryview(_to_bytes(value)),
-    complex: _to_complex,
-}
-_LIBRARY: dict[str, Callable[[Any, Any], Any]] = {
-    **dict.fromkeys(
-        (*TEXT_CLASSES, "pathlib.Path", "pathlib.PurePath"), lambda kind, value: kind(_want(value, str, "a string"))
-    ),
-    "decimal.Decimal": _to_decimal,
-    "fractions.Fraction": lambda kind, value: kind(_want(value, (str, int, float), "a number or a string")),
-    "datetime.datetime": lambda kind, value: kind.fromisoformat(_iso(value)),
-    "datetime.date": lambda kind, value: kind.fromisoformat(_want(value, str, "a date like 2026-01-31")),
-    "datetime.time": lambda kind, value: kind.fromisoformat(_want(value, str, "a time like 10:30:00")),
-    "datetime.timedelta": _to_duration,
-}
-
-
-def _of_library(hint: Any) -> Converter | None:
-    """The converter to a class of the standard library, whose module is loaded if an annotation names the class."""
-    for name, convert in _LIBRARY.items():
-        if loaded_class(name) is hint:
-            return functools.partial(convert, hint)
-    return None
-
-
-# --- containers -------------------------------------------------------------------------------------------------------
-
-# Of a long list of numbers the types are looked at once.
-_AS_THEY_ARE: dict[Any, set[type]] = {_to_float: {float}, _to_int: {int}}
-# What a JSON array is made into.
-_LISTS: dict[Any, Any] = {
-    **dict.fromkeys((list, abc.Sequence, abc.MutableSequence, abc.Iterable, abc.Collection), list),
-    **{kind: kind for kind in (tuple, set, frozenset, collections.deque)},
-    abc.Set: frozenset,
-    abc.MutableSet: set,
-}
-
-
-def _to_container(origin: Any, args: Any, depth: int) -> Converter | None:
-    if origin in (dict, abc.Mapping, abc.MutableMapping) and len(args) == 2:
-        return _to_mapping(args, depth)
-    if isinstance(origin, type) and issubclass(origin, dict) and args:
-        return _to_kind_of_dict(origin, args, depth)
-    if origin is tuple and args and args[-1] is not Ellipsis:
-        return _to_tuple([converter_for(arg, depth + 1) for arg in args if arg != ()])
-    if origin in _LISTS:
-        return _to_list(_LISTS[origin], converter_for(args[0], depth + 1) if args else None)
-    return _to_class(origin, depth) if isinstance(origin, type) else None
-
-
-def _to_list(kind: Any, item: Converter | None) -> Converter | None:
-    if kind is list and item is None:
-        return None
-
-    def convert(value: Any) -> Any:
-        if not isinstance(value, list):
-            return value
-        if item is not None and set(map(type, value)) != _AS_THEY_ARE.get(item):
-            value = [item(part) if type(part) in _JSON_TYPES else part for part in value]
-        return value if kind is list else kind(value)
-
-    return convert
-
-
-_SIMPLE.update({kind: _to_list(made, None) for kind, made in _LISTS.items() if made is not list})
-
-
-def _to_mapping(args: Any, depth: int) -> Converter | None:
-    key, item = (converter_for(arg, depth + 1) for arg in args)
-    if args[0] in (int, float):
-        key = args[0]
-    if key is None and item is None:
-        return None
-
-    def convert(value: Any) -> Any:
-        if not isinstance(value, dict):
-            return value
-        return {(key(name) if key else name): _applied(item, part) for name, part in value.items()}
-
-    return convert
-
-
-def _to_kind_of_dict(kind: Any, args: Any, depth: int) -> Converter:
-    """To an OrderedDict, a Counter or a defaultdict, which makes what is missing by the class of its values."""
-    entries = _to_mapping((args[0], int) if len(args) == 1 else args, depth)
-    factory = (args[-1] if isinstance(args[-1], type) else None,) if issubclass(kind, collections.defaultdict) else ()
-
-    def convert(value: Any) -> Any:
-        return kind(*factory, value if entries is None else entries(value)) if isinstance(value, dict) else value
-
-    return convert
-
-
-def _to_tuple(items: list[Converter | None]) -> Converter:
-    def convert(value: Any) -> Any:
-        if not isinstance(value, list):
-            return value
-        if len(value) != len(items):
-            raise ConversionError("must have %d items, not %d" % (len(items), len(value)))
-        return tuple(map(_applied, items, value))
-
-    return convert
-
-
-def _to_union(options: Any, depth: int) -> Converter | None:
-    """Convert to the first of several types that a value can be; a value that already is one of them stays.
-
-    An int is a float to type checkers. Code that takes a float or something else, like Pillow, often wants it as it is.
-    """
-    fits = {*options, int} if float in options and len({*options} - {type(None)}) > 1 else {*options}
-    numbers = [_SIMPLE[kind] for kind in (float, int) if kind in options]
-    found = [(option, converter_for(option, depth + 1)) for option in options if option not in _JSON_TYPES]
-    converters = [converter for _, converter in found if converter is not None]
-    unknown = any(converter is None for _, converter in found)
-    if not converters and not numbers:
-        return None
-
-    def convert(value: Any) -> Any:
-        if type(value) in fits:
-            return value
-        for number in numbers:
-            made = number(value)
-            if made is not value:
-                return made
-        failures = []
-        for converter in converters:
+    def _remembered(self, key: Any, make: Callable[[], Converter]) -> Converter:
+        """A converter that is made once; it is there before it is made."""
+        try:
+            known = self._known.get(key)
+        except TypeError:  # what can't be hashed is made each time
+            return make()
+        if known is None:
+            known = self._known[key] = Converter(ANY.apply)
+            known.apply = functools.partial(_apply_later, known)
             try:
-                return converter(value)
-            except Exception as failure:  # noqa: PERF203 - of whichever type's constructor
-                failures.append(failure)
-        if unknown or not failures:
+                made = make()
+            except Exception:  # a name that is for type checkers only, or code that fails
+                made = ANY
+            made = ANY if made is known else made
+            known.apply, known.is_plain, known.is_exact = made.apply, made.is_plain, made.is_exact
+        self._exact += [key] if known.is_exact else ()
+        return known
+
+    def _class(self, kind: Any, args: tuple[Any, ...]) -> Converter:
+        array = getattr(sys.modules.get("numpy"), "ndarray", None)
+        if array is not None and kind is array:
+            return _to_array(args)
+        container = to_container(self, kind, args)
+        if container is not None:
+            return container
+        if isinstance(kind, type):
+            return self._remembered((kind, args), lambda: to_class(self, kind, args))
+        return ANY
+
+    # --- parameters that take the rest of the arguments ---
+
+    def items(self, hint: Any) -> tuple[list[Converter], Converter]:
+        """The converters of `*args`: of the first ones, and of each further one."""
+        unpacked = _unpacked(hint)
+        if unpacked is None:
+            return [], self.converter(hint)
+        args = typing.get_args(unpacked)
+        if args[-1:] == (Ellipsis,):
+            return [], self.converter(args[0])
+        return [self.converter(arg) for arg in args], ANY
+
+    def fields(self, hint: Any) -> tuple[dict[str, Converter], Converter]:
+        """The converters of `**kwargs`: of those that a typed dictionary names, and of any other."""
+        unpacked = _unpacked(hint)
+        if unpacked is None:
+            return {}, self.converter(hint)
+        kind = typing.get_origin(unpacked) or unpacked
+        return fields_of_class(self, kind, typing.get_args(unpacked)), ANY
+
+    # --- one of several ---
+
+    def _union(self, options: tuple[Any, ...]) -> Converter:
+        """To the first of several types that a value fits; one that JSON has is taken as it is."""
+        converters = [self.converter(option) for option in options]
+        own = {option for option in options if option in JSON_TYPES}
+        is_open = any(converter is ANY for converter in converters)
+
+        def convert(value: Any, how: How) -> Any:
+            if type(value) in own:
+                return value
+            for converter in converters:
+                if converter is not ANY:
+                    try:
+                        return converter.apply(value, how.strict)
+                    except Exception:  # noqa: S112 - of whichever type's constructor
+                        continue
+            if is_open:
+                return value
+            if how.is_strict:
+                raise ConversionError("must be one of %s" % ", ".join(map(_shown, options)))
+            for converter in converters:  # which raises if it must be other than it is
+                converter.apply(value, how)
             return value
-        raise failures[0]
 
-    return convert
+        return Converter(convert, is_plain=all(converter.is_plain for converter in converters))
 
+    def _literal(self, options: tuple[Any, ...]) -> Converter:
+        """To one of several values: members of enums and bytes are told by what they are in JSON."""
+        forms = [(option, self.converter(type(option))) for option in options]
+        is_plain = all(converter.is_plain or type(option) is int for option, converter in forms)
 
-# --- classes ----------------------------------------------------------------------------------------------------------
+        def convert(value: Any, how: How) -> Any:
+            for option, converter in forms:
+                try:
+                    made = converter.apply(value, how.strict)
+                except Exception:  # noqa: S112 - of whichever class's constructor
+                    continue
+                if type(made) is type(option) and made == option:
+                    return option
+            if is_plain and not how.is_strict:
+                return value
+            raise ConversionError("must be one of %s" % ", ".join(map(repr, options))[:300])
 
-
-def _to_class(kind: Any, depth: int) -> Converter | None:
-    if issubclass(kind, enum.Enum):
-        return _to_enum(kind)
-    if dataclasses.is_dataclass(kind) or hasattr(kind, "__attrs_attrs__"):
-        return _to_fields(kind, list(inspect.signature(kind).parameters))
-    if issubclass(kind, tuple) and hasattr(kind, "_fields"):
-        return _to_fields(kind, kind._fields, is_sequence=True)
-    if issubclass(kind, dict) and hasattr(kind, "__total__"):  # TypedDict
-        of_field = _field_converter(kind)
-        return lambda value: {name: of_field(name, value[name]) for name in value} if isinstance(value, dict) else value
-    if hasattr(kind, "model_validate") and hasattr(kind, "model_fields"):
-        return lambda value: kind.model_validate(value) if isinstance(value, dict) else value
-    return None
-
-
-def _to_enum(kind: Any) -> Converter:
-    def convert(value: Any) -> Any:
-        for member in kind:
-            if member.value == value and type(member.value) is type(value):
-                return member
-        if isinstance(value, list):
-            value = tuple(value)
-        try:
-            return kind(value)
-        except ValueError:
-            if isinstance(value, str) and value in kind.__members__:
-                return kind[value]
-        shown = ", ".join(repr(member.value) for member in kind)
-        raise ConversionError("is no value of %s; known are %s" % (kind.__name__, shown[:300]))
-
-    return convert
+        return Converter(convert)
 
 
-def _field_converter(kind: Any) -> Callable[[str, Any], Any]:
-    """What converts a field of a class, by name; it looks at the class when first used, as that may contain itself."""
-
-    @functools.lru_cache(maxsize=None)
-    def converters() -> dict[str, Converter | None]:
-        hints = {**evaluated(kind), **evaluated(function_of(kind))}
-        return {name: converter_for(hint) for name, hint in hints.items()}
-
-    def convert(name: str, value: Any) -> Any:
-        converter = converters().get(name)
-        if converter is None or type(value) not in _JSON_TYPES:
-            return value
-        try:
-            return converter(value)
-        except ConversionError as failure:
-            raise ConversionError("has a field %s that %s" % (name, failure)) from None
-
-    return convert
+def _apply_later(converter: Converter, value: Any, how: How) -> Any:
+    """Apply what a converter does once it is made."""
+    return converter.apply(value, how)
 
 
-def _to_fields(kind: Any, names: Collection[str], *, is_sequence: bool = False) -> Converter:
-    """To a class that is made of its fields: an object has them, or an array does in their order."""
-    of_field = _field_converter(kind)
-
-    def convert(value: Any) -> Any:
-        if is_sequence and isinstance(value, list) and len(value) <= len(names):
-            value = dict(zip(names, value))
-        if not isinstance(value, dict):
-            what = "an object or an array" if is_sequence else "an object"
-            raise ConversionError("must be %s with the fields %s" % (what, ", ".join(names)))
-        unknown = [name for name in value if name not in names]
-        if unknown and not is_sequence:  # a named tuple's `__new__` may take others
-            raise ConversionError("has a field %r, which %s has not" % (unknown[0][:100], kind.__name__))
-        return kind(**{name: of_field(name, part) for name, part in value.items()})
-
-    return convert
+def _shown(hint: Any) -> str:
+    return getattr(hint, "__name__", None) or str(hint)
 
 
-def _to_array(hint: Any) -> Converter:
+def _unpacked(hint: Any) -> Any:
+    """What an `Unpack[…]` or a `*` unpacks; None for another annotation."""
+    if getattr(typing.get_origin(hint), "_name", None) == "Unpack":
+        return typing.get_args(hint)[0]
+    return hint if getattr(hint, "__unpacked__", False) else None
+
+
+def _to_array(args: tuple[Any, ...]) -> Converter:
+    """To an array, of `numpy.ndarray[shape, numpy.dtype[scalar]]` of that type."""
     numpy: Any = sys.modules["numpy"]
-    args = typing.get_args(hint)[1:]  # numpy.ndarray[shape, numpy.dtype[scalar]]
-    scalars = [scalar for arg in args for scalar in typing.get_args(arg)]
+    scalars = [scalar for arg in args[1:] for scalar in typing.get_args(arg)]
     dtype = next((scalar for scalar in scalars if scalar in numpy.sctypeDict.values()), None)  # not numpy.floating
 
-    def convert(value: Any) -> Any:
-        return numpy.asarray(value, dtype=dtype) if isinstance(value, list) else value
+    def convert(value: Any, how: How) -> Any:
+        return numpy.asarray(value, dtype=dtype) if type(value) is list else unfit(value, how, "an array")
 
-    return convert
+    return Converter(convert)

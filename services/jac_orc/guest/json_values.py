@@ -34,14 +34,17 @@ _FLAT_OR_FLOAT = _FLAT | {float}
 # --- arguments --------------------------------------------------------------------------------------------------------
 
 
-def parse_body(data: Any) -> Document:
-    """The JSON object in a body; raises Refusal for anything else. NaN and doubled keys are no JSON here."""
+def parse_body(data: Any, parse: Callable[[str], Any] | None = None) -> Document:
+    """The JSON object in a body; raises Refusal for anything else. NaN and doubled keys are no JSON here.
+
+    `parse` is another decoder's, as `exact_parser` gives.
+    """
     try:
         text = str(data, "utf-8")
     except (TypeError, UnicodeDecodeError) as failure:  # the one of a number in the place of the bytes
         raise Refusal("MALFORMED_REQUEST", "the body is not UTF-8: %s" % failure) from None
     try:
-        body = _parse(text) if text.strip() else {}
+        body = (parse or _parse)(text) if text.strip() else {}
     except RecursionError:
         raise _too_deep() from None
     except ValueError as failure:
@@ -68,6 +71,11 @@ def _object(pairs: list[tuple[str, Any]]) -> Document:
 _parse = json.JSONDecoder(parse_constant=_no_constant, object_pairs_hook=_object).decode
 
 
+def exact_parser(number: Callable[[str], float]) -> Callable[[str], Any]:
+    """A decoder that asks for each number with a fraction or an exponent what its text is."""
+    return json.JSONDecoder(parse_float=number, parse_constant=_no_constant, object_pairs_hook=_object).decode
+
+
 def json_kind(value: Any) -> str:
     """What a JSON value is, in words."""
     kinds = {list: "an array", dict: "an object", str: "a string", bool: "a boolean", type(None): "null"}
@@ -92,11 +100,11 @@ def decode(value: Any, find: Callable[[str], Any], depth: int = 0) -> Any:
             return value
         if kinds <= _FLAT_OR_FLOAT:
             if math.inf in value or -math.inf in value:
-                raise _not_finite()
+                raise not_finite()
             return value
         return [decode(item, find, depth + 1) for item in value]
     if kind is float and math.isinf(value):
-        raise _not_finite()
+        raise not_finite()
     if kind is not dict:
         return value
     if depth >= MAX_DEPTH:
@@ -114,7 +122,7 @@ def decode(value: Any, find: Callable[[str], Any], depth: int = 0) -> Any:
     return {key: decode(item, find, depth + 1) for key, item in value.items()}
 
 
-def _not_finite() -> Refusal:
+def not_finite() -> Refusal:
     return Refusal("MALFORMED_REQUEST", "a number is larger than a float can be")
 
 

@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 from . import describe, proto_values, wire
 from .binding import Parameters, binds_as_one_list, positional_only
+from .conversion_scalars import Exact
 from .failures import Refusal, quote
 from .invoking import NOTHING, Invoker
-from .json_values import decode, encode_result, json_kind, parse_body
+from .json_values import decode, encode_result, exact_parser, json_kind, not_finite, parse_body
 from .protowire import Malformed, by_number, fields, key, sized, text, varint
 from .python_calls import PythonCalls
 
@@ -91,8 +92,9 @@ class Requests:
 
     def _RunModule(self, call: Call, request: Message) -> bytes:
         obj_id, method = text(request.get(3, b"")), text(request.get(2, b""))
-        _, args, kwargs = self._arguments(_body(request, 5), ("args", "kwargs"))
-        return self._json(self._invoke(call, obj_id, method, args, kwargs, packs=True))
+        data = _body(request, 5)
+        _, args, kwargs = self._arguments(parse_body(data), ("args", "kwargs"))
+        return self._json(self._invoke(call, obj_id, method, args, kwargs, data, packs=True))
 
     def _CallJson(self, call: Call, request: Message) -> bytes:
         return self._json(self._by_json(call, request))
@@ -102,8 +104,9 @@ class Requests:
         return self._invoker.stream(call, result, lambda item: self._json(item, b"\n"))
 
     def _CallNamed(self, call: Call, request: Message) -> bytes:
-        kwargs = {name: decode(value, self._objects.get) for name, value in _body(request, 4).items()}
-        return self._json(self._invoke(call, "", text(request.get(2, b"")), _NO_ARGUMENTS, kwargs, named=True))
+        data = _body(request, 4)
+        method, kwargs = text(request.get(2, b"")), parse_body(data)
+        return self._json(self._invoke(call, "", method, _NO_ARGUMENTS, kwargs, data, named=True))
 
     def _Describe(self, call: Call, request: Message) -> bytes:
         return describe.describe(self._names)
@@ -122,21 +125,20 @@ class Requests:
     # --- what they have in common ---
 
     def _by_value(self, call: Call, request: Message, *, streams: bool = False) -> Any:
-        args = [decode(proto_values.plain(arg), self._objects.get) for arg in request[3]]
-        named = [proto_values.entry(entry) for entry in request[4]]
-        kwargs = {name: decode(value, self._objects.get) for name, value in named}
+        args, kwargs = list(map(proto_values.plain, request[3])), dict(map(proto_values.entry, request[4]))
         return self._invoke(call, text(request.get(5, b"")), text(request.get(2, b"")), args, kwargs, streams=streams)
 
     def _by_json(self, call: Call, request: Message, *, streams: bool = False) -> Any:
-        body = _body(request, 3)
+        data = _body(request, 3)
+        body = parse_body(data)
         obj_id = body.get("obj_id") or ""
         if not isinstance(obj_id, str):
             raise Refusal("MALFORMED_REQUEST", "the field 'obj_id' must be a string", field="obj_id")
         method, args, kwargs = self._arguments(body, ("args", "kwargs", "obj_id", "method"))
-        return self._invoke(call, obj_id, method, args, kwargs, streams=streams)
+        return self._invoke(call, obj_id, method, args, kwargs, data, streams=streams)
 
     def _arguments(self, body: Document, known: tuple[str, ...]) -> tuple[str, list[Any], Document]:
-        """The method's path and the arguments out of `{"method":…,"args":…,"kwargs":…}`."""
+        """The method's path and the arguments, not decoded, out of `{"method":…,"args":…,"kwargs":…}`."""
         for name in body:
             if name not in known:
                 message = "unknown field %s; known are %s" % (quote(name), ", ".join(known))
@@ -151,8 +153,7 @@ class Requests:
                 if not isinstance(value, kind):
                     state = "must be %s, not %s" % (what, json_kind(value))
                     raise Refusal("MALFORMED_REQUEST", "the field %s %s" % (quote(name), state), field=name)
-        find = self._objects.get
-        return method, [decode(arg, find) for arg in args], {name: decode(kwargs[name], find) for name in kwargs}
+        return method, args, kwargs
 
     def _value(self, result: Any) -> bytes:
         return sized(_FIRST, self._encoded(proto_values.encode_value, result))
@@ -171,25 +172,38 @@ class Requests:
             raise
 
     def _invoke(
-        self, call: Call, obj_id: str, method: str, args: list[Any], kwargs: Document, *,
+        self, call: Call, obj_id: str, method: str, args: list[Any], kwargs: Document, data: Any = None, *,
         packs: bool = False, named: bool = False, streams: bool = False,
     ) -> Any:  # fmt: skip
-        """The result of a call whose arguments are JSON's, converted to what the parameters are annotated with."""
-        owner = self._objects.get(obj_id) if obj_id else NOTHING
-        target = self._invoker.target(method, owner, streams=streams)
+        """The result of a call whose arguments are JSON's, converted to what the parameters are annotated with.
+
+        `data` is the body that they are from; for exact parameters its numbers are read again, as they were written.
+        """
+        find = self._objects.get
+        target = self._invoker.target(method, find(obj_id) if obj_id else NOTHING, streams=streams)
         if not callable(target):
             return self._invoker.constant(target, method, args, kwargs)
+        converters = self._parameters.converters(target) if args or kwargs else None
+        exact = None
+        if converters is not None and converters.is_exact and data is not None:
+            exact = Exact()
+            body = parse_body(data, exact_parser(exact.read))
+            args, kwargs = (args, body) if named else (body.get("args", args), body.get("kwargs", kwargs))
+        args, kwargs = [decode(arg, find) for arg in args], {name: decode(kwargs[name], find) for name in kwargs}
         if named:
             args, kwargs = positional_only(target, kwargs)
         if packs and not kwargs and len(args) > 1 and binds_as_one_list(target, args):
             args = [args]
-        args, kwargs = self._parameters.fitted(target, args, kwargs)
+        if converters is not None:
+            args, kwargs = converters.convert(args, kwargs, exact)
+        if exact is not None and exact.huge:
+            raise not_finite()
         return self._invoker.run(call, target, method, args, kwargs)
 
 
-def _body(request: Message, number: int) -> Document:
-    """The JSON object in a field that is a google.api.HttpBody."""
-    return parse_body(dict(fields(request.get(number, b""))).get(2, b""))
+def _body(request: Message, number: int) -> Any:
+    """The bytes of a field that is a google.api.HttpBody."""
+    return dict(fields(request.get(number, b""))).get(2, b"")
 
 
 def duration(message: Any) -> float:

@@ -70,6 +70,20 @@ def test_streams_that_nobody_reads_hold_up_nobody_else(system: System) -> None:
             time.sleep(0.1)
 
 
+def test_streams_that_are_not_read_release_their_places_at_their_deadline(system: System) -> None:
+    body = {"method": "repeat", "args": ["x" * 20_000]}
+    path = "/v1/modules/itertools:stream?timeout=1500m"
+    with contextlib.ExitStack() as stack:
+        streams = []
+        for _ in range(16):  # as many as there are places
+            stream = system.http.stream("POST", path, json=body, timeout=60)
+            streams.append(stack.enter_context(stream).iter_lines())
+            next(streams[-1])
+        assert system.call("itertools", "accumulate", [1])
+        *_, last = streams[0]
+    assert json.loads(last)["error"]["details"][0]["reason"] == "DEADLINE_EXCEEDED"
+
+
 def test_a_grpc_stream_ends_at_its_deadline(system: System) -> None:
     with grpc.insecure_channel(f"127.0.0.1:{system.port}") as channel:
         stub: Any = module_pb2_grpc.ModuleServiceStub(channel)

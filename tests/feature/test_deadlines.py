@@ -57,7 +57,7 @@ def test_a_value_that_stops_half_way_ends_as_a_call_does(start_server: Start) ->
         yield module_pb2.PutValueRequest(size=100, data=b"x")
         leaves.wait(10)
 
-    told = failure(server.stub.PutValue, parts(), timeout=10)
+    told = failure(server.stub.PutValue, parts())
     leaves.set()
     assert (told.error.reason, told.error.metadata) == ("DEADLINE_EXCEEDED", {"timeout": "0.5s"})
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections.abc import Iterator
 from typing import Any
@@ -10,6 +11,9 @@ import grpc
 import pytest
 from google.protobuf import json_format
 
+from jac_orc.client.connection import Connection
+from jac_orc.core.deadlines import STREAM_TIMEOUT
+from jac_orc.errors import OrcError, error
 from jac_orc.v1 import module_pb2
 from tests.feature.conftest import Start
 from tests.feature.module_servers import ModuleServer, failure, http_body, value, wait_until
@@ -20,6 +24,15 @@ Code = grpc.StatusCode
 @pytest.fixture
 def server(start_server: Start) -> ModuleServer:
     return start_server("orc_feature_streams").serving()
+
+
+@pytest.fixture(scope="module")
+def brief(guest_python: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ModuleServer]:
+    """A server with few places that gives calls little time."""
+    directory = tmp_path_factory.mktemp("brief")
+    running = ModuleServer("orc_feature_streams", guest_python, directory, timeout=0.6, max_concurrency=4).serving()
+    yield running
+    assert running.stop() == 0
 
 
 def stream(server: ModuleServer, method: str, *args: Any, timeout: float = 10.0) -> Any:
@@ -119,3 +132,60 @@ def test_many_streams_at_a_time(server: ModuleServer) -> None:
     answers = [results(stream(server, "count", 200)) for _ in range(8)]
     for numbers in zip(*answers, strict=True):
         assert len(set(numbers)) == 1
+
+
+# --- readers that stop reading ---
+
+
+def by_value(server: ModuleServer, seconds: float | None) -> Iterator[Any]:
+    request = module_pb2.StreamRequest(method="large", args=[value(10**9), value(300_000)])
+    return iter(server.stub.Stream(request, timeout=seconds))
+
+
+def by_json(server: ModuleServer, seconds: float | None) -> Iterator[Any]:
+    """As Envoy makes it of a REST call."""
+    request = module_pb2.StreamJsonRequest(body=http_body({"method": "large", "args": [10**9, 300_000]}))
+    metadata = () if seconds is None else ((STREAM_TIMEOUT, f"{seconds * 1000:.0f}m"),)
+    for answer in server.stub.StreamJson(request, metadata=metadata):
+        document = json.loads(answer.body.data)
+        if "error" in document:
+            raise error(document["error"]["details"][0]["reason"], "")
+        yield document
+
+
+@pytest.mark.parametrize("face", [by_value, by_json, "python"])
+def test_a_stream_that_is_not_read_ends_on_time(brief: ModuleServer, face: Any) -> None:
+    """Its place is released, others get it, and a client that reads on learns how the stream has ended."""
+    closed = brief.call("state")["closed"]
+    with Connection(f"127.0.0.1:{brief.port}") as module:
+        unread = [
+            module.stream("large", [10**9, 300_000], timeout=seconds) if face == "python" else face(brief, seconds)
+            for seconds in (None, 0.4, None, 0.4)
+        ]
+        for items in unread:
+            next(items)
+        wait_until(lambda: brief.call("state", timeout=5)["closed"] == closed + 4)
+        for items in unread:
+            with pytest.raises((OrcError, grpc.RpcError)) as caught:
+                list(items)
+            told: Any = caught.value
+            code = told.code if isinstance(told, OrcError) else told.code().value[0]
+            assert code == Code.DEADLINE_EXCEEDED.value[0]
+
+
+def test_a_callers_longer_deadline_governs(brief: ModuleServer) -> None:
+    """Of calls, of streams that are silent for longer than the module's timeout, and of those that aren't read."""
+    with Connection(f"127.0.0.1:{brief.port}", timeout=10) as module:
+        unread = module.stream("large", [10**9, 300_000])
+        assert next(unread)
+        silent = module.stream("slow", [0.9])
+        assert (module.call("wait", 0.9), list(silent)) == ("done", [0, 1])
+        assert len(list(itertools.islice(unread, 100))) == 100
+        request = module_pb2.StreamJsonRequest(body=http_body({"method": "slow", "args": [0.9]}))
+        json_lines = brief.stub.StreamJson(request, metadata=((STREAM_TIMEOUT, "10S"),))
+        assert len(list(json_lines)) == 2
+
+
+def test_an_active_stream_may_last_longer_than_the_modules_timeout(brief: ModuleServer) -> None:
+    answers = brief.stub.Stream(module_pb2.StreamRequest(method="ticks", args=[value(6), value(0.2)]))
+    assert len(list(answers)) == 6

@@ -32,6 +32,11 @@ def large(n: int, size: int) -> Iterator[str]:
         _state["closed"] += 1
 
 
+def wait(seconds: float) -> str:
+    time.sleep(seconds)
+    return "done"
+
+
 def slow(seconds: float) -> Iterator[int]:
     try:
         yield 0

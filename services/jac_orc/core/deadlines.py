@@ -13,6 +13,7 @@ STREAM_TIMEOUT = "x-stream-timeout"
 """The header."""
 
 _UNITS = {"H": 3600.0, "M": 60.0, "S": 1.0, "m": 1e-3, "u": 1e-6, "n": 1e-9}
+_TOO_LONG = 10**8
 _TIMEOUT = re.compile(r"([0-9]{1,8})([HMSmun])")
 
 
@@ -25,5 +26,6 @@ def stream_timeout(metadata: Iterable[tuple[str, str | bytes]]) -> float | None:
 
 
 def timeout_text(seconds: float) -> str:
-    """The seconds as the header's value, in milliseconds; at least one."""
-    return f"{max(1, round(seconds * 1000))}m"
+    """Return the seconds as the header's value: in milliseconds, at least one, or in seconds if it has no room."""
+    milliseconds = max(1, round(seconds * 1000))
+    return f"{milliseconds}m" if milliseconds < _TOO_LONG else f"{min(milliseconds // 1000, _TOO_LONG - 1)}S"

@@ -20,10 +20,10 @@ from jac_orc.core import traces
 from jac_orc.core.tasks import Tasks
 from jac_orc.errors import OrcError, error
 from jac_orc.guest.wire import CREDIT_AT_FIRST
-from jac_orc.module_server.frames import FrameError
 from jac_orc.module_server.guest_errors import ObjectElsewhere
 from jac_orc.module_server.guest_process import Guest, Receiver
 from jac_orc.module_server.idle_guest import IdleGuest
+from jac_orc.module_server.messages import Messages
 from jac_orc.module_server.settings import Settings
 
 logger = logging.getLogger(__name__)
@@ -80,26 +80,20 @@ class Calls:
 
     # --- calls ---
 
-    async def stream(self, style: int, body: bytes) -> AsyncGenerator[bytes]:
-        """The messages of a call that sends several; closing this closes the generator. Raises OrcError.
+    async def stream(self, style: int, body: bytes, seconds: float | None) -> AsyncGenerator[bytes]:
+        """Yield the messages of a call that sends several; closing this closes the generator. Raises OrcError.
 
-        The guest is at most `CREDIT_AT_FIRST` messages ahead of who reads this. Each may take as long as the settings
-        let a call take; the caller's deadline ends the whole.
+        The guest is at most `CREDIT_AT_FIRST` messages ahead of the reader. The call ends after `seconds`. If that is
+        None, it ends once no message has been sent and read for as long as the settings let a call take. It ends on
+        time even if its reader doesn't read, and releases its place.
         """
         messages = Messages(traces.call_id())
-        call = self.begin(messages, style, body, None)
+        call = self.begin(messages, style, body, self._settings.timeout if seconds is None else seconds)
         taken = 0
         try:
-            while True:
-                if messages.is_empty:
-                    try:
-                        async with asyncio.timeout(self._settings.timeout):
-                            await messages.wait()
-                    except TimeoutError:
-                        raise deadline_exceeded(self._settings.timeout) from None
-                message = messages.next()
-                if message is None:
-                    return
+            while (message := await messages.next()) is not None:
+                if seconds is None:
+                    call.extend()
                 yield message
                 taken += 1
                 if taken % _CREDIT_STEP == 0:
@@ -252,11 +246,17 @@ def deadline_exceeded(seconds: float) -> OrcError:
     return error("DEADLINE_EXCEEDED", f"the call took longer than {seconds:g} s", {"timeout": f"{seconds:g}s"})
 
 
+def standstill(seconds: float) -> OrcError:
+    """Return the failure of a stream without a deadline that went on too slowly."""
+    text = f"no item was sent and read for {seconds:g} s, the module's `timeout`; a deadline of your own can be longer"
+    return error("DEADLINE_EXCEEDED", text, {"timeout": f"{seconds:g}s"})
+
+
 class Call:
     """A call that waits or runs; the guest's answer goes through it to its receiver."""
 
     __slots__ = (
-        "_body", "_calls", "_id", "_receiver", "_style", "_timer", "call_id", "guest", "has_moved",
+        "_body", "_calls", "_extended", "_id", "_receiver", "_style", "_timer", "call_id", "guest", "has_moved",
         "seconds",
     )  # fmt: skip
 
@@ -270,6 +270,7 @@ class Call:
         self._id = 0
         self._timer: asyncio.TimerHandle | None = None
         self.seconds = 0.0
+        self._extended = 0.0  # when its time last began anew; 0: never
         self.has_moved = False
 
     def launch(self, guest: Guest) -> None:
@@ -278,11 +279,15 @@ class Call:
         self._id = guest.begin(self, self._style, self._body)
 
     def limit(self, seconds: float) -> None:
-        """Has it fail after so many seconds from now."""
+        """Make it fail in so many seconds."""
         if self._timer is not None:
             self._timer.cancel()
         self.seconds = seconds
         self._timer = asyncio.get_running_loop().call_later(seconds, self._expire)
+
+    def extend(self) -> None:
+        """Start its time anew."""
+        self._extended = asyncio.get_running_loop().time()
 
     def add_credit(self, items: int) -> None:
         """Lets it send so many more messages before its last one."""
@@ -335,10 +340,13 @@ class Call:
         return True
 
     def _expire(self) -> None:
-        receiver = self._receiver
+        loop, receiver = asyncio.get_running_loop(), self._receiver
+        if (left := self._extended + self.seconds - loop.time()) > 0:
+            self._timer = loop.call_later(left, self._expire)
+            return
         self.abandon()
         if receiver is not None:
-            receiver.set_exception(deadline_exceeded(self.seconds))
+            receiver.set_exception(standstill(self.seconds) if self._extended else deadline_exceeded(self.seconds))
 
     def _end(self) -> None:
         if self._timer is not None:
@@ -351,50 +359,3 @@ def objects_apart() -> OrcError:
     """The failure of a call that names objects of several processes."""
     text = "the objects that this call names are not in the same process, so they can't be used together"
     return error("OBJECTS_APART", text)
-
-
-class Messages:
-    """The messages of a call that have come and are not yet taken, then its end."""
-
-    def __init__(self, call_id: str) -> None:
-        self.call_id = call_id
-        self._messages: deque[bytes] = deque()
-        self._has_ended = False
-        self._failure: OrcError | None = None
-        self._come = asyncio.Event()
-
-    def add(self, body: bytes) -> None:
-        if len(self._messages) >= CREDIT_AT_FIRST:
-            raise FrameError("more items than it has credit for")
-        self._messages.append(body)
-        self._come.set()
-
-    def add_failure(self, index: int, failure: OrcError) -> None:
-        raise FrameError("a failure in no batch")
-
-    def set_result(self, body: bytes) -> None:
-        self._has_ended = True
-        self._come.set()
-
-    def set_exception(self, failure: OrcError) -> None:
-        self._failure = failure
-        self.set_result(b"")
-
-    @property
-    def is_empty(self) -> bool:
-        """Whether neither a message nor the end has come yet."""
-        return not self._messages and not self._has_ended
-
-    async def wait(self) -> None:
-        """Returns when there is one of them."""
-        while self.is_empty:
-            self._come.clear()
-            await self._come.wait()
-
-    def next(self) -> bytes | None:
-        """The next message; None at the end. Raises OrcError where the call has failed."""
-        if self._messages:
-            return self._messages.popleft()
-        if self._failure is not None:
-            raise self._failure
-        return None

@@ -15,6 +15,7 @@ from typing import Any
 import grpc
 
 from jac_orc.core import addresses, traces
+from jac_orc.core.deadlines import STREAM_TIMEOUT, timeout_text
 from jac_orc.core.server import CHANNEL_OPTIONS
 from jac_orc.core.tasks import Tasks, is_cancelled
 from jac_orc.errors import OrcError, error, from_call
@@ -58,11 +59,17 @@ class Peers:
             answer: bytes = await make(method)(request, timeout=timeout, metadata=_metadata())
         return answer
 
-    async def stream(self, method: str, request: bytes, obj_id: str, timeout: float | None) -> AsyncGenerator[bytes]:
-        """The answers of the pod that holds the object; raises OrcError."""
+    async def stream(
+        self, method: str, request: bytes, obj_id: str, timeout: float | None, stream_timeout: float | None = None
+    ) -> AsyncGenerator[bytes]:
+        """Yield the answers of the pod that holds the object; raises OrcError.
+
+        `stream_timeout` is the deadline that a JSON stream has instead of gRPC's own (`core.deadlines`).
+        """
         channel = self._channel(await self._find(obj_id))
         multi_callable: Any = channel.unary_stream(method)
-        call = multi_callable(request, timeout=timeout, metadata=_metadata())
+        limit = () if stream_timeout is None else ((STREAM_TIMEOUT, timeout_text(stream_timeout)),)
+        call = multi_callable(request, timeout=timeout, metadata=(*_metadata(), *limit))
         try:
             async with self._failures_of(obj_id):
                 async for answer in call:

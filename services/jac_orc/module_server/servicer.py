@@ -5,9 +5,9 @@ A call with one answer takes no coroutine: the guest's answer goes straight to t
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import json
+import time
 from collections.abc import AsyncGenerator, AsyncIterator
 from functools import partial, partialmethod
 
@@ -21,7 +21,7 @@ from jac_orc.core.server import MAX_MESSAGE_BYTES, Reply
 from jac_orc.core.tasks import Tasks
 from jac_orc.errors import OrcError, error, to_status
 from jac_orc.guest.wire import STYLES
-from jac_orc.module_server.calls import Calls, deadline_exceeded, objects_apart
+from jac_orc.module_server.calls import Calls, objects_apart
 from jac_orc.module_server.frames import FrameError
 from jac_orc.module_server.guest_errors import ObjectElsewhere
 from jac_orc.module_server.peers import SENT_ON, Peers
@@ -48,7 +48,7 @@ class ModuleServicer:
 
     async def PutValue(self, requests: AsyncIterator[bytes], context: Context) -> bytes:
         async with contextlib.aclosing(Upload(self._uploads)) as upload:
-            async for request in in_time(requests, self._timeout):
+            async for request in in_time(requests, self._seconds_for(context)):
                 try:
                     await upload.add(request)
                 except ObjectElsewhere as elsewhere:  # of the first one
@@ -58,12 +58,19 @@ class ModuleServicer:
             return await upload.finish(self._seconds_for(context))
 
     async def StreamJson(self, request: bytes, context: Context) -> AsyncGenerator[bytes]:
-        timeout = stream_timeout(context.invocation_metadata() or ())
-        remaining = context.time_remaining() if timeout is None else timeout
-        messages = self._messages("StreamJson", request, context)
-        async with contextlib.aclosing(self._lines(messages, remaining)) as lines:
-            async for line in lines:
-                yield line
+        """The messages; a failure after the first is the last line, as the status has been sent by then."""
+        begun = False
+        try:
+            async with contextlib.aclosing(self._messages("StreamJson", request, context)) as messages:
+                async for message in messages:
+                    begun = True
+                    yield message
+        except OrcError as failure:
+            if not begun:
+                raise
+            if trace := traces.current.get():
+                trace.fail(failure)
+            yield _last_line(failure, traces.call_id())
 
     async def GetOpenApi(self, request: bytes, context: Context) -> bytes:
         raise error("NOT_IMPLEMENTED", "GetOpenApi is not implemented yet")
@@ -94,13 +101,17 @@ class ModuleServicer:
         reply.give_up = self._tasks.start(relay()).cancel
 
     async def _messages(self, method: str, request: bytes, context: Context) -> AsyncGenerator[bytes]:
+        limit = stream_timeout(context.invocation_metadata() or ())
+        seconds = context.time_remaining() if limit is None else limit
+        begun = time.monotonic()
         try:
-            async with contextlib.aclosing(self._calls.stream(_STYLES[method], request)) as messages:
+            async with contextlib.aclosing(self._calls.stream(_STYLES[method], request, seconds)) as messages:
                 async for message in messages:
                     yield message
         except ObjectElsewhere as elsewhere:  # before the first message: the call has not run
             self._check_not_sent_on(context)
-            relayed = self._peers.stream(_path(method), request, elsewhere.obj_id, context.time_remaining())
+            left = None if limit is None else limit - (time.monotonic() - begun)
+            relayed = self._peers.stream(_path(method), request, elsewhere.obj_id, context.time_remaining(), left)
             async with contextlib.aclosing(relayed) as messages:
                 async for message in messages:
                     yield message
@@ -111,32 +122,6 @@ class ModuleServicer:
     Describe, ReleaseObject, RenewObject = map(_unary, ("Describe", "ReleaseObject", "RenewObject"))
     CallPython, CallBatch = map(_unary, ("CallPython", "CallBatch"))
     Stream, StreamPython, GetValue = map(_stream, ("Stream", "StreamPython", "GetValue"))
-
-    async def _lines(self, messages: AsyncGenerator[bytes], remaining: float | None) -> AsyncGenerator[bytes]:
-        """The messages; a failure after the first is the last line, as the status has been sent by then."""
-        begun = False
-        loop = asyncio.get_running_loop()
-        end = None if remaining is None else loop.time() + remaining
-        async with contextlib.aclosing(messages):
-            try:
-                while True:
-                    try:
-                        async with asyncio.timeout_at(end):
-                            message = await anext(messages, None)
-                    except TimeoutError:
-                        raise deadline_exceeded(remaining or 0) from None
-                    if end is not None and loop.time() >= end:  # a generator that is always ahead never waits
-                        raise deadline_exceeded(remaining or 0)
-                    if message is None:
-                        return
-                    begun = True
-                    yield message
-            except OrcError as failure:
-                if not begun:
-                    raise
-                if trace := traces.current.get():
-                    trace.fail(failure)
-                yield _last_line(failure, traces.call_id())
 
     def _check_not_sent_on(self, context: Context) -> None:
         """Raises OrcError for a call that has been sent on already: its objects are in more than one process."""

@@ -39,7 +39,8 @@ class Settings:
     queue: int = 1000
     """How many more calls may wait; the next one is refused."""
     timeout: float = 300.0
-    """Seconds that a call may take if its caller sets no deadline."""
+    """Seconds that a call may take if its caller sets no deadline. Such a stream may last longer: it ends once no item
+    was sent and read for so long."""
     import_timeout: float = 300.0
     """Seconds that importing the module may take; large machine-learning packages take a while on a cold disk."""
     cancel_grace: float = 2.0

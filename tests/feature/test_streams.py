@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
+import gc
 import itertools
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import grpc
 import pytest
 from google.protobuf import json_format
 
+from jac_orc.client.async_connection import AsyncConnection
 from jac_orc.client.connection import Connection
 from jac_orc.core.deadlines import STREAM_TIMEOUT
 from jac_orc.errors import OrcError, error
@@ -132,6 +136,90 @@ def test_many_streams_at_a_time(server: ModuleServer) -> None:
     answers = [results(stream(server, "count", 200)) for _ in range(8)]
     for numbers in zip(*answers, strict=True):
         assert len(set(numbers)) == 1
+
+
+# --- readers that leave ---
+
+
+Opens = Callable[[], Any]
+
+
+def breaks(items: Opens) -> None:
+    for _ in items():
+        break
+
+
+def raises(items: Opens) -> BaseException:
+    """The traceback, which has this frame, is kept."""
+    try:
+        for _ in items():
+            raise ValueError("in the loop's body")
+    except ValueError as failure:
+        return failure
+    raise AssertionError("the stream is empty")
+
+
+def makes_a_cycle(items: Opens) -> None:
+    cycle = [opened := items()]
+    cycle.append(cycle)
+    next(opened)
+
+
+def leaves_a_block(items: Opens) -> None:
+    with items() as opened:
+        next(opened)
+
+
+def closes(items: Opens) -> None:
+    opened = items()
+    next(opened)
+    opened.close()
+    assert next(opened, "none") == "none"
+
+
+def takes_some(items: Opens) -> None:
+    assert len(list(itertools.islice(items(), 40))) == 40
+
+
+def test_an_iterator_that_is_dropped_closes_its_generator(server: ModuleServer) -> None:
+    ways: list[Callable[[Opens], Any]] = [breaks, raises, makes_a_cycle, leaves_a_block, closes, takes_some]
+    with Connection(f"127.0.0.1:{server.port}") as module:
+        opens = [lambda: module.stream("large", [10**9, 1000]), lambda: module.stream("ticks", [10**9, 0.001])]
+        kept = [way(items) for way in ways for items in opens * 2]  # more than there are places
+        opens[0]()
+        gc.collect()
+        wait_until(lambda: module.call("state")["closed"] >= len(kept))
+
+
+async def test_an_asynchronous_iterator_that_is_dropped_closes_its_generator(server: ModuleServer) -> None:
+    async def reads(items: Any) -> None:
+        async for _ in items:
+            pass
+
+    async with AsyncConnection(f"127.0.0.1:{server.port}") as module:
+
+        def items() -> Any:
+            return module.stream("ticks", [10**9, 0.001])
+
+        for _ in range(6):
+            async for _ in items():
+                break
+            async with items() as read:
+                await anext(read)
+            async with contextlib.aclosing(items()) as read:
+                await anext(read)
+            assert await anext(read, "none") == "none"
+            closed = (await module.call("state"))["closed"]
+            task = asyncio.create_task(reads(items()))
+            await anext(one := items())
+            task.cancel()
+            with pytest.raises(TimeoutError):
+                async with asyncio.timeout(0.01):
+                    await reads(one)
+            assert (await module.call("state"))["closed"] >= closed
+        async with asyncio.timeout(10):
+            while (await module.call("state"))["closed"] < 24:
+                await asyncio.sleep(0.01)
 
 
 # --- readers that stop reading ---

@@ -107,7 +107,11 @@ class AsyncConnection(Caller):
 
 
 class AsyncItems(AsyncIterator[Any]):
-    """The items of a generator in the pod, which is at most a few ahead of who reads this."""
+    """The items of a generator in the pod, which is at most a few ahead of the reader.
+
+    The generator is closed there as soon as this is: by `close` or `aclose`, at the end of an `async with`, as garbage,
+    or because reading an item failed or was cancelled.
+    """
 
     def __init__(self, connection: AsyncConnection, steps: Steps, timeout: float | None) -> None:
         self._connection = connection
@@ -118,26 +122,45 @@ class AsyncItems(AsyncIterator[Any]):
         self._held: list[Remote] = []
 
     async def __anext__(self) -> Any:
-        connection = self._connection
         if self._is_closed:
             raise StopAsyncIteration
+        try:
+            return await self._next()
+        except BaseException as failure:  # as in a generator, after which there is no further item
+            self.close()
+            if isinstance(failure, grpc.RpcError):
+                raise failure_of(failure) from None
+            raise
+
+    async def _next(self) -> Any:
+        connection = self._connection
         if self._call is None:
             rpc, self._held = await connection.run(self._steps, self._timeout)
             self._call = connection._start(rpc, connection._deadline(self._timeout))
-        try:
-            response = await self._call.read()
-        except grpc.RpcError as failure:
-            raise failure_of(failure) from None
+        response = await self._call.read()
         if response is grpc.aio.EOF:
             raise StopAsyncIteration
         value, is_large = connection._received(response)
         return await connection.get(value) if is_large else value
 
+    async def __aenter__(self) -> AsyncItems:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, failure: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
     def close(self) -> None:
-        """Closes the generator."""
+        """Close the generator; there is no further item then."""
         self._is_closed = True
+        self._held = []
         if self._call is not None:
             self._call.cancel()
+
+    async def aclose(self) -> None:
+        """Close the generator, as `close` does, for `contextlib.aclosing`."""
+        self.close()
 
     def __del__(self) -> None:
         if self._call is not None:

@@ -98,23 +98,42 @@ class Connection(Caller):
 
 
 class Items(Iterator[Any]):
-    """The items of a generator in the pod, which is at most a few ahead of who reads this."""
+    """The items of a generator in the pod, which is at most a few ahead of the reader.
+
+    The generator is closed there as soon as this is: by `close`, at the end of a `with`, as garbage, or because reading
+    an item failed. A loop that is left by `break` leaves it as garbage, unless something else refers to it.
+    """
 
     def __init__(self, connection: Connection, responses: Any, held: list[Remote]) -> None:
         self._connection = connection
         self._responses = responses
         self._held = held
+        self._is_closed = False
 
     def __next__(self) -> Any:
+        if self._is_closed:
+            raise StopIteration
         try:
-            response = next(self._responses)
-        except grpc.RpcError as failure:
-            raise failure_of(failure) from None
-        value, is_large = self._connection._received(response)
-        return self._connection.get(value) if is_large else value
+            value, is_large = self._connection._received(next(self._responses))
+            return self._connection.get(value) if is_large else value
+        except BaseException as failure:  # as in a generator, after which there is no further item
+            self.close()
+            if isinstance(failure, grpc.RpcError):
+                raise failure_of(failure) from None
+            raise
+
+    def __enter__(self) -> Items:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, failure: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
 
     def close(self) -> None:
-        """Closes the generator."""
+        """Close the generator; there is no further item then."""
+        self._is_closed = True
+        self._held = []
         self._responses.cancel()
 
     def __del__(self) -> None:

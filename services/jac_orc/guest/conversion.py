@@ -229,9 +229,15 @@ class Maker:
     # --- one of several ---
 
     def _union(self, options: tuple[Any, ...]) -> Converter:
-        """To the first of several types that a value fits; one that JSON has is taken as it is."""
+        """To the first of several types that a value fits; one that JSON has is taken as it is.
+
+        An int fits a float among several types, as it does for type checkers: Pillow's colours are annotated so, and
+        its modes of whole numbers reject a float.
+        """
         converters = [self.converter(option) for option in options]
         own = {option for option in options if option in JSON_TYPES}
+        if float in own and len({*options} - {type(None)}) > 1:
+            own.add(int)
         is_open = any(converter is ANY for converter in converters)
 
         def convert(value: Any, how: How) -> Any:

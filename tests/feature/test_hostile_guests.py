@@ -88,7 +88,7 @@ def test_the_guest_is_ended_and_the_server_goes_on(start_server: Start, hostile:
 
 
 def stream(server: ModuleServer) -> list[bytes]:
-    return list(server.stub.Stream(module_pb2.StreamRequest(method="f"), timeout=5))
+    return list(server.stub.Stream(module_pb2.StreamRequest(method="f")))
 
 
 @pytest.mark.parametrize("answer", ["endless_items", "item_of_no_stream", "garbage", "wrong_id"])

@@ -58,19 +58,9 @@ class ModuleServicer:
             return await upload.finish(self._seconds_for(context))
 
     async def StreamJson(self, request: bytes, context: Context) -> AsyncGenerator[bytes]:
-        """The messages; a failure after the first is the last line, as the status has been sent by then."""
-        begun = False
-        try:
-            async with contextlib.aclosing(self._messages("StreamJson", request, context)) as messages:
-                async for message in messages:
-                    begun = True
-                    yield message
-        except OrcError as failure:
-            if not begun:
-                raise
-            if trace := traces.current.get():
-                trace.fail(failure)
-            yield _last_line(failure, traces.call_id())
+        async with contextlib.aclosing(_lines(self._messages("StreamJson", request, context))) as lines:
+            async for line in lines:
+                yield line
 
     async def GetOpenApi(self, request: bytes, context: Context) -> bytes:
         raise error("NOT_IMPLEMENTED", "GetOpenApi is not implemented yet")
@@ -180,6 +170,22 @@ async def _before(first: bytes, requests: AsyncIterator[bytes]) -> AsyncIterator
     yield first
     async for request in requests:
         yield request
+
+
+async def _lines(messages: AsyncGenerator[bytes]) -> AsyncGenerator[bytes]:
+    """Yield the messages; a failure after the first is the last line, as the status has been sent by then."""
+    begun = False
+    try:
+        async with contextlib.aclosing(messages):
+            async for message in messages:
+                begun = True
+                yield message
+    except OrcError as failure:
+        if not begun:
+            raise
+        if trace := traces.current.get():
+            trace.fail(failure)
+        yield _last_line(failure, traces.call_id())
 
 
 def _last_line(failure: OrcError, call_id: str) -> bytes:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor, as_completed
@@ -42,12 +43,36 @@ def test_a_cancelled_call_that_can_be_interrupted_leaves_its_guest(deploy: Calla
     assert system.pids("guest", SLOW) == guests
 
 
-def test_a_stuck_guest_is_replaced(deploy: Callable[..., Any], system: System) -> None:
-    deploy(SLOW, max_concurrency=1)
+def test_stuck_calls_are_visible_and_their_guest_is_replaced_when_they_have_all_places(
+    deploy: Callable[..., Any], system: System
+) -> None:
+    deploy(SLOW, max_concurrency=2)
     guests = system.pids("guest", SLOW)
-    reason(system.post(f"/v1/modules/{SLOW}:call?timeout=1500m", {"method": "nap", "args": [60]}))
+
+    def status() -> tuple[int, dict[str, int]]:
+        (pod,) = system.http.get(f"/v1/modules/{SLOW}").json()["status"]["pods"]
+        return pod["stuck_calls"], pod["guest_replacements"]
+
+    def get_stuck() -> None:
+        reason(system.post(f"/v1/modules/{SLOW}:call?timeout=500m", {"method": "nap", "args": [60]}))
+
+    assert status() == (0, {})
+    get_stuck()
+    wait_until(lambda: status() == (1, {}))
+    assert system.pids("guest", SLOW) == guests
+    assert re.search(rf'^jac_orc_stuck_calls{{module="{SLOW}",pod="[^"]+"}} 1$', metrics(system), re.MULTILINE)
+    get_stuck()
     wait_until(lambda: system.pids("guest", SLOW) not in (guests, []))
     wait_until(lambda: system.answers(SLOW, "nap", 0))
+    assert status() == (0, {"places_exhausted": 1})
+    replaced = rf'^jac_orc_guest_replacements_total{{module="{SLOW}",pod="[^"]+",cause="places_exhausted"}} 1$'
+    assert re.search(replaced, metrics(system), re.MULTILINE)
+
+
+def metrics(system: System) -> str:
+    response = system.http.get("/metrics")
+    assert response.headers["content-type"].startswith("text/plain")
+    return response.text
 
 
 def test_a_full_queue_answers_at_once(deploy: Callable[..., Any], system: System) -> None:

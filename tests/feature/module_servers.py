@@ -124,6 +124,12 @@ class ModuleServer:
         )
         return str(health_pb2.HealthCheckResponse.ServingStatus.Name(answer.status))
 
+    def pod_status(self) -> tuple[int, dict[str, int]]:
+        """How many calls are stuck, and how often guests were replaced, by cause."""
+        stub: Any = module_pb2_grpc.PodServiceStub(self.channel)
+        status = stub.GetPodStatus(module_pb2.GetPodStatusRequest(), timeout=5)
+        return status.stuck_calls, dict(status.guest_replacements)
+
     def call(self, method: str, *args: Any, timeout: float = 10.0, **kwargs: Any) -> Any:
         """The result of a call by Value."""
         answer = self.stub.Call(self.request(method, *args, **kwargs), timeout=timeout)

@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import grpc
 import pytest
@@ -14,10 +15,15 @@ from jac_orc.client.connection import Connection
 from jac_orc.errors import OrcError
 from jac_orc.v1 import module_pb2
 from tests.feature.conftest import Start
-from tests.feature.module_servers import failure, failure_of, wait_until
+from tests.feature.module_servers import ModuleServer, failure, failure_of, wait_until
 from tests.support import running
 
 Code = grpc.StatusCode
+
+
+def lines_of(server: ModuleServer, text: str) -> list[dict[str, Any]]:
+    """The lines of its log with this text."""
+    return [line for line in server.log() if text in line["text"]]
 
 
 def test_a_deadline_interrupts_the_modules_loop(start_server: Start, tmp_path: Path) -> None:
@@ -117,9 +123,12 @@ def test_a_call_of_a_batch_can_be_cancelled_whatever_ran_before(start_server: St
 def test_a_call_that_cannot_be_interrupted_costs_its_own_place_only(start_server: Start, tmp_path: Path) -> None:
     server = start_server("orc_feature_waits", max_concurrency=2, queue=0).serving()
     guest = int(server.call("pid"))
+    end = tmp_path / "end"
     with pytest.raises(grpc.RpcError):
-        server.call("stubborn", str(tmp_path / "marker"), timeout=0.5)
-    wait_until(lambda: [line for line in server.log() if "goes on 0.3 s after it was cancelled" in line["text"]])
+        server.call("stubborn", str(tmp_path / "marker"), str(end), timeout=0.5)
+    (line,) = wait_until(lambda: lines_of(server, "goes on 0.3 s after it was cancelled"))
+    assert line["text"].startswith("Call stubborn ") and line["call_id"]
+    assert server.pod_status() == (1, {})
     assert server.call("pid") == guest
     held = server.begin("until", str(tmp_path / "gate"))
     wait_until(lambda: server.guests() == {guest})
@@ -127,6 +136,10 @@ def test_a_call_that_cannot_be_interrupted_costs_its_own_place_only(start_server
     (tmp_path / "gate").touch()
     assert held.result().result.string_value == "done"
     assert server.call("pid") == guest
+    end.touch()
+    (last,) = wait_until(lambda: lines_of(server, "has ended"))
+    assert last["text"].startswith("Call stubborn ") and last["call_id"] == line["call_id"]
+    assert server.pod_status() == (0, {})
 
 
 def test_calls_that_cannot_be_interrupted_and_have_all_places_have_their_guest_replaced(
@@ -139,7 +152,9 @@ def test_calls_that_cannot_be_interrupted_and_have_all_places_have_their_guest_r
     assert {failure(call.result).error.reason for call in calls} == {"DEADLINE_EXCEEDED"}
     wait_until(lambda: not running(guest))
     assert server.call("pid") != guest
-    assert any("have all its places" in line["text"] for line in server.log())
+    assert lines_of(server, "have all its places")
+    assert server.pod_status() == (0, {"places_exhausted": 1})
+    assert [line["cause"] for line in server.log() if "cause" in line] == ["places_exhausted"]
 
 
 def test_an_interpreter_that_does_not_respond_is_replaced(start_server: Start, tmp_path: Path) -> None:
@@ -161,7 +176,8 @@ def test_an_interpreter_that_does_not_respond_is_replaced(start_server: Start, t
         if is_replaced:
             wait_until(lambda: not running(guest))
         assert (server.call("pid", timeout=15) != guest) is is_replaced
-    assert any("had not read for 3 s" in line["text"] for line in server.log())
+    assert lines_of(server, "had not read for 3 s")
+    assert server.pod_status() == (0, {"not_responding": 1})
 
 
 def test_a_coroutine_that_never_yields_has_its_guest_replaced(start_server: Start) -> None:

@@ -55,6 +55,7 @@ def test_crashes_in_a_row_are_each_followed_by_a_new_guest(server: ModuleServer)
         guests.add(next_call(server))
         assert failure(server.call, "leave", number).error.metadata == {"exit_code": str(number)}
     assert len(guests) == 6
+    assert server.pod_status() == (0, {"exited": 6})
     assert not [line for line in server.log() if line["level"] == "error"]
 
 
@@ -73,6 +74,7 @@ def test_a_guest_killed_from_outside_is_replaced(server: ModuleServer) -> None:
     os.kill(before, signal.SIGKILL)
     wait_until(lambda: before not in server.guests())
     assert next_call(server) != before
+    wait_until(lambda: server.pod_status() == (0, {"killed": 1}))
 
 
 def test_sys_exit_is_an_exception_like_others(server: ModuleServer) -> None:

@@ -76,11 +76,11 @@ def hold_the_interpreter(file: str) -> None:
     re.match("(a+)+$", "a" * 60 + "b")
 
 
-def stubborn(file: str) -> None:
-    """Can't be interrupted."""
+def stubborn(file: str, end: str = "/nowhere/at/all") -> None:
+    """Can't be interrupted; the file shows that it has begun. Returns once the other file exists."""
     with open(file, "w") as marker:
         marker.write(str(os.getpid()))
-    while True:
+    while not os.path.exists(end):
         try:
             time.sleep(0.05)
         except BaseException:

@@ -143,9 +143,15 @@ def module(found: pb.Module) -> None:
     if status.pods:
         print()
         table(
-            ("POD", "PHASE", "ADDRESS", "RESTARTS", "GENERATION"),
-            ((pod.name, _pod_phase(pod), pod.address, str(pod.restarts), str(pod.generation)) for pod in status.pods),
+            ("POD", "PHASE", "ADDRESS", "RESTARTS", "GENERATION", "STUCK CALLS", "REPLACED GUESTS"),
+            map(_pod_row, status.pods),
         )
+
+
+def _pod_row(pod: pb.Pod) -> tuple[str, ...]:
+    replaced = ", ".join(f"{count} {cause}" for cause, count in sorted(pod.guest_replacements.items()))
+    stuck = str(pod.stuck_calls) if pod.HasField("stuck_calls") else "?"
+    return pod.name, _pod_phase(pod), pod.address, str(pod.restarts), str(pod.generation), stuck, replaced
 
 
 def _shown(value: Any) -> str:

@@ -71,7 +71,7 @@ class Trace:
             return
         self.is_logged = True
         duration = round((time.monotonic() - self._begun) * 1000, 3)
-        function, code = self._function(), code_pb2.Code.Name(failure.code)
+        function, code = function_in(self.request, self._kind), code_pb2.Code.Name(failure.code)
         details = {
             "method": self._method, "function": function, "reason": failure.reason, "code": code, "duration": duration,
         }  # fmt: skip
@@ -81,12 +81,6 @@ class Trace:
         if failure.code in _SPEAKING and not is_raised:
             text += f": {failure.message[:1000]}"
         logger.log(level, "%s", text, exc_info=fault, extra={"call_id": self.call_id, "fields": details})
-
-    def _function(self) -> str:
-        try:
-            return shown(_function_in(self.request, self._kind))
-        except (ValueError, RecursionError):  # malformed, as a request that fails may be
-            return ""
 
 
 current: ContextVar[Trace | None] = ContextVar("trace", default=None)
@@ -131,6 +125,14 @@ def shown(name: str) -> str:
     """Return a name that a client sent as logs show it: cut, and without control characters."""
     name = name[:_MAX_NAME_CHARS]
     return name if name.isprintable() else name.encode("unicode_escape").decode()
+
+
+def function_in(request: Any, kind: Any) -> str:
+    """Return the function that the bytes of a request of this type name, as logs show it; empty if they name none."""
+    try:
+        return shown(_function_in(request, kind))
+    except (ValueError, RecursionError):  # malformed, as a request that fails may be
+        return ""
 
 
 def _function_in(request: Any, kind: Any) -> str:

@@ -11,7 +11,7 @@ import asyncio
 import contextlib
 import logging
 import os
-from collections import deque
+from collections import Counter, deque
 from collections.abc import AsyncGenerator, Callable
 from dataclasses import dataclass
 from functools import partial
@@ -19,12 +19,14 @@ from functools import partial
 from jac_orc.core import traces
 from jac_orc.core.tasks import Tasks
 from jac_orc.errors import OrcError, error
-from jac_orc.guest.wire import CREDIT_AT_FIRST
+from jac_orc.guest.wire import CREDIT_AT_FIRST, STYLES
 from jac_orc.module_server.guest_errors import ObjectElsewhere
-from jac_orc.module_server.guest_process import Guest, Receiver
+from jac_orc.module_server.guest_process import Guest
 from jac_orc.module_server.idle_guest import IdleGuest
 from jac_orc.module_server.messages import Messages
+from jac_orc.module_server.receivers import Receiver
 from jac_orc.module_server.settings import Settings
+from jac_orc.v1 import module_pb2
 
 logger = logging.getLogger(__name__)
 
@@ -32,6 +34,7 @@ _FIRST_PAUSE = 0.05
 _LONGEST_PAUSE = 5.0
 _STABLE_AFTER = 10.0
 _CREDIT_STEP = CREDIT_AT_FIRST // 2
+_METHODS = module_pb2.DESCRIPTOR.services_by_name["ModuleService"].methods_by_name
 
 
 class Calls:
@@ -48,6 +51,8 @@ class Calls:
         self._on_gone = on_gone
         self._on_restart = on_restart
         self._restarts = 0
+        self.replacements: Counter[str] = Counter()
+        """How many guests were replaced, by cause (`Pod.guest_replacements`)."""
         self._settings = settings
         self._on_serving = on_serving
         self._place = ""
@@ -158,6 +163,11 @@ class Calls:
             self._free -= 1
             self._queue.popleft().launch(guest)
 
+    @property
+    def stuck(self) -> int:
+        """How many calls go on although they were cancelled; each keeps a place."""
+        return sum(guest.stuck for guest in (*self._guests, *self._retired))
+
     # --- guests ---
 
     def guest_beside(self, obj_id: str) -> Guest:
@@ -203,7 +213,8 @@ class Calls:
             if guest in self._guests:
                 self._guests.remove(guest)
                 self._retired.add(guest)
-                guest.ended.add_done_callback(partial(self._forget_guest, guest))
+                self.replacements[guest.cause] += bool(guest.cause)
+                guest.ended.add_done_callback(partial(self._forget_guest, guest, is_counted=bool(guest.cause)))
                 self._on_serving(bool(self._guests))
                 self._restarts += 1
                 self._on_restart(self._restarts)
@@ -211,8 +222,9 @@ class Calls:
             slot.guest, pause = await self._restart(pause)
             self._add(slot.guest)
 
-    def _forget_guest(self, guest: Guest, _: object) -> None:
+    def _forget_guest(self, guest: Guest, _: object, *, is_counted: bool) -> None:
         self._retired.discard(guest)
+        self.replacements[guest.cause] += not is_counted
 
     async def _restart(self, pause: float) -> tuple[Guest, float]:
         """A new guest, and the pause before the next one should it end soon."""
@@ -272,6 +284,11 @@ class Call:
         self.seconds = 0.0
         self._extended = 0.0  # when its time last began anew; 0: never
         self.has_moved = False
+
+    def function(self) -> str:
+        """Return the method and the function that it calls, for the log."""
+        method = STYLES[self._style]
+        return f"{method} {traces.function_in(self._body, _METHODS[method].input_type)}".strip()
 
     def launch(self, guest: Guest) -> None:
         """Sends it to a guest."""

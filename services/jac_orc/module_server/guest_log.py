@@ -54,11 +54,17 @@ class GuestLog:
         if text:
             logger.error("%s", text, extra={"stream": "stderr", "call_id": self._call_ids.get(number, "")})
 
-    def stuck(self, number: int, seconds: float, count: int) -> None:
-        """Logs that a call goes on although it was cancelled so long ago, as one of so many."""
-        text = "a call goes on %g s after it was cancelled, and keeps its place; guest %d (pid %d) has %d such calls"
+    def stuck(self, number: int, function: str, seconds: float, count: int) -> None:
+        """Log that a call goes on although it was cancelled so long ago, as one of so many."""
+        text = "%s goes on %g s after it was cancelled, and keeps its place; guest %d (pid %d) has %d such calls"
         extra = {"call_id": self._call_ids.get(number, "")}
-        logger.warning(text, seconds, self._number, self._process.pid, count, extra=extra)
+        logger.warning(text, function, seconds, self._number, self._process.pid, count, extra=extra)
+
+    def unstuck(self, number: int, function: str, seconds: float, count: int) -> None:
+        """Log that such a call has ended, and how many are left."""
+        text = "%s has ended %.1f s after it was cancelled; guest %d (pid %d) has %d such calls left"
+        extra = {"call_id": self._call_ids.get(number, "")}
+        logger.warning(text, function, seconds, self._number, self._process.pid, count, extra=extra)
 
     def replaced(self, why: str, number: int) -> None:
         """Logs that the guest takes no more calls because of this one."""
@@ -70,13 +76,14 @@ class GuestLog:
         text = "guest %d (pid %d) had not ended %g s after it was asked to, and is killed"
         logger.warning(text, self._number, self._process.pid, seconds)
 
-    def ended(self, failure: OrcError, why: str, calls: Sequence[int], *, expected: bool) -> None:
-        """Logs how the process has ended, why if this server killed it, and the calls that ended with it."""
+    def ended(self, failure: OrcError, cause: str, why: str, calls: Sequence[int], *, expected: bool) -> None:
+        """Log how the process has ended, why if this server killed it, and the calls that ended with it."""
         uptime = round(time.monotonic() - self._started, 3)
         named = [self._call_ids.get(number, "") for number in calls[:_MAX_NAMED_CALLS]]
         details = {
             "pid": self._process.pid,
             **failure.metadata,
+            "cause": cause,
             "uptime": uptime,
             "calls": len(calls),
             "call_ids": named,

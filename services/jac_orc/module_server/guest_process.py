@@ -13,7 +13,7 @@ import json
 import math
 import signal
 from collections.abc import Callable
-from typing import Protocol, cast
+from typing import cast
 
 from jac_orc.core.processes import ManagedProcess
 from jac_orc.errors import OrcError, error
@@ -24,34 +24,12 @@ from jac_orc.module_server import guest_errors
 from jac_orc.module_server.frames import Frame, FrameError, FrameParser
 from jac_orc.module_server.guest_log import GuestLog
 from jac_orc.module_server.idle_guest import IdleGuest, folders_in
+from jac_orc.module_server.receivers import Abandoned, GuestCall
 from jac_orc.module_server.settings import Settings
 
 _READ_FIRST = 0.02
 _LAST_WORDS = 0.5  # seconds in which what a guest sent before its end is read
 _JOINED = 64 * 1024
-
-
-class Receiver(Protocol):
-    """What receives the messages and the end of a call."""
-
-    call_id: str
-    """The call's id, under which its output is logged."""
-
-    def add(self, body: bytes) -> None:
-        """Takes a message that comes before the last one; raises FrameError where none may come, or none so soon."""
-        ...
-
-    def add_failure(self, index: int, failure: OrcError) -> None:
-        """Takes the failure of a call of a batch; raises FrameError where none may come."""
-        ...
-
-    def set_result(self, body: bytes) -> None:
-        """The call has ended."""
-        ...
-
-    def set_exception(self, failure: OrcError) -> None:
-        """The call has failed."""
-        ...
 
 
 class Guest(asyncio.Protocol):
@@ -64,14 +42,15 @@ class Guest(asyncio.Protocol):
         self._parser = FrameParser(max(settings.max_answer_bytes, PART_BYTES) + 1024)
         self._transport: asyncio.Transport | None = None
         self._loaded: asyncio.Future[Frame] = asyncio.get_running_loop().create_future()
-        self._calls: dict[int, Receiver] = {}
-        self._abandoned: dict[int, asyncio.TimerHandle] = {}
-        self._stuck: set[int] = set()  # of the abandoned calls, those that should have ended
+        self._calls: dict[int, GuestCall] = {}
+        self._abandoned: dict[int, Abandoned] = {}
         self._unheard: set[int] = set()  # of the abandoned calls, those whose CANCEL has not been read yet
         self._on_ends: dict[int, Callable[[], None]] = {}
         self._last_id = 0
         self._log = GuestLog(number, process)
         self._why_killed = ""
+        self.cause = ""
+        """Why it takes no more calls, a key of `Pod.guest_replacements`; empty while it does, or that isn't known."""
         self._is_stopped = False
         self._loop = asyncio.get_running_loop()
         self._outgoing: list[bytes | memoryview] = []
@@ -145,13 +124,18 @@ class Guest(asyncio.Protocol):
         return len(self._calls) + len(self._abandoned)
 
     @property
+    def stuck(self) -> int:
+        """How many cancelled calls go on beyond their grace."""
+        return sum(each.is_stuck for each in self._abandoned.values())
+
+    @property
     def alive(self) -> bool:
         """Whether it takes calls."""
         return self._transport is not None and not self._transport.is_closing() and not self.retired.is_set()
 
     # --- calls ---
 
-    def begin(self, receiver: Receiver, style: int, body: bytes) -> int:
+    def begin(self, receiver: GuestCall, style: int, body: bytes) -> int:
         """Sends a call whose answer the receiver gets; answers its id. Raises OrcError where the guest is gone."""
         self._last_id += 1
         self._write(frame(wire.CALL, style, self._last_id, body))
@@ -183,15 +167,16 @@ class Guest(asyncio.Protocol):
         `on_end` is called then, or when the guest takes no more calls: it is replaced where such calls have all places,
         or where it doesn't even read that the call is cancelled.
         """
-        self._calls.pop(call_id, None)
+        call = self._calls.pop(call_id, None)
         if not self.alive:
             on_end()
         else:
             self._on_ends[call_id] = on_end
-        if self._transport is None or self._transport.is_closing():
+        if call is None or self._transport is None or self._transport.is_closing():
             return
         self._write(frame(wire.CANCEL, number=call_id))
         self._unheard.add(call_id)
+        self._abandoned[call_id] = Abandoned(call, self._loop.time())
         self._wait_for(call_id, self._settings.cancel_grace, self._overdue)
         self._kill_if_stuck()
 
@@ -240,6 +225,7 @@ class Guest(asyncio.Protocol):
         except FrameError as failure:
             if self._transport is not None:
                 self._transport.abort()  # nothing more is read from it
+            self.cause = self.cause or "protocol_error"
             self.kill(f"it sent {failure}")
 
     def _take(self, kind: int, number: int, body: bytes) -> None:
@@ -279,8 +265,10 @@ class Guest(asyncio.Protocol):
         elif kind not in (ITEM, CALL_ERROR):
             if kind == ERROR:
                 self._log.traceback(guest_errors.read(body)[1], number)
-            self._abandoned.pop(number).cancel()
-            self._stuck.discard(number)
+            ended = self._abandoned.pop(number)
+            ended.timer.cancel()
+            if ended.is_stuck:
+                self._log.unstuck(number, ended.call.function(), self._loop.time() - ended.since, self.stuck)
             self._log.end_call(number)
             self._unheard.discard(number)  # where a guest ends calls and acknowledges nothing, it would grow
             if number in self._on_ends:
@@ -292,30 +280,34 @@ class Guest(asyncio.Protocol):
         """Has this called if the cancelled call goes on for so long, by all that the guest has sent until then."""
 
         def look() -> None:  # a busy loop runs its timers before it reads
-            self._abandoned[call_id] = self._loop.call_later(_READ_FIRST, overdue, call_id)
+            self._abandoned[call_id].timer = self._loop.call_later(_READ_FIRST, overdue, call_id)
 
-        self._abandoned[call_id] = self._loop.call_later(seconds, look)
+        self._abandoned[call_id].timer = self._loop.call_later(seconds, look)
 
     def _overdue(self, call_id: int) -> None:
-        settings = self._settings
+        settings, abandoned = self._settings, self._abandoned[call_id]
+        if not abandoned.is_stuck:
+            abandoned.is_stuck = True
+            self._log.stuck(call_id, abandoned.call.function(), settings.cancel_grace, self.stuck)
         if call_id in self._unheard:
             self._wait_for(call_id, max(0.0, settings.response_grace - settings.cancel_grace), self._silent)
-            return
-        self._stuck.add(call_id)
-        self._log.stuck(call_id, settings.cancel_grace, len(self._stuck))
-        if len(self._stuck) >= math.ceil(settings.max_concurrency / settings.workers):
-            self._retire(call_id, "calls that were cancelled and go on have all its places")
+        elif self._heard_and_stuck() >= math.ceil(settings.max_concurrency / settings.workers):
+            self._retire(call_id, "places_exhausted", "calls that were cancelled and go on have all its places")
+
+    def _heard_and_stuck(self) -> int:
+        return sum(call.is_stuck and number not in self._unheard for number, call in self._abandoned.items())
 
     def _silent(self, call_id: int) -> None:
         if call_id in self._unheard:
             grace = self._settings.response_grace
-            self._retire(call_id, f"it had not read for {grace:g} s that a call is cancelled")
+            self._retire(call_id, "not_responding", f"it had not read for {grace:g} s that a call is cancelled")
             self.kill()  # no call can end: C code holds the interpreter
         else:
             self._overdue(call_id)
 
-    def _retire(self, call_id: int, why: str) -> None:
+    def _retire(self, call_id: int, cause: str, why: str) -> None:
         """Takes no more calls; the others may end first."""
+        self.cause = self.cause or cause
         self._why_killed = why
         self._log.replaced(why, call_id)
         self.retired.set()
@@ -339,6 +331,7 @@ class Guest(asyncio.Protocol):
     async def _wait(self) -> None:
         """Awaits the process's end, then fails what it owes."""
         await self._process.ended.wait()
+        self.cause = self.cause or ("killed" if (self._process.returncode or 0) < 0 else "exited")
         self.retired.set()
         self._writable.set()
         with contextlib.suppress(TimeoutError):  # where a process that the module has forked keeps the wire open
@@ -347,9 +340,10 @@ class Guest(asyncio.Protocol):
         if self._transport is not None:
             self._transport.close()
         failure = guest_errors.of_exit(self._process.returncode or 0)
-        self._log.ended(failure, self._why_killed, [*self._calls, *self._abandoned], expected=self._is_stopped)
-        for timer in self._abandoned.values():
-            timer.cancel()
+        calls = [*self._calls, *self._abandoned]
+        self._log.ended(failure, self.cause, self._why_killed, calls, expected=self._is_stopped)
+        for abandoned in self._abandoned.values():
+            abandoned.timer.cancel()
         self._abandoned.clear()
         self._give_up()
         receivers, self._calls = list(self._calls.values()), {}

@@ -17,7 +17,7 @@ from jac_orc.errors import OrcError
 from jac_orc.module_server.calls import Calls
 from jac_orc.module_server.idle_guest import IdleGuest
 from jac_orc.module_server.peers import Peers, place_of
-from jac_orc.module_server.servicer import SERVICE, ModuleServicer
+from jac_orc.module_server.servicer import POD_SERVICE, SERVICE, ModuleServicer, PodServicer
 from jac_orc.module_server.settings import Settings
 from jac_orc.module_server.spare import assigned
 
@@ -74,6 +74,7 @@ async def serve(settings: Settings, idle: IdleGuest | None = None) -> int:
     peers = Peers(settings.module_name, settings.pod_manager_url)
     servicer = ModuleServicer(calls, peers, settings)
     server.register(SERVICE, servicer, raw=True)
+    server.register(POD_SERVICE, PodServicer(calls))
     port = await server.start(addresses.join(settings.host, settings.port))
     logger.info("listening on %s:%d, importing %s", settings.host, port, settings.module_name)
     lifecycle.notify(settings.notify_fd, {"importing": settings.module_name}, last=False)

@@ -120,7 +120,7 @@ class Peers:
 
         async with grpc.aio.insecure_channel(self._pod_manager) as channel:
             stub = pod_manager_pb2_grpc.PodManagerServiceStub(channel)
-            request = pod_manager_pb2.GetModuleRequest(module_name=self._module_name)
+            request = pod_manager_pb2.GetModuleRequest(module_name=self._module_name, ask_pods=False)
             try:
                 answer = await stub.GetModule(request, timeout=_QUESTION_TIMEOUT, metadata=_metadata())
             except grpc.aio.AioRpcError as failure:

@@ -30,6 +30,7 @@ from jac_orc.module_server.uploads import Upload, Uploads, in_time
 from jac_orc.v1 import module_pb2
 
 SERVICE = module_pb2.DESCRIPTOR.services_by_name["ModuleService"]
+POD_SERVICE = module_pb2.DESCRIPTOR.services_by_name["PodService"]
 
 
 class ModuleServicer:
@@ -117,6 +118,19 @@ class ModuleServicer:
         """Raises OrcError for a call that has been sent on already: its objects are in more than one process."""
         if any(name == SENT_ON for name, _ in context.invocation_metadata() or ()):
             raise objects_apart()
+
+
+class PodServicer:
+    """Reports on the guests of this pod."""
+
+    def __init__(self, calls: Calls) -> None:
+        self._calls = calls
+
+    async def GetPodStatus(
+        self, request: module_pb2.GetPodStatusRequest, context: Context
+    ) -> module_pb2.GetPodStatusResponse:
+        replacements = {cause: count for cause, count in self._calls.replacements.items() if count}
+        return module_pb2.GetPodStatusResponse(stuck_calls=self._calls.stuck, guest_replacements=replacements)
 
 
 class _Answer:

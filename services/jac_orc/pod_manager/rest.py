@@ -13,7 +13,7 @@ from google.protobuf.message import Message
 from jac_orc.core import traces
 from jac_orc.core.methods import Context
 from jac_orc.errors import OrcError, error
-from jac_orc.pod_manager import convert
+from jac_orc.pod_manager import convert, pod_reports
 from jac_orc.pod_manager.model import Module, ModuleSpec
 from jac_orc.pod_manager.modules import Modules
 from jac_orc.pod_manager.servicer import PodManagerServicer
@@ -63,6 +63,10 @@ class RestServicer:
     ) -> rest_pb2.RestGetModuleResponse:
         answer = await self._native.GetModule(pb.GetModuleRequest(module_name=request.module_name), context)
         return rest_pb2.RestGetModuleResponse(body=_body(answer.module))
+
+    async def GetMetrics(self, request: rest_pb2.GetMetricsRequest, context: Context) -> rest_pb2.GetMetricsResponse:
+        text = await pod_reports.metrics(self._modules.backend.modules())
+        return rest_pb2.GetMetricsResponse(body=httpbody_pb2.HttpBody(content_type=pod_reports.TEXT, data=text))
 
     async def RestUpdateModule(
         self, request: rest_pb2.RestUpdateModuleRequest, context: Context

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 
 from jac_orc.core.methods import Context
 from jac_orc.errors import error
-from jac_orc.pod_manager import convert, pages, uploads
+from jac_orc.pod_manager import convert, pages, pod_reports, uploads
 from jac_orc.pod_manager.modules import Modules
 from jac_orc.pod_manager.sources import Sources
 from jac_orc.v1 import pod_manager_pb2 as pb
@@ -34,7 +34,10 @@ class PodManagerServicer:
         return pb.CreateModuleResponse(module=convert.module_message(module))
 
     async def GetModule(self, request: pb.GetModuleRequest, context: Context) -> pb.GetModuleResponse:
-        return pb.GetModuleResponse(module=convert.module_message(self._modules.get(request.module_name)))
+        message = convert.module_message(self._modules.get(request.module_name))
+        if request.ask_pods or not request.HasField("ask_pods"):
+            await pod_reports.fill(message.status.pods)
+        return pb.GetModuleResponse(module=message)
 
     async def ListModules(self, request: pb.ListModulesRequest, context: Context) -> pb.ListModulesResponse:
         if request.page_size < 0:

@@ -45,6 +45,25 @@ PARAMETER_KIND_VAR_POSITIONAL: ParameterKind
 PARAMETER_KIND_KEYWORD_ONLY: ParameterKind
 PARAMETER_KIND_VAR_KEYWORD: ParameterKind
 
+class GetPodStatusRequest(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
+class GetPodStatusResponse(_message.Message):
+    __slots__ = ("stuck_calls", "guest_replacements")
+    class GuestReplacementsEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: int
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[int] = ...) -> None: ...
+    STUCK_CALLS_FIELD_NUMBER: _ClassVar[int]
+    GUEST_REPLACEMENTS_FIELD_NUMBER: _ClassVar[int]
+    stuck_calls: int
+    guest_replacements: _containers.ScalarMap[str, int]
+    def __init__(self, stuck_calls: _Optional[int] = ..., guest_replacements: _Optional[_Mapping[str, int]] = ...) -> None: ...
+
 class CallRequest(_message.Message):
     __slots__ = ("module_name", "method", "args", "kwargs", "obj_id")
     class KwargsEntry(_message.Message):

@@ -25,6 +25,82 @@ if _version_not_supported:
     )
 
 
+class PodServiceStub:
+    """Reports on one pod; every module server answers it, for the pod manager.
+    """
+
+    def __init__(self, channel):
+        """Constructor.
+
+        Args:
+            channel: A grpc.Channel.
+        """
+        self.GetPodStatus = channel.unary_unary(
+                '/jac_orc.v1.PodService/GetPodStatus',
+                request_serializer=jac__orc_dot_v1_dot_module__pb2.GetPodStatusRequest.SerializeToString,
+                response_deserializer=jac__orc_dot_v1_dot_module__pb2.GetPodStatusResponse.FromString,
+                _registered_method=True)
+
+
+class PodServiceServicer:
+    """Reports on one pod; every module server answers it, for the pod manager.
+    """
+
+    def GetPodStatus(self, request, context):
+        """Reports what has happened to the processes that run the module's code.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+
+def add_PodServiceServicer_to_server(servicer, server):
+    rpc_method_handlers = {
+            'GetPodStatus': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetPodStatus,
+                    request_deserializer=jac__orc_dot_v1_dot_module__pb2.GetPodStatusRequest.FromString,
+                    response_serializer=jac__orc_dot_v1_dot_module__pb2.GetPodStatusResponse.SerializeToString,
+            ),
+    }
+    generic_handler = grpc.method_handlers_generic_handler(
+            'jac_orc.v1.PodService', rpc_method_handlers)
+    server.add_generic_rpc_handlers((generic_handler,))
+    server.add_registered_method_handlers('jac_orc.v1.PodService', rpc_method_handlers)
+
+
+ # This class is part of an EXPERIMENTAL API.
+class PodService:
+    """Reports on one pod; every module server answers it, for the pod manager.
+    """
+
+    @staticmethod
+    def GetPodStatus(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/jac_orc.v1.PodService/GetPodStatus',
+            jac__orc_dot_v1_dot_module__pb2.GetPodStatusRequest.SerializeToString,
+            jac__orc_dot_v1_dot_module__pb2.GetPodStatusResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+
 class ModuleServiceStub:
     """Calls the functions of one Python module.
 

@@ -26,6 +26,37 @@ class _ServicerContext(_grpc.ServicerContext, _aio.ServicerContext):  # type: ig
 GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
+class PodServiceStub:
+    """Reports on one pod; every module server answers it, for the pod manager."""
+
+    @_typing.overload
+    def __new__(cls, channel: _grpc.Channel) -> _Self: ...
+    @_typing.overload
+    def __new__(cls, channel: _aio.Channel) -> PodServiceAsyncStub: ...
+    GetPodStatus: _grpc.UnaryUnaryMultiCallable[_module_pb2.GetPodStatusRequest, _module_pb2.GetPodStatusResponse]
+    """Reports what has happened to the processes that run the module's code."""
+
+@_typing.type_check_only
+class PodServiceAsyncStub(PodServiceStub):
+    """Reports on one pod; every module server answers it, for the pod manager."""
+
+    def __init__(self, channel: _aio.Channel) -> None: ...
+    GetPodStatus: _aio.UnaryUnaryMultiCallable[_module_pb2.GetPodStatusRequest, _module_pb2.GetPodStatusResponse]  # type: ignore[assignment]
+    """Reports what has happened to the processes that run the module's code."""
+
+class PodServiceServicer(metaclass=_abc_1.ABCMeta):
+    """Reports on one pod; every module server answers it, for the pod manager."""
+
+    @_abc_1.abstractmethod
+    def GetPodStatus(
+        self,
+        request: _module_pb2.GetPodStatusRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_module_pb2.GetPodStatusResponse, _abc.Awaitable[_module_pb2.GetPodStatusResponse]]:
+        """Reports what has happened to the processes that run the module's code."""
+
+def add_PodServiceServicer_to_server(servicer: PodServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
+
 class ModuleServiceStub:
     """Calls the functions of one Python module.
 

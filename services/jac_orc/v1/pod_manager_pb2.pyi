@@ -281,18 +281,29 @@ class ModuleEnvironment(_message.Message):
     def __init__(self, python_version: _Optional[str] = ..., packages: _Optional[_Iterable[str]] = ..., digest: _Optional[str] = ...) -> None: ...
 
 class Pod(_message.Message):
-    __slots__ = ("name", "phase", "address", "restarts", "generation")
+    __slots__ = ("name", "phase", "address", "restarts", "generation", "stuck_calls", "guest_replacements")
+    class GuestReplacementsEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: int
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[int] = ...) -> None: ...
     NAME_FIELD_NUMBER: _ClassVar[int]
     PHASE_FIELD_NUMBER: _ClassVar[int]
     ADDRESS_FIELD_NUMBER: _ClassVar[int]
     RESTARTS_FIELD_NUMBER: _ClassVar[int]
     GENERATION_FIELD_NUMBER: _ClassVar[int]
+    STUCK_CALLS_FIELD_NUMBER: _ClassVar[int]
+    GUEST_REPLACEMENTS_FIELD_NUMBER: _ClassVar[int]
     name: str
     phase: PodPhase
     address: str
     restarts: int
     generation: int
-    def __init__(self, name: _Optional[str] = ..., phase: _Optional[_Union[PodPhase, str]] = ..., address: _Optional[str] = ..., restarts: _Optional[int] = ..., generation: _Optional[int] = ...) -> None: ...
+    stuck_calls: int
+    guest_replacements: _containers.ScalarMap[str, int]
+    def __init__(self, name: _Optional[str] = ..., phase: _Optional[_Union[PodPhase, str]] = ..., address: _Optional[str] = ..., restarts: _Optional[int] = ..., generation: _Optional[int] = ..., stuck_calls: _Optional[int] = ..., guest_replacements: _Optional[_Mapping[str, int]] = ...) -> None: ...
 
 class CreateModuleRequest(_message.Message):
     __slots__ = ("spec", "wait")
@@ -309,10 +320,12 @@ class CreateModuleResponse(_message.Message):
     def __init__(self, module: _Optional[_Union[Module, _Mapping]] = ...) -> None: ...
 
 class GetModuleRequest(_message.Message):
-    __slots__ = ("module_name",)
+    __slots__ = ("module_name", "ask_pods")
     MODULE_NAME_FIELD_NUMBER: _ClassVar[int]
+    ASK_PODS_FIELD_NUMBER: _ClassVar[int]
     module_name: str
-    def __init__(self, module_name: _Optional[str] = ...) -> None: ...
+    ask_pods: bool
+    def __init__(self, module_name: _Optional[str] = ..., ask_pods: _Optional[bool] = ...) -> None: ...
 
 class GetModuleResponse(_message.Message):
     __slots__ = ("module",)

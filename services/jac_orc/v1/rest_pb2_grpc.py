@@ -61,6 +61,11 @@ class PodManagerRestServiceStub:
                 request_serializer=jac__orc_dot_v1_dot_rest__pb2.RestGetModuleRequest.SerializeToString,
                 response_deserializer=jac__orc_dot_v1_dot_rest__pb2.RestGetModuleResponse.FromString,
                 _registered_method=True)
+        self.GetMetrics = channel.unary_unary(
+                '/jac_orc.v1.PodManagerRestService/GetMetrics',
+                request_serializer=jac__orc_dot_v1_dot_rest__pb2.GetMetricsRequest.SerializeToString,
+                response_deserializer=jac__orc_dot_v1_dot_rest__pb2.GetMetricsResponse.FromString,
+                _registered_method=True)
         self.RestUpdateModule = channel.unary_unary(
                 '/jac_orc.v1.PodManagerRestService/RestUpdateModule',
                 request_serializer=jac__orc_dot_v1_dot_rest__pb2.RestUpdateModuleRequest.SerializeToString,
@@ -133,6 +138,13 @@ class PodManagerRestServiceServicer:
 
     def RestGetModule(self, request, context):
         """Tells of one module.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetMetrics(self, request, context):
+        """Reports on the guests of all pods, in Prometheus' text format.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -214,6 +226,11 @@ def add_PodManagerRestServiceServicer_to_server(servicer, server):
                     servicer.RestGetModule,
                     request_deserializer=jac__orc_dot_v1_dot_rest__pb2.RestGetModuleRequest.FromString,
                     response_serializer=jac__orc_dot_v1_dot_rest__pb2.RestGetModuleResponse.SerializeToString,
+            ),
+            'GetMetrics': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetMetrics,
+                    request_deserializer=jac__orc_dot_v1_dot_rest__pb2.GetMetricsRequest.FromString,
+                    response_serializer=jac__orc_dot_v1_dot_rest__pb2.GetMetricsResponse.SerializeToString,
             ),
             'RestUpdateModule': grpc.unary_unary_rpc_method_handler(
                     servicer.RestUpdateModule,
@@ -388,6 +405,33 @@ class PodManagerRestService:
             '/jac_orc.v1.PodManagerRestService/RestGetModule',
             jac__orc_dot_v1_dot_rest__pb2.RestGetModuleRequest.SerializeToString,
             jac__orc_dot_v1_dot_rest__pb2.RestGetModuleResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetMetrics(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/jac_orc.v1.PodManagerRestService/GetMetrics',
+            jac__orc_dot_v1_dot_rest__pb2.GetMetricsRequest.SerializeToString,
+            jac__orc_dot_v1_dot_rest__pb2.GetMetricsResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -45,6 +45,8 @@ class PodManagerRestServiceStub:
     """Lists the modules, a page at a time."""
     RestGetModule: _grpc.UnaryUnaryMultiCallable[_rest_pb2.RestGetModuleRequest, _rest_pb2.RestGetModuleResponse]
     """Tells of one module."""
+    GetMetrics: _grpc.UnaryUnaryMultiCallable[_rest_pb2.GetMetricsRequest, _rest_pb2.GetMetricsResponse]
+    """Reports on the guests of all pods, in Prometheus' text format."""
     RestUpdateModule: _grpc.UnaryUnaryMultiCallable[_rest_pb2.RestUpdateModuleRequest, _rest_pb2.RestUpdateModuleResponse]
     """Changes the fields of the spec that the body has (a JSON merge patch, RFC 7396)."""
     RestScaleModule: _grpc.UnaryUnaryMultiCallable[_rest_pb2.RestScaleModuleRequest, _rest_pb2.RestScaleModuleResponse]
@@ -77,6 +79,8 @@ class PodManagerRestServiceAsyncStub(PodManagerRestServiceStub):
     """Lists the modules, a page at a time."""
     RestGetModule: _aio.UnaryUnaryMultiCallable[_rest_pb2.RestGetModuleRequest, _rest_pb2.RestGetModuleResponse]  # type: ignore[assignment]
     """Tells of one module."""
+    GetMetrics: _aio.UnaryUnaryMultiCallable[_rest_pb2.GetMetricsRequest, _rest_pb2.GetMetricsResponse]  # type: ignore[assignment]
+    """Reports on the guests of all pods, in Prometheus' text format."""
     RestUpdateModule: _aio.UnaryUnaryMultiCallable[_rest_pb2.RestUpdateModuleRequest, _rest_pb2.RestUpdateModuleResponse]  # type: ignore[assignment]
     """Changes the fields of the spec that the body has (a JSON merge patch, RFC 7396)."""
     RestScaleModule: _aio.UnaryUnaryMultiCallable[_rest_pb2.RestScaleModuleRequest, _rest_pb2.RestScaleModuleResponse]  # type: ignore[assignment]
@@ -136,6 +140,14 @@ class PodManagerRestServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_rest_pb2.RestGetModuleResponse, _abc.Awaitable[_rest_pb2.RestGetModuleResponse]]:
         """Tells of one module."""
+
+    @_abc_1.abstractmethod
+    def GetMetrics(
+        self,
+        request: _rest_pb2.GetMetricsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_rest_pb2.GetMetricsResponse, _abc.Awaitable[_rest_pb2.GetMetricsResponse]]:
+        """Reports on the guests of all pods, in Prometheus' text format."""
 
     @_abc_1.abstractmethod
     def RestUpdateModule(

@@ -204,6 +204,7 @@ def _destinations() -> list[dict[str, Any]]:
         "/delete_pod/",
         "/v1/modules",
         "/v1/sources/",
+        "/metrics",
         *(f"/{name}/" for name in _POD_MANAGER_SERVICES),
     ]
     return [

@@ -90,6 +90,8 @@ class Guest(asyncio.Protocol):
             text = f"the working directory can't be created: {failure}; make room or check the permissions"
             raise error("MODULE_IMPORT_FAILED", text) from failure
         except BaseException:
+            if guest._transport is None:  # which would own it
+                link.close()
             await guest.stop()
             raise
         return guest

@@ -28,7 +28,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from jac_orc.client.messages import Remote
+from jac_orc.guest import json_numpy
 from jac_orc.guest.python_value_records import Record
+from jac_orc.guest.python_values import NoForm
 
 _TEXTS = (
     decimal.Decimal, fractions.Fraction, uuid.UUID, pathlib.PurePath, ipaddress.IPv4Address, ipaddress.IPv6Address,
@@ -111,18 +113,10 @@ def _numpy_as_json(value: Any) -> tuple[Any] | None:
     numpy = sys.modules.get("numpy")
     if numpy is None or not isinstance(value, (numpy.generic, numpy.ndarray)):
         return None
-    if isinstance(value, numpy.ma.MaskedArray) or not _is_plain(value.dtype):
+    try:
+        return (as_json(json_numpy.plain(value)),)
+    except NoForm:
         return (reference(value),)
-    if value.dtype.kind in "mM" and numpy.isnat(value).any():
-        return (reference(value),)
-    return (as_json(value.tolist()),)
-
-
-def _is_plain(dtype: Any) -> bool:
-    """Whether Python's own numbers, texts and dates are exact for such values."""
-    unit = dtype.str.partition("[")[2].rstrip("]")
-    floats = ("f2", "f4", "f8", "c8", "c16")
-    return dtype.kind in "biuSUO" or dtype.str[1:] in floats or unit in ("D", "h", "m", "s", "ms", "us")
 
 
 def _container_as_json(value: Any) -> tuple[Any] | None:

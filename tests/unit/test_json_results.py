@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import array
 import base64
 import collections
 import datetime
@@ -9,11 +10,14 @@ import decimal
 import enum
 import fractions
 import ipaddress
+import itertools
 import json
 import math
 import pathlib
 import types
 import uuid
+import zoneinfo
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, TypedDict
 
@@ -297,3 +301,31 @@ def test_what_is_like_a_container_is_one() -> None:
     ):  # fmt: skip
         assert result(value) == form
     assert "obj_id" in result(finer)
+
+
+class Endless(list[Any]):
+    """Says that it has three items, and gives more."""
+
+    def __iter__(self) -> Iterator[Any]:
+        return itertools.repeat(1)
+
+
+class EndlessDict(dict[Any, Any]):
+    def items(self) -> Any:
+        return itertools.repeat((1, 2))
+
+
+class EndlessSet(set[Any]):
+    def __iter__(self) -> Iterator[Any]:
+        return itertools.repeat(1)
+
+
+@pytest.mark.parametrize("value", [Endless([1, 2, 3]), EndlessDict(a=1), EndlessSet({1})], ids=["list", "dict", "set"])
+def test_items_without_end_make_an_object(value: Any) -> None:
+    assert result([value]) == [reference(0)]
+
+
+def test_arrays_and_zones_of_the_standard_library() -> None:
+    assert result([array.array("d", [1, math.nan]), array.array("u", "aé"), zoneinfo.ZoneInfo("Europe/Berlin")]) == [
+        [1.0, "NaN"], "aé", "Europe/Berlin",
+    ]  # fmt: skip

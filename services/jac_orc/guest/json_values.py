@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import array
 import base64
 import collections
 import dataclasses
 import enum
 import functools
+import itertools
 import json
 import math
 import sys
@@ -14,11 +16,12 @@ import types
 from json.encoder import encode_basestring
 from typing import TYPE_CHECKING, Any
 
+from . import json_numpy
 from .failures import Refusal, quote
 from .python_values import TEXT_CLASSES, NoForm
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Mapping
+    from collections.abc import Callable, Collection, Iterable, Mapping
 
     Document = dict[str, Any]
 
@@ -245,19 +248,25 @@ def _encode_scalar(value: Any) -> tuple[Any] | None:
     """The JSON form in a tuple, or None where the value is no scalar that has one."""
     if isinstance(value, (bytes, bytearray, memoryview)):
         return (base64.b64encode(bytes(value)).decode(),)
-    if isinstance(value, complex) and numpy_kind(value) is None:
+    if isinstance(value, complex) and json_numpy.kind_of(value) is None:
         return ([_encode_float(value.real), _encode_float(value.imag)],)
     datetime: Any = sys.modules.get("datetime")
     if datetime is not None:
         if isinstance(value, datetime.timedelta):
+            if hasattr(value, "to_timedelta64"):  # of pandas, whose own are finer than Python's
+                return (json_numpy.duration(value.to_timedelta64()),)
             whole = datetime.timedelta(value.days, value.seconds, value.microseconds)
-            return (_encode_duration(whole),) if whole == value else None  # a subclass may be finer than this can tell
+            # A subclass may be finer than this can tell.
+            return (json_numpy.seconds(whole // datetime.timedelta(microseconds=1), 6),) if whole == value else None
         if isinstance(value, (datetime.date, datetime.time)):
             return (value.isoformat(),)
-    if numpy_kind(value) is not None:
+    if json_numpy.kind_of(value) is not None:
         return None
-    if value is getattr(sys.modules.get("pandas"), "NA", NoForm):
+    pandas = sys.modules.get("pandas")
+    if value is getattr(pandas, "NA", NoForm):
         return (None,)
+    if isinstance(value, getattr(pandas, "Period", ())):
+        return (str(value),)
     for module in _TEXT_MODULES:
         if module in sys.modules and isinstance(value, _text_classes(module)):
             return (str(value),)
@@ -268,22 +277,15 @@ def _encode_scalar(value: Any) -> tuple[Any] | None:
     return (str.__str__(value),) if isinstance(value, str) else None
 
 
-_TEXT_MODULES = sorted({name.partition(".")[0] for name in TEXT_CLASSES})
+_TEXTS = (*TEXT_CLASSES, "pathlib.PurePath", "zoneinfo.ZoneInfo")
+_TEXT_MODULES = sorted({name.partition(".")[0] for name in _TEXTS})
 
 
 @functools.lru_cache(maxsize=None)
 def _text_classes(module: str) -> tuple[type, ...]:
     """The classes of a loaded module that str() tells."""
-    named = [name.partition(".") for name in (*TEXT_CLASSES, "pathlib.PurePath")]
+    named = [name.partition(".") for name in _TEXTS]
     return tuple(getattr(sys.modules[module], name) for home, _, name in named if home == module)
-
-
-def _encode_duration(value: Any) -> str:
-    """Seconds with as many decimals as needed, exactly: `"3.5s"`."""
-    micros = (value.days * 86400 + value.seconds) * 1000000 + value.microseconds
-    sign, micros = ("-", -micros) if micros < 0 else ("", micros)
-    fraction = ("%06d" % (micros % 1000000)).rstrip("0")
-    return "%s%d%ss" % (sign, micros // 1000000, "." + fraction if fraction else "")
 
 
 def _encode_container(value: Any, depth: int, walk: Walk) -> Any:
@@ -297,11 +299,17 @@ def _encode_container(value: Any, depth: int, walk: Walk) -> Any:
         fields = dataclasses.fields(value)
         return {field.name: encode(getattr(value, field.name), depth, walk) for field in fields}
     if isinstance(value, (set, frozenset)):
-        return _encode_items(_sorted(value), depth, walk)
+        walk.take(len(value))
+        return _encode_items(_sorted(_taken(value, len(value))), depth, walk)
     if isinstance(value, _SEQUENCES):
         return _encode_items(value, depth, walk)
-    if numpy_kind(value) is not None:
-        return _encode_numpy(value, depth, walk)
+    if json_numpy.kind_of(value) is not None:
+        walk.take(value.size)
+        plain = json_numpy.plain(value)
+        # Ints, bools and strings need no further look.
+        return plain if value.dtype.kind in "biuU" else encode(plain, depth, walk)
+    if isinstance(value, array.array):
+        return value.tounicode() if value.typecode in "uw" else _encode_items(value.tolist(), depth, walk)
     if hasattr(type(value), "model_dump") and hasattr(type(value), "model_fields"):
         return encode(value.model_dump(), depth, walk)
     raise NoForm
@@ -312,8 +320,18 @@ _SEQUENCES: Any = (list, tuple, range, collections.deque, collections.UserList, 
 _MAPPINGS: Any = (dict, types.MappingProxyType, collections.UserDict)
 
 
+def _taken(items: Iterable[Any], count: int) -> list[Any]:
+    """The items of a class that may iterate as it likes; raises NoForm where they aren't so many."""
+    taken = list(itertools.islice(items, count + 1))
+    if len(taken) != count:
+        raise NoForm
+    return taken
+
+
 def _encode_items(items: Collection[Any], depth: int, walk: Walk) -> list[Any]:
     walk.take(len(items))
+    if type(items) is not list:
+        items = _taken(items, len(items))
     kinds = set(map(type, items))
     if kinds <= _FLAT or (kinds <= _FLAT_OR_FLOAT and _all_finite(items)):
         return items if type(items) is list else list(items)
@@ -337,16 +355,18 @@ def _sorted(items: Collection[Any]) -> Collection[Any]:
 def _encode_dict(value: Mapping[Any, Any], depth: int, walk: Walk) -> Any:
     """An object where the keys are scalars that JSON writes differently, else an array of pairs."""
     walk.take(2 * len(value))
-    keys = [_encode_key(key) for key in value]
+    items: Any = value.items()
+    if type(value) is not dict:
+        items = _taken(items, len(value))
+    keys = [_encode_key(key) for key, _ in items]
     if None in keys or len(set(keys)) < len(keys):
-        pairs = [(encode(key, depth, walk), encode(item, depth, walk)) for key, item in value.items()]
-        return [list(pair) for pair in pairs]
-    return {key: encode(item, depth, walk) for key, item in zip(keys, value.values())}
+        return [[encode(key, depth, walk), encode(item, depth, walk)] for key, item in items]
+    return {key: encode(item, depth, walk) for key, (_, item) in zip(keys, items)}
 
 
 def _encode_key(key: Any) -> str | None:
     """A key as `json.dumps` writes it; None for one that it doesn't."""
-    if numpy_kind(key) is not None:
+    if json_numpy.kind_of(key) is not None:
         key = key.item()
     if isinstance(key, str):
         return str.__str__(key)
@@ -355,28 +375,3 @@ def _encode_key(key: Any) -> str | None:
     if isinstance(key, float) and math.isfinite(key):
         return float.__repr__(key)
     return None
-
-
-def numpy_kind(value: Any) -> str | None:
-    """The kind letter of a NumPy scalar's or array's dtype; None for anything else."""
-    numpy = sys.modules.get("numpy")
-    classes: Any = (getattr(numpy, "ndarray", ()), getattr(numpy, "generic", ()))
-    return str(value.dtype.kind) if isinstance(value, classes) else None
-
-
-# Those of which Python's own dates and times are exact.
-_EXACT_UNITS = [(unit, 1) for unit in ("D", "h", "m", "s", "ms", "us")]
-
-
-def _encode_numpy(value: Any, depth: int, walk: Walk) -> Any:
-    kind, size = value.dtype.kind, value.dtype.itemsize
-    exact = kind in "biuSUO" or (kind == "f" and size <= 8) or (kind == "c" and size <= 16)
-    if kind in "mM":
-        numpy = sys.modules["numpy"]
-        exact = numpy.datetime_data(value.dtype) in _EXACT_UNITS and not numpy.isnat(value).any()
-    if not exact or isinstance(value, getattr(sys.modules.get("numpy.ma"), "MaskedArray", ())):
-        raise NoForm
-    walk.take(value.size)
-    plain = value.tolist()
-    # tolist gives Python's own ints, bools and strings, which need no further look.
-    return plain if kind in "biuU" else encode(plain, depth, walk)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -11,8 +12,10 @@ from typing import Any
 import pytest
 
 from jac_orc.client.connection import Connection
+from jac_orc.client.messages import Remote
 from jac_orc.errors import OrcError
-from tests.feature.module_servers import ModuleServer, wait_until
+from jac_orc.v1 import module_pb2
+from tests.feature.module_servers import ModuleServer, value, wait_until
 
 Start = Callable[..., ModuleServer]
 
@@ -125,6 +128,50 @@ def test_code_that_fails_to_give_an_attribute_is_told_as_it_fails(module: Connec
 def test_what_can_be_awaited_is_awaited(module: Connection) -> None:
     for name in ("later", "future", "Later"):
         assert module.call(name, [1, 2]) == [1, 2]
+
+
+def test_awaitables_of_other_loops_and_what_is_none(module: Connection) -> None:
+    assert module.call("on_a_loop_of_its_own") == 5
+    assert isinstance(module.call("Awaitless"), Remote)
+
+
+def test_what_own_classes_inherit_can_be_called(module: Connection) -> None:
+    worker = module.invoke("Worker", kept=True)
+    module.invoke("start", target=worker)
+    module.invoke("join", target=worker)
+    assert module.invoke("ran", target=worker) == 1
+    another = module.invoke("Worker", kept=True)
+    module.call("Worker.start", another)
+    assert module.call("Worker.join", another) is None
+    with pytest.raises(OrcError) as caught:
+        module.call("threading.Thread")
+    assert caught.value.reason == "NAME_NOT_EXPOSED"
+
+
+def test_attributes_of_objects_are_set_and_deleted_on_every_face(module: Connection, server: ModuleServer) -> None:
+    settings = module.invoke("Settings", kept=True)
+
+    def by_json(method: str, *args: Any) -> Any:
+        body = {"method": method, "args": list(args), "obj_id": settings.obj_id}
+        return json.loads(server.call_json(body))["result"]
+
+    assert by_json("__setattr__", "level", 3) is None
+    assert by_json("doubled") == 6
+    assert module.invoke("__setattr__", ["doubled", 8], target=settings) is None
+    assert by_json("level") == 4
+    request = module_pb2.CallRequest(method="__setattr__", args=[value("level"), value(7)], obj_id=settings.obj_id)
+    server.stub.Call(request)
+    assert module.invoke("level", target=settings) == 7
+    assert by_json("__delattr__", "level") is None
+    for name, arguments, reason in (
+        ("level", [], "FUNCTION_NOT_FOUND"), ("__setattr__", ["_secret", 1], "NAME_NOT_EXPOSED"),
+        ("__setattr__", ["__class__", 1], "NAME_NOT_EXPOSED"), ("__delattr__", ["__dict__"], "NAME_NOT_EXPOSED"),
+        ("__setattr__", ["doubled", 3], "EXCEPTION_RAISED"), ("__delattr__", ["level"], "EXCEPTION_RAISED"),
+        ("__setattr__", ["a.b", 1], "FUNCTION_NOT_FOUND"), ("__setattr__", [], "ARGUMENTS_DO_NOT_BIND"),
+    ):  # fmt: skip
+        with pytest.raises(OrcError) as caught:
+            module.invoke(name, arguments, target=settings)
+        assert caught.value.reason == reason, name
 
 
 @pytest.mark.parametrize("busy_before", [False, True])

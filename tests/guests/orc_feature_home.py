@@ -185,6 +185,50 @@ def future(value: Any) -> Any:
     return made()
 
 
+class Worker(threading.Thread):
+    """A thread of the module's own."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.ran = 0
+
+    def run(self) -> None:
+        self.ran += 1
+
+
+class Settings:
+    """Has attributes to set."""
+
+    def __init__(self) -> None:
+        self.level = 1
+
+    @property
+    def doubled(self) -> int:
+        return 2 * self.level
+
+    @doubled.setter
+    def doubled(self, value: int) -> None:
+        if value % 2:
+            raise ValueError("an odd number")
+        self.level = value // 2
+
+
+def on_a_loop_of_its_own() -> Any:
+    """A task that belongs to the loop of the calling thread, which doesn't run."""
+    import asyncio
+
+    async def later() -> int:
+        await asyncio.sleep(0.01)
+        return 5
+
+    loop = asyncio.new_event_loop()
+    return loop.create_task(later())
+
+
+class Awaitless:
+    __await__ = None
+
+
 def leave(path: str, *, hangs: bool = False) -> int:
     """Have all that an interpreter does at its end write to a file."""
     buffered = _state["buffered"] = open(path + ".buffered", "a")  # noqa: SIM115 - closed at the end

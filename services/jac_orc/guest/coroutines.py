@@ -78,11 +78,22 @@ class Coroutine:
         if self._task is not None:
             self._loop.call_soon(self._task.cancel)
 
+    def _at_home(self) -> Any:
+        """The awaitable, or what waits for it where it belongs to a loop of the module's own; that runs until then."""
+        import asyncio
+
+        loop = self._awaitable.get_loop() if asyncio.isfuture(self._awaitable) else self._loop
+        if loop is self._loop:
+            return self._awaitable
+        if loop.is_running():
+            return asyncio.wrap_future(asyncio.run_coroutine_threadsafe(_await(self._awaitable), loop))
+        return asyncio.to_thread(loop.run_until_complete, self._awaitable)
+
     async def _run(self) -> None:
         import asyncio
 
         try:
-            self._value = await self._awaitable
+            self._value = await self._at_home()
         except asyncio.CancelledError:
             self._failure = Cancelled()
         except BaseException as failure:  # kept from the loop, which SystemExit would end
@@ -91,6 +102,10 @@ class Coroutine:
             if self._owner.is_fork:
                 exit_now(0)  # this is a fork: the call that waits for the result is in its parent
             self._ended.give()
+
+
+async def _await(awaitable: Any) -> Any:
+    return await awaitable
 
 
 @contextlib.contextmanager

@@ -35,6 +35,12 @@ def check_format(target: Any, args: list[Any], kwargs: dict[str, Any]) -> None:
         raise Refusal("NAME_NOT_EXPOSED", "a format string must not name private attributes or items")
 
 
+def check_text(value: Any) -> None:
+    """Raises Refusal for a text with a private name in it, where code that isn't the caller's may format it."""
+    if isinstance(value, str) and _formats_private(value):
+        raise Refusal("NAME_NOT_EXPOSED", "a format string must not name private attributes or items")
+
+
 def check_no_formatter(value: Any) -> None:
     """Raises Refusal for a string's own format method: as a callback it would be called without the check above."""
     if isinstance(value, types.BuiltinMethodType) and value.__name__ in _NAMES and isinstance(value.__self__, str):

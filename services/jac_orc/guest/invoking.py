@@ -10,6 +10,7 @@ from .binding import explain_binding
 from .coroutines import Loop, items_of
 from .failures import Refusal, quote
 from .formatting import check_format
+from .names import Change
 from .protowire import Malformed
 
 if TYPE_CHECKING:
@@ -56,6 +57,8 @@ class Invoker:
     def run(self, call: Call, target: Any, method: str, args: list[Any], kwargs: dict[str, Any]) -> Any:
         """What the callable returns; a coroutine is awaited."""
         check_format(target, args, kwargs)
+        if type(target) is Change:
+            target.check(args)
         try:
             result = target(*args, **kwargs)
         except TypeError as failure:
@@ -77,4 +80,6 @@ class Invoker:
 
 def _is_awaitable(value: Any) -> bool:
     """Whether `await` would be written before it at home: coroutines, futures, whatever else can be awaited."""
-    return hasattr(type(value), "__await__") or (type(value) is types.GeneratorType and inspect.isawaitable(value))
+    return getattr(type(value), "__await__", None) is not None or (
+        type(value) is types.GeneratorType and inspect.isawaitable(value)
+    )

@@ -15,7 +15,7 @@ from itertools import starmap
 from typing import TYPE_CHECKING, Any
 
 from .failures import Refusal, quote
-from .formatting import check_no_formatter
+from .formatting import check_no_formatter, check_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -55,6 +55,29 @@ SPECIAL: dict[str, Callable[..., Any]] = {
     **{name: _method(name) for name in _METHODS.split()},
 }
 """What an object can be asked for by a special name: items, iteration, operators, the two ends of a `with`."""
+_CHANGES: dict[str, Callable[..., None]] = {"__setattr__": setattr, "__delattr__": delattr}
+
+
+class Change:
+    """Sets or deletes an attribute of an object; called as the method of that name, once `check` has passed it."""
+
+    def __init__(self, change: Callable[..., None], owner: Any, *, is_standard_library: bool) -> None:
+        self._change = change
+        self._owner = owner
+        self._is_standard_library = is_standard_library
+
+    def __call__(self, name: str, /, *value: Any) -> None:
+        self._change(self._owner, name, *value)
+
+    def check(self, args: Sequence[Any]) -> None:
+        """Raises Refusal for a private name and, in the standard library, for what all callers share."""
+        if args and isinstance(args[0], str):
+            _check_name(args[0], args[0])
+        if self._is_standard_library:
+            if isinstance(self._owner, (types.ModuleType, *_FUNCTIONS)):
+                raise Refusal("NAME_NOT_EXPOSED", "%s can't be changed" % type(self._owner).__name__)
+            for text in args[1:]:
+                check_text(text)
 
 
 class Names:
@@ -94,13 +117,15 @@ class Names:
         return steps[-1][2]
 
     def resolve_in(self, owner: Any, path: str) -> Any:
-        """What a dotted path stands for in an object; one of the `SPECIAL` names may end it."""
+        """What a dotted path stands for in an object; one of the `SPECIAL` names may end it, or a change."""
         head, _, last = path.rpartition(".")
         special = SPECIAL.get(last)
-        if special is None:
+        if special is None and last not in _CHANGES:
             return self._steps(owner, path, is_object=True)[-1][2]
         if head:
             owner = self._steps(owner, head, is_object=True)[-1][2]
+        if special is None:
+            return Change(_CHANGES[last], owner, is_standard_library=self._is_standard_library)
         return partial(special, owner)
 
     def check_result(self, value: Any) -> None:
@@ -137,6 +162,14 @@ class Names:
         """
         home: Any = type(value).__module__ if self._is_standard_library else ""
         return home if isinstance(home, str) and home not in _HARMLESS else ""
+
+    def _inherits(self, owner: Any, segment: str) -> bool:
+        """Whether a class of the module's own has something from a class of others, as its instances have it too."""
+        if self._is_standard_library or not isinstance(owner, type):
+            return False
+        place = next((each for each in type.mro(owner) if segment in vars(each)), owner)
+        packages = [str(each.__module__).partition(".")[0] for each in (owner, place)]
+        return packages[0] == self._package != packages[1]
 
     def _check_inherited(self, method: Any, what: str) -> None:
         """Raises Refusal for a method of an object that comes from a class with access to the host."""
@@ -179,6 +212,8 @@ class Names:
         """Raises Refusal for what isn't exposed."""
         owner, segment, value = step
         exported = vars(owner).get("__all__") if isinstance(owner, types.ModuleType) else None
+        if self._inherits(owner, segment):
+            return
         is_method = _owner_of(value) is owner and not isinstance(owner, type)
         if is_method and (is_object or isinstance(value, types.BuiltinMethodType)):
             self._check_inherited(value, quote(path))
@@ -213,33 +248,34 @@ class Names:
         import difflib
 
         name = self.name if owner is self.module else getattr(owner, "__name__", None) or type(owner).__name__
-        near = difflib.get_close_matches(segment, self.public(owner), n=3)
+        near = [each for each in difflib.get_close_matches(segment, self.public(owner), n=4) if each != segment][:3]
         hint = "; did you mean %s?" % ", ".join(near) if near else ""
         whole = ".".join(path)
         message = "%s has no function %s%s" % (name if len(path) == 1 else self.name, quote(whole), hint)
-        if "has no attribute" not in str(failure):  # its `__getattr__` says more
+        if "has no attribute" not in str(failure) and str(failure) != segment:  # its `__getattr__` says more
             message += ": %s" % str(failure)[:300]
         return Refusal("FUNCTION_NOT_FOUND", message, method=whole[:200], near=",".join(near))
 
     def public(self, owner: Any) -> list[str]:
         """The public names of a module, a class or an object, sorted."""
-        exported = getattr(owner, "__all__", None) if isinstance(owner, types.ModuleType) else None
+        exported = vars(owner).get("__all__") if isinstance(owner, types.ModuleType) else None
         names = dir(owner) if exported is None else [name for name in exported if isinstance(name, str)]
         return sorted(name for name in names if not name.startswith("_"))
 
     def walk(self) -> Iterator[tuple[str, Any]]:
-        """Every exposed value that is there, as (dotted path, value), submodules of the package included."""
+        """Every exposed value, as (dotted path, value), submodules of the package included.
+
+        Each name is read once, so that those which a module makes when they are asked for are there, too.
+        """
         seen, waiting = set(), [("", self.module)]
         while waiting:
             prefix, owner = waiting.pop(0)
             seen.add(id(owner))
             for name in self.public(owner):
-                if name not in vars(owner):
-                    continue
                 try:
                     value = getattr(owner, name)
                     self._check_step((owner, name, value), prefix + name)
-                except (AttributeError, Refusal):
+                except Exception:  # noqa: S112 - a Refusal, or of the code that was to give it
                     continue
                 if not isinstance(value, types.ModuleType):
                     yield prefix + name, value

@@ -212,6 +212,62 @@ def test_a_wheel_and_an_sdist_are_installed(shop: Callable[..., Any], system: Sy
     assert system.call("orc_shop", "price", 1) == "built"
 
 
+INFO = b"""
+from importlib import metadata
+VERSION = metadata.version("orc-shop")
+def plugins():
+    return [(point.name, point.load()()) for point in metadata.entry_points(group="orc.plugins")]
+def tea(): return "green"
+def files(): return sorted(str(file) for file in metadata.files("orc-shop") if file.suffix == ".py")
+def read(): return next(file for file in metadata.files("orc-shop") if file.suffix == ".py").read_text()[:20]
+"""
+POINTS = b'[project.entry-points."orc.plugins"]\ntea = "orc_shop:tea"\n'
+PROJECT_TABLE = b'[project]\nname = "orc-shop"\n'
+SETUP_CFG = b"""
+[metadata]
+name = orc-shop
+version = 2.5
+[options]
+packages = orc_shop
+[options.entry_points]
+orc.plugins =
+    tea = orc_shop:tea
+"""
+
+
+@pytest.mark.parametrize(
+    ("layout", "project_files"),
+    [
+        ("src/", {"pyproject.toml": PROJECT_TABLE + b'version = "2.5"\n' + POINTS}),
+        ("", {"setup.cfg": SETUP_CFG, "setup.py": b"__import__('setuptools').setup()"}),
+    ],
+    ids=["static", "built"],
+)
+def test_a_folder_has_its_metadata(
+    shop: Callable[..., Any], system: System, layout: str, project_files: dict[str, bytes]
+) -> None:
+    files = {f"{layout}orc_shop/__init__.py": INFO, **project_files}
+    module = shop({"files": {"contents": encoded(files)}})
+    assert module["status"]["environment"]["packages"] == []
+    assert system.call("orc_shop", "VERSION") == "2.5"
+    assert system.call("orc_shop", "plugins") == [["tea", "green"]]
+    assert "orc_shop/__init__.py" in system.call("orc_shop", "files")
+    assert system.call("orc_shop", "read") == "\nfrom importlib impo"
+
+
+def test_metadata_that_cannot_be_built_is_a_hint_where_it_is_needed(shop: Callable[..., Any], system: System) -> None:
+    broken = PROJECT_TABLE + b'dynamic = ["version"]\n[build-system]\nrequires = []\nbuild-backend = "no_backend"\n'
+    files = {"pyproject.toml": broken, "orc_shop.py": b"def price(pieces): return pieces\n"}
+    shop({"files": {"contents": encoded(files)}})
+    assert system.call("orc_shop", "price", 3) == 3
+    files["orc_shop.py"] = INFO
+    response = system.http.patch("/v1/modules/orc_shop", json={"source": {"files": {"contents": encoded(files)}}})
+    assert (response.status_code, reason(response)) == (400, "MODULE_IMPORT_FAILED")
+    assert "PackageNotFoundError" in response.json()["message"]
+    assert "the source's own metadata could not be built: " in response.json()["message"]
+    assert "no_backend" in response.json()["message"]
+
+
 def test_a_poetry_project_is_read_by_poetry(shop: Callable[..., Any], system: System) -> None:
     files = {
         "pyproject.toml": b"""
@@ -228,9 +284,11 @@ def test_a_poetry_project_is_read_by_poetry(shop: Callable[..., Any], system: Sy
             requires = ["poetry-core"]
             build-backend = "poetry.core.masonry.api"
         """,
-        "orc_shop.py": b"import orc_guest_version\ndef dependency():\n    return orc_guest_version.version()\n",
+        "orc_shop.py": b"import orc_guest_version\nfrom importlib import metadata\ndef dependency():\n"
+        b"    return orc_guest_version.version()\ndef own():\n    return metadata.version('orc-shop')\n",
     }
     module = shop({"files": {"contents": encoded(files)}})
+    assert system.call("orc_shop", "own") == "1"
     assert module["status"]["environment"]["packages"] == ["orc-guest-version==1.0"]
     assert system.call("orc_shop", "dependency") == "1.0"
 

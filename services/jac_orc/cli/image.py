@@ -47,7 +47,8 @@ def build(image: Image, code: Code, packages: Packages) -> None:
             given = f"SOURCE_FILE=/tmp/context/{source.file_name}"
             (context / source.file_name).write_bytes(source.packed.data)
             if source.file_name.endswith((".zip", ".py")):
-                folders = f"SOURCE_FOLDERS={_FOLDER}/source/src:{_FOLDER}/source"
+                home = f"SOURCE_HOME={_FOLDER}/source-home"
+                folders = f"SOURCE_FOLDERS={_FOLDER}/source/src:{_FOLDER}/source {home}"
         text = _DOCKERFILE.format(module=name, source=given, folders=folders)
         (context / "Dockerfile").write_text(text, encoding="utf-8")
         arguments = ["--build-arg", f"BASE={image.base}", "--tag", image.tag, *(image.option or ())]

@@ -7,12 +7,15 @@ import os
 import traceback
 from typing import Any
 
+from .folders import hint
+
 Document = Any  # a JSON object
 
 MAX_MESSAGE_CHARS = 1000
 MAX_TRACEBACK_CHARS = 2500
 MAX_CAUSES = 3
 MAX_MEMBERS = 5
+_MAX_HINT = 1000
 MAX_LOGGED_CHARS = 32 * 1024
 _MAX_BODY = 1000 * 1000  # of an ERROR or a FAILED; the server takes a little more
 _OWN_FOLDER = os.path.dirname(os.path.abspath(__file__)) + os.sep
@@ -119,8 +122,11 @@ def _exception_data(failure: BaseException, depth: int) -> Document:
         "traceback": text[-MAX_TRACEBACK_CHARS // (depth + 1) :],
     }
     notes = getattr(failure, "__notes__", None)
-    if isinstance(notes, list) and notes:
-        data["notes"] = [str.__str__(str(note))[:200] for note in notes[:5]]
+    notes = [str.__str__(str(note))[:200] for note in notes[:5]] if isinstance(notes, list) else []
+    if found := hint(failure):
+        notes = [*notes[:4], found[:_MAX_HINT]]
+    if notes:
+        data["notes"] = notes
     if depth >= MAX_CAUSES:
         return data
     cause = failure.__cause__ or (None if failure.__suppress_context__ else failure.__context__)

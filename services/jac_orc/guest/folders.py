@@ -4,22 +4,32 @@ from __future__ import annotations
 
 import os
 import sys
+from typing import Any
 
 _MOST_NAMED = 5
 _own: list[str] = []
+_why: list[str] = []
 
 
-def enter(directory: str, folders: list[str]) -> None:
-    """Make this the working directory, and import from the folders of the user's own code, or else from the directory.
+def enter(document: Any) -> None:
+    """Work in LOAD's `directory`, and import from its `folders` of the user's own code, or else from the directory.
 
     At home the current directory comes first, even before the standard library. Here the standard library comes first:
     other packages rely on it, and the policy judges a module by its name.
     """
-    os.chdir(directory)
-    _own[:] = folders
+    os.chdir(document["directory"])
+    _own[:] = document["folders"]
+    _why[:] = filter(None, [document["failure"]])
     installed = _installed()
     index = sys.path.index(installed[0]) if installed else len(sys.path)
-    sys.path[index:index] = folders or [directory]
+    sys.path[index:index] = _own or [document["directory"]]
+
+
+def hint(failure: BaseException) -> str:
+    """Return what the module's code may lack, if this is why it fails; empty: nothing that is known."""
+    if type(failure).__name__ == "PackageNotFoundError" and _why:
+        return "the source's own metadata could not be built: %s" % _why[0]
+    return ""
 
 
 def advice(name: str) -> str:

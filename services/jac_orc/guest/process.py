@@ -48,14 +48,13 @@ def main(descriptor: int, server: int) -> None:
 def load(link: Wire, output: Output) -> Calls:
     """Import the module that LOAD names; end the process if that fails.
 
-    LOAD has `module`, `folders` (where the user's own code is) and `directory` (to work in). SERVE follows when the
-    server knows the rest:
-    `allowed` and `refused` (modules, by the operator's policy), `place` (what the ids of objects here begin with) and
-    the limits `max_answer`, `max_value`, `max_objects`, `max_object_bytes` (bytes, or how many) and `object_lease`
-    (seconds).
+    LOAD has `module`, `directory` (to work in), `folders` (in it, where the user's own code is) and `failure` (why that
+    has no metadata). SERVE follows when the server knows the rest: `allowed` and `refused` (modules, by the operator's
+    policy), `place` (what the ids of objects here begin with) and the limits `max_answer`, `max_value`, `max_objects`,
+    `max_object_bytes` (bytes, or how many) and `object_lease` (seconds).
     """
     document: Any = json.loads(bytes(link.receive()[3]))
-    folders.enter(document["directory"], document["folders"])
+    folders.enter(document)
     listed()  # reads a file, which the module's code could have replaced the means for
     try:
         module = importlib.import_module(document["module"])

@@ -89,7 +89,7 @@ def _exception(data: Any, depth: int = 0) -> errors_pb2.ExceptionInfo:
         raise FrameError("an exception of another shape")
     info = errors_pb2.ExceptionInfo(
         type=_text(data.get("type"), 200), message=_text(data.get("message"), 1000),
-        traceback=_text(data.get("traceback"), 2500), notes=[_text(note, 200) for note in data.get("notes", [])][:5],
+        traceback=_text(data.get("traceback"), 2500), notes=[_text(note, 1000) for note in data.get("notes", [])][:5],
     )  # fmt: skip
     if depth < _MAX_CAUSES:
         if data.get("cause"):

@@ -80,8 +80,8 @@ class Guest(asyncio.Protocol):
         guest = cls(number, process, settings)
         link = idle.socket
         try:
-            folders = folders_in(settings.source_folders)
-            await asyncio.to_thread(idle.load, settings.module_name, folders, settings.working_directory)
+            folders, home = folders_in(settings.source_folders), settings.source_home
+            await asyncio.to_thread(idle.load, settings.module_name, folders, settings.working_directory, home)
             await asyncio.get_running_loop().create_connection(lambda: guest, sock=link)
             await guest._load(place)
         except OSError as failure:

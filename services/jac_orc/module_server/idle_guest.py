@@ -17,7 +17,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from jac_orc import guest
 from jac_orc.core import config
 from jac_orc.guest import wire
-from jac_orc.module_server import working_directory
+from jac_orc.module_server.working_directory import prepare
 
 _START = os.path.join(os.path.dirname(guest.__file__), "start.py")
 # Of this process's environment only what any program needs reaches the user's code, so that no setting leaks.
@@ -50,15 +50,15 @@ class IdleGuest:
             self.socket.close()
             raise
 
-    def load(self, module: str, folders: Sequence[str], directory: str = "") -> None:
-        """Have it import the module from the folders, with this working directory, if it does not already.
+    def load(self, module: str, folders: Sequence[str], directory: str = "", home: str = "") -> None:
+        """Have it import the module, if it does not already; the other parameters are those of `prepare`.
 
         Its answer is for the server to read. Raises OSError if the directory can't be created.
         """
         if not self._is_loading:
-            directory, folders = working_directory.prepare(directory, module, folders)
+            document = prepare(directory, module, folders, home)
             self._is_loading = True
-            body = json.dumps({"module": module, "folders": folders, "directory": directory}).encode()
+            body = json.dumps({"module": module, **document}).encode()
             with contextlib.suppress(OSError):  # it has ended, as the server will learn
                 self.socket.sendall(wire.frame(wire.LOAD, body=body))
 
@@ -89,7 +89,7 @@ def first() -> IdleGuest | None:
     if (module := environment.get("MODULE_NAME")) and config.spare_fd() is None:
         with contextlib.suppress(OSError):  # the server will try again, and report why
             folders = folders_in(environment.get("SOURCE_FOLDERS", ""))
-            idle.load(module, folders, environment.get("WORKING_DIRECTORY", ""))
+            idle.load(module, folders, environment.get("WORKING_DIRECTORY", ""), environment.get("SOURCE_HOME", ""))
     return idle
 
 

@@ -28,6 +28,8 @@ class Settings:
     """Folders from which the module is imported before any of its environment, separated as those in PATH.
 
     The last one has all of the user's code. Each pod imports from a copy of it, its working directory."""
+    source_home: str = ""
+    """The folder with all that is stored of the user's code, its metadata included; empty: there is no more."""
     working_directory: str = ""
     """Where the pod's working directory is created; empty: in a temporary directory, which ends with this process."""
     environment_fd: int | None = None

@@ -12,22 +12,32 @@ from __future__ import annotations
 import functools
 import os
 from collections.abc import Sequence
+from typing import Any
 
 
-def prepare(directory: str, module: str, folders: Sequence[str]) -> tuple[str, list[str]]:
-    """Create the directory unless it exists; return it, and where in it the module is imported from.
+def prepare(directory: str, module: str, folders: Sequence[str], home: str = "") -> dict[str, Any]:
+    """Create the directory unless it exists; return what the guest receives of it.
 
-    `folders` are where the user's code is stored; the last one has all of it. Empty `directory`: a temporary one, which
-    this process removes at its end. Raises OSError.
+    `folders` are where the module is imported from, as stored; the last one has all of the user's code. `home` has what
+    else is known of it. Empty `directory`: a temporary one, which this process removes at its end. Raises OSError.
     """
-    source = folders[-1] if folders else ""
-    directory = directory or _temporary(source)
-    package = module.partition(".")[0] if source and _is_package(module, folders) else ""
+    root = folders[-1] if folders else ""
+    directory = directory or _temporary(root)
+    package = module.partition(".")[0] if root and _is_package(module, folders) else ""
     copy = os.path.join(directory, package) if package else directory
+    inner = [copy + each[len(root) :] if f"{each}/".startswith(f"{root}/") else each for each in folders]
+    imported = [directory] if package else inner
     if not os.path.isdir(directory):
-        _create(directory, source, package)
-    inner = [copy + folder[len(source) :] if f"{folder}/".startswith(f"{source}/") else folder for folder in folders]
-    return directory, [directory] if package else inner
+        _create(directory, root, package, home, os.path.relpath(imported[0], directory) if imported else "")
+    return {"directory": directory, "folders": imported, "failure": _read(home, "about/failure.txt")}
+
+
+def _read(home: str, path: str) -> str:
+    try:
+        with open(os.path.join(home, path), encoding="utf-8") as file:
+            return file.read()
+    except OSError:
+        return ""
 
 
 def _is_package(module: str, folders: Sequence[str]) -> bool:
@@ -38,8 +48,11 @@ def _is_package(module: str, folders: Sequence[str]) -> bool:
     return is_package and PathFinder.find_spec(module.partition(".")[0], list(folders)) is None
 
 
-def _create(directory: str, source: str, package: str) -> None:
-    """Fill the directory under another name first, so that a half-filled one is never used."""
+def _create(directory: str, source: str, package: str, home: str, imported: str) -> None:
+    """Fill the directory under another name first, so that a half-filled one is never used.
+
+    The metadata of the source goes to where it is imported from, as the paths in it are relative to that.
+    """
     import shutil  # noqa: PLC0415
 
     aside = f"{directory}.new"
@@ -48,6 +61,11 @@ def _create(directory: str, source: str, package: str) -> None:
         os.makedirs(os.path.join(aside, package) if package else os.path.dirname(aside), exist_ok=True)
         if source:
             shutil.copytree(source, os.path.join(aside, package), symlinks=True, dirs_exist_ok=True)
+            about = os.path.join(home, "about")
+            for name in os.listdir(about) if home and os.path.isdir(about) else ():
+                if name.endswith(".dist-info"):
+                    target = os.path.join(aside, imported, name)
+                    shutil.copytree(os.path.join(about, name), target, dirs_exist_ok=True)
         else:
             os.mkdir(aside)
         os.rename(aside, directory)

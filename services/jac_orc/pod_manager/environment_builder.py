@@ -36,7 +36,7 @@ class Settings:
     source_file: Path | None = None
     """An archive of the user's own code, which is stored first and is the module's source."""
     links: Path | None = None
-    """A folder for links to what was built, `environment` and `source`; None: nobody looks there."""
+    """A folder for links to what was built: `environment`, `source` and `source-home`; None: nobody looks there."""
     install_timeout: float = 1800.0
     """Seconds that one run of the installer may take."""
     termination_log: str | None = None
@@ -71,6 +71,7 @@ async def build(settings: Settings) -> None:
             if spec.source is not None and not spec.source.kind.is_installed:
                 folder = await asyncio.to_thread(sources.folder, spec.source)
                 await asyncio.to_thread(_link, settings.links / "source", folder)
+                await asyncio.to_thread(_link, settings.links / "source-home", sources.home(spec.source))
         logger.info("built the environment %s: %s", lock.digest, ", ".join(lock.packages) or "no package")
     finally:
         await environments.stop()

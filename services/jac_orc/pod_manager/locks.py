@@ -21,17 +21,18 @@ from pathlib import Path
 
 from jac_orc.core import config, files
 from jac_orc.errors import OrcError, error
-from jac_orc.pod_manager import interpreters
+from jac_orc.pod_manager import interpreters, source_metadata
 from jac_orc.pod_manager.installer import Tell, run_uv
 from jac_orc.pod_manager.model import Lock, ModuleSpec
 from jac_orc.pod_manager.policy import Policy
 from jac_orc.pod_manager.requirements import installer_file, parse, url_fault
 from jac_orc.pod_manager.source_requirements import Needs, check, read, read_script, read_wheel
-from jac_orc.pod_manager.sources import SourceKind, Sources
+from jac_orc.pod_manager.sources import SourceKind, SourceRef, Sources
 from jac_orc.pod_manager.texts import shown
 
 logger = logging.getLogger(__name__)
 
+_METADATA_TIMEOUT = 300.0
 _DETAIL = re.compile(r"    (?:--hash=([a-z0-9]+:[0-9a-f]{32,128})(?: \\)?|#(?: via|  )(?: (\S+).*)?|#.*)")
 
 
@@ -66,6 +67,50 @@ class Locks:
 
     async def _lock(self, spec: ModuleSpec, tell: Tell | None) -> Lock | None:
         interpreter = await interpreters.find(spec.python_version)
+        lock = await self._chosen(spec, interpreter, tell)
+        if lock is None or spec.source is None or await self._described(spec.source, interpreter.path, tell):
+            return lock
+        return None
+
+    async def _described(self, source: SourceRef, python: str, tell: Tell | None) -> bool:
+        """Return whether the source's metadata is known; without `tell` nothing is built for that.
+
+        Most code needs no metadata, so a failure is only written down, for the module to report when it does.
+        """
+        if source.kind is not SourceKind.ZIP:
+            return True
+        project = await asyncio.to_thread(self._sources.project, source)
+
+        def write(target: Path) -> bool:
+            return source_metadata.write_static(project, target) or not source_metadata.is_built(project)
+
+        if await asyncio.to_thread(self._sources.describe, source, write):
+            return True
+        if tell is None:
+            return False
+        with tempfile.TemporaryDirectory(prefix="jac-orc-") as directory:
+            built, failure, limit = Path(directory), "", min(self._timeout, _METADATA_TIMEOUT)
+            try:
+                if not self._policy.builds:
+                    raise error("ENVIRONMENT_FAILED", "the policy allows no builds (`builds: false`)")
+                await asyncio.to_thread(self._sources.copy_for_build, source)
+                await run_uv(
+                    "pip", "install", *self.options, "--no-deps", "--target", str(built), "--python", python,
+                    self._sources.build_folder(source).as_uri(), tell=tell, timeout=limit,
+                )  # fmt: skip
+            except OrcError as raised:
+                failure = raised.message
+
+            def write_built(target: Path) -> bool:
+                if not failure:
+                    source_metadata.write_built(project, built, target)
+                elif not source_metadata.write_static(project, target, also_dynamic=True):
+                    source_metadata.write_failure(target, failure)
+                return True
+
+            return await asyncio.to_thread(self._sources.describe, source, write_built)
+
+    async def _chosen(self, spec: ModuleSpec, interpreter: interpreters.Interpreter, tell: Tell | None) -> Lock | None:
         inputs = await asyncio.to_thread(self._inputs, spec, interpreter.version)
         if not inputs.lines:
             return Lock(interpreter.path, interpreter.version, "")
@@ -80,6 +125,8 @@ class Locks:
             if tell is None:
                 return None
             logger.info("resolving for %s: %s", spec.module_name, ", ".join(inputs.lines))
+            if inputs.source and spec.source is not None and not spec.source.kind.is_installed:
+                await asyncio.to_thread(self._sources.copy_for_build, spec.source)
             text = await self._compile(interpreter.path, inputs, tell)
             await asyncio.to_thread(_keep, file, text)
         entries = list(_entries(text))
@@ -106,7 +153,7 @@ class Locks:
                 needs = read(folder, python_version)
             self._policy.check_requirements([*needs.requirements, *needs.overrides])
             self._policy.check_constraints(needs.constraints)
-            source = folder.as_uri() if needs.computed else ""
+            source = self._sources.build_folder(spec.source).as_uri() if needs.computed else ""
         elif spec.source is not None:
             archive = self._sources.archive(spec.source)
             needs.computed = spec.source.kind is SourceKind.SDIST

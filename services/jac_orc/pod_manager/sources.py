@@ -17,7 +17,7 @@ import stat
 import time
 import uuid
 import zipfile
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
@@ -35,12 +35,15 @@ from jac_orc.pod_manager.source_archives import (
     read_zip,
     too_large,
 )
+from jac_orc.pod_manager.source_metadata import FAILURE
 from jac_orc.pod_manager.texts import Rule, shown
 
 __all__ = ["SourceKind", "SourceLimits", "SourceRef", "Sources", "Upload"]
 
 _ASIDE = ".aside-"
 _TREE = "tree"
+ABOUT = "about"
+"""The folder with a source's metadata, next to the source."""
 DIGEST = Rule(71, "sha256:[0-9a-f]{64}", "sha256: and 64 hexadecimal digits in lower case")
 FILE_NAME = Rule(200, r"[A-Za-z0-9][A-Za-z0-9._+!-]*", "a file name of letters, digits and ._+!-")
 _PROJECT_FILES = ("pyproject.toml", "setup.py", "requirements.txt")
@@ -153,6 +156,36 @@ class Sources:
         inner, *others = [*root.iterdir()] or [root]
         return inner if not others and _is_project(inner) else root
 
+    def build_folder(self, ref: SourceRef) -> Path:
+        """Return where the project is built, for `copy_for_build` to fill."""
+        return self.home(ref) / "build"
+
+    def copy_for_build(self, ref: SourceRef) -> None:
+        """Copy the project to `build_folder`, unless that is there: builds write next to the code."""
+        if not self.build_folder(ref).is_dir():
+            aside = self._new_aside(self.home(ref))
+            try:
+                files.moved(Path(shutil.copytree(self.project(ref), aside / "build")), self.build_folder(ref))
+            finally:
+                shutil.rmtree(aside, ignore_errors=True)
+
+    def describe(self, ref: SourceRef, write: Callable[[Path], bool]) -> bool:
+        """Return whether the source has its metadata; if it hasn't, `write` may write it to a folder, and returns that.
+
+        The metadata is kept whole or not at all.
+        """
+        about = self.home(ref) / ABOUT
+        if about.is_dir():
+            return True
+        aside = self._new_aside(self.home(ref))
+        try:
+            is_written = write(aside)
+            if is_written:
+                files.moved(aside, about)
+            return is_written
+        finally:
+            shutil.rmtree(aside, ignore_errors=True)
+
     def import_folders(self, ref: SourceRef) -> tuple[Path, ...]:
         """Where the modules of a zip, or the script, are imported from, the first one first."""
         root = self.folder(ref)
@@ -193,6 +226,9 @@ class Sources:
         """Takes in the archive, which is alone in a folder aside."""
         with contextlib.suppress(OrcError):
             self.check(ref)
+            about = self.home(ref) / ABOUT
+            if (about / FAILURE).exists():  # the network may have failed
+                shutil.rmtree(about, ignore_errors=True)
             return
         if ref.kind is SourceKind.SDIST:
             read_sdist(archive, self._limits)
@@ -206,8 +242,9 @@ class Sources:
             _sync(home)
         _sync(self._root)
 
-    def _new_aside(self) -> Path:
-        aside = _aside_in(self._root)
+    def _new_aside(self, within: Path | None = None) -> Path:
+        """Return a new folder, in a source's own if that is mounted apart from the others."""
+        aside = _aside_in(within or self._root)
         aside.mkdir(parents=True)
         aside.chmod(0o755 & stat.S_IMODE(self._root.stat().st_mode))  # as private as the whole folder
         return aside

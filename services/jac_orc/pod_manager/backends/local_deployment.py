@@ -143,13 +143,14 @@ class Deployment:
             environment = await self._host.environments.ensure(lock, self._take_line)
             self._let_go()
             self._held = (lock, environment)
-        folders: tuple[Path, ...] = ()
+        folders, source = tuple[Path, ...](), None
         if spec.source is not None and not spec.source.kind.is_installed:
+            source = self._host.sources.home(spec.source)
             try:
                 folders = await asyncio.to_thread(self._host.sources.import_folders, spec.source)
             except OSError as failure:
                 raise error("SOURCE_NOT_STORED", f"the source can't be unpacked: {failure}") from failure
-        return Runtime(self._held[1].interpreter, folders, self._held[1].fd)
+        return Runtime(self._held[1].interpreter, folders, source, self._held[1].fd)
 
     def _take_line(self, line: str) -> None:
         """Shows and logs what the installer tells."""

@@ -69,6 +69,8 @@ class Runtime:
     interpreter: Path
     folders: tuple[Path, ...]
     """Where the user's own code is."""
+    source: Path | None
+    """The folder with all that is stored of it, its metadata included."""
     held_fd: int
     """The environment's lock, which the pod holds as long as it lives."""
 
@@ -248,6 +250,7 @@ class LocalPod:
             "PORT": "0",
             "GUEST_PYTHON": str(runtime.interpreter),
             "SOURCE_FOLDERS": os.pathsep.join(map(str, runtime.folders)),
+            "SOURCE_HOME": str(runtime.source or ""),
             "WORKING_DIRECTORY": str(self._host.working / self.record.name),
             "POD_NAME": self.record.name,
             "REPORTS": str(self._host.reports),

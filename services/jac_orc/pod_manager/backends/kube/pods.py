@@ -194,10 +194,11 @@ def _resources(wanted: Resources) -> Document:
 
 def _environment(cluster: Cluster, spec: ModuleSpec, runtime: Runtime) -> list[Document]:
     python = f"{STORE}/environments/{runtime.environment}/bin/python" if runtime.environment else BLANK_PYTHON
+    folders = os.pathsep.join(runtime.folders)
     values = {
         **server_environment(spec, cluster.pod_manager_url, cluster.policy),
         "PORT": str(GRPC_PORT),
-        **({} if spec.image else {"GUEST_PYTHON": python, "SOURCE_FOLDERS": os.pathsep.join(runtime.folders)}),
+        **({} if spec.image else {"GUEST_PYTHON": python, "SOURCE_FOLDERS": folders, "SOURCE_HOME": runtime.source}),
         **({"GRPC_SERVER": "aio"} if grpc_server() == "aio" else {}),
         "LAME_DUCK": str(_LAME_DUCK),
         "DRAIN_GRACE": str(_DRAIN_GRACE),

@@ -83,6 +83,41 @@ def test_files_that_git_leaves_out_and_the_code_opens_are_named(system: System, 
     assert planned.returncode == 0 and hint in planned.stderr.splitlines()
 
 
+def test_a_file_that_was_left_out_is_named_where_the_code_misses_it(system: System, folder: Path) -> None:
+    files = {
+        ".gitignore": "/data/\n_version.py\n",
+        ".orcignore": "*.bin\n",
+        "data/prices.csv": "",
+        f"{NAME}/model.bin": "",
+        f"{NAME}/_version.py": "",
+        f"{NAME}/__init__.py": "import pathlib\ndef read(path): return open(path).read()\n"
+        "def here(name): return (pathlib.Path(__file__).parent / name).read_text()\n"
+        "def load(name): return __import__(name)\ndef own():\n    from . import _version\n",
+    }
+    for name, content in files.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(content)
+    created(system, "--source", str(folder))
+    data = "(data/ was left out of the source by .gitignore; to include it, add !/data/ to .orcignore)"
+    model = f"({NAME}/model.bin was left out of the source by .orcignore; to include it, add !/model.bin to {NAME}/.orc"
+    version = f"({NAME}/_version.py was left out of the source by .gitignore"
+    for method, args, told in (
+        ("read", ["data/prices.csv"], data),
+        ("here", ["model.bin"], model),
+        ("load", [f"{NAME}._version"], version),
+        ("own", [], version),
+        ("read", ["other.csv"], "'other.csv'"),
+    ):
+        message = system.try_call(NAME, method, *args).json()["message"]
+        assert told in message and ("left out" in told) == ("left out" in message)
+    (folder / NAME / "__init__.py").write_text("open('data/prices.csv')\n")
+    failed = create(system, "--source", str(folder), "--update")
+    assert failed.returncode == 1 and data in failed.stderr
+    (folder / "data" / "more.csv").write_text("")
+    (folder / ".orcignore").write_text("!/data/\n")
+    created(system, "--source", str(folder), "--update")
+
+
 def test_the_same_folder_again_changes_nothing(system: System, folder: Path) -> None:
     created(system, "--source", str(folder))
     uid, generation = (system.module(NAME)[key] for key in ("uid", "generation"))

@@ -95,6 +95,9 @@ def test_what_git_leaves_out_although_the_code_names_it_is_reported(tmp_path: Pa
     (tmp_path / ".gitignore").write_text("/data/\n/cache/\n*.pt\n*.csv\n*.log\nmy*.txt\n")
     (tmp_path / ".orcignore").write_text("mine.csv\n")
     assert pack(tmp_path).missed == ("data/", "model.pt", "my[1].txt")
+    left_out = {"data/": ".gitignore", "model.pt": ".gitignore"}
+    assert left_out.items() <= pack(tmp_path).left_out.items()
+    assert pack(tmp_path, "shop").left_out["shop/data/"] == ".gitignore"
     (tmp_path / ".orcignore").write_text("!/data/\n!/data/x.csv\n!/model.pt\nmine.csv\nmy*\n")
     packed = pack(tmp_path)
     assert packed.missed == () and {"data/x.csv", "model.pt"} <= set(names(packed))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import re
 import sys
 import tarfile
@@ -19,6 +21,7 @@ from jac_orc.v1 import pod_manager_pb2 as pb
 
 _PIECE_BYTES = 256 * 1024
 _MOST_NAMED = 20
+_LEFT_OUT_BYTES = 64 * 1024
 _KINDS = (".zip", ".whl", ".tar.gz", ".py")
 _PROJECT_FILES = {"pyproject.toml", "setup.py", "setup.cfg"}
 
@@ -140,7 +143,16 @@ async def upload(remote: Remote, source: Source) -> pb.ModuleSource:
 
 
 async def _pieces(source: Source) -> AsyncIterator[pb.UploadSourceRequest]:
-    data = source.packed.data
-    yield pb.UploadSourceRequest(file_name=source.file_name, digest=source.packed.digest, data=data[:_PIECE_BYTES])
+    packed, data = source.packed, source.packed.data
+    room, left_out = _LEFT_OUT_BYTES, dict[str, str]()
+    for path, rules in packed.left_out.items():
+        if (room := room - len(os.fsencode(path)) - len(rules)) < 0:
+            break
+        with contextlib.suppress(UnicodeEncodeError):
+            path.encode()
+            left_out[path] = rules
+    yield pb.UploadSourceRequest(
+        file_name=source.file_name, digest=packed.digest, data=data[:_PIECE_BYTES], left_out=left_out
+    )
     for start in range(_PIECE_BYTES, len(data), _PIECE_BYTES):
         yield pb.UploadSourceRequest(data=data[start : start + _PIECE_BYTES])

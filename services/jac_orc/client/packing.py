@@ -69,6 +69,8 @@ class Packed:
     """How many files are in it."""
     missed: tuple[str, ...] = ()
     """What a .gitignore leaves out although the code names it; folders end with a slash."""
+    left_out: Mapping[str, str] = field(default_factory=dict)
+    """Paths within the archive that a file with rules leaves out, with the file's name; folders end with a slash."""
 
     @property
     def digest(self) -> str:
@@ -85,11 +87,11 @@ def pack(folder: Path, package: str = "") -> Packed:
     tree.check_limits()
     # A path that was left out is named as a whole string, or as a part of a path in one.
     left_out: dict[bytes, list[str]] = {}
-    for path in tree.left_out:
+    for path in (path for path, rules in tree.left_out.items() if rules in GIT):
         left_out.setdefault(os.fsencode(path.rstrip("/").rpartition("/")[2]), []).append(path)
     mention = re.compile(rb"[\"'/](" + b"|".join(map(re.escape, left_out)) + rb")(?=[\"'/])")
     mentioned = set[bytes]()
-    buffer = io.BytesIO()
+    buffer, prefix = io.BytesIO(), f"{package}/" if package else ""
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED, compresslevel=_LEVEL) as archive:
         for name in sorted(tree.files):
             try:
@@ -98,7 +100,7 @@ def pack(folder: Path, package: str = "") -> Packed:
                 continue
             except OSError as failure:
                 raise _unreadable(tree.root / name, failure) from failure
-            info = zipfile.ZipInfo(f"{package}/{name}" if package else name, _LEAST_TIME)
+            info = zipfile.ZipInfo(f"{prefix}{name}", _LEAST_TIME)
             info.compress_type = zipfile.ZIP_DEFLATED
             info.create_system = 3  # Unix, wherever it is packed
             info.external_attr = _MODE << 16
@@ -110,7 +112,7 @@ def pack(folder: Path, package: str = "") -> Packed:
                 mentioned.update(mention.findall(content))
         count = len(archive.namelist())
     missed = tuple(sorted(path for name in mentioned for path in left_out.get(name, ())))
-    return Packed(buffer.getvalue(), count, missed)
+    return Packed(buffer.getvalue(), count, missed, {f"{prefix}{path}": rules for path, rules in tree.left_out.items()})
 
 
 def importable(paths: Iterable[str]) -> list[str]:
@@ -161,8 +163,8 @@ class Tree:
     """Sizes by path within the folder."""
     folders: list[Path] = field(default_factory=list)
     """The folders in which these files are, or may come to be."""
-    left_out: list[str] = field(default_factory=list)
-    """What a .gitignore leaves out, the first thousand; folders end with a slash."""
+    left_out: dict[str, str] = field(default_factory=dict)
+    """What a .gitignore or .orcignore leaves out, the first thousand, with its name; folders end with a slash."""
 
     def check_limits(self) -> None:
         """Raises PackingError where it is too much to be source code."""
@@ -245,8 +247,8 @@ def _look(entry: os.DirEntry[str], name: str, tree: Tree) -> os.stat_result | No
     """What the entry is, links followed; None if it is ignored or gone."""
     is_folder = entry.is_dir(follow_symlinks=False)
     if rules := tree.ignores.left_out_by(name, is_folder=is_folder):
-        if rules in GIT and len(tree.left_out) < _MOST_LEFT_OUT:
-            tree.left_out.append(f"{name}/" if is_folder else name)
+        if rules != _NEVER and len(tree.left_out) < _MOST_LEFT_OUT:
+            tree.left_out[f"{name}/" if is_folder else name] = rules
         return None
     try:
         found = entry.stat()

@@ -15,7 +15,7 @@ MAX_MESSAGE_CHARS = 1000
 MAX_TRACEBACK_CHARS = 2500
 MAX_CAUSES = 3
 MAX_MEMBERS = 5
-_MAX_HINT = 1000
+_MAX_HINT = 700
 MAX_LOGGED_CHARS = 32 * 1024
 _MAX_BODY = 1000 * 1000  # of an ERROR or a FAILED; the server takes a little more
 _OWN_FOLDER = os.path.dirname(os.path.abspath(__file__)) + os.sep
@@ -100,6 +100,15 @@ def exception_data(failure: BaseException, depth: int = 0) -> Document:
         return {"type": qualified_name(type(failure)), "message": "", "traceback": ""}
 
 
+def _hint(failure: BaseException) -> str:
+    """Return what to add to the exception's message, for a reason that its code can't know."""
+    try:
+        found = hint(failure)
+    except Exception:  # the module's code has replaced what this uses
+        return ""
+    return " (%s)" % found[:_MAX_HINT] if found else ""
+
+
 def _exception_data(failure: BaseException, depth: int) -> Document:
     try:
         message = str.__str__(str(failure))  # which a subclass of str may be
@@ -116,17 +125,15 @@ def _exception_data(failure: BaseException, depth: int) -> Document:
     else:
         place = []
     text = "".join([*traceback.format_list(frames), *place])
+    found = _hint(failure)
     data: Document = {
         "type": qualified_name(type(failure)),
-        "message": message[:MAX_MESSAGE_CHARS],
+        "message": message[: MAX_MESSAGE_CHARS - len(found)] + found,
         "traceback": text[-MAX_TRACEBACK_CHARS // (depth + 1) :],
     }
     notes = getattr(failure, "__notes__", None)
-    notes = [str.__str__(str(note))[:200] for note in notes[:5]] if isinstance(notes, list) else []
-    if found := hint(failure):
-        notes = [*notes[:4], found[:_MAX_HINT]]
-    if notes:
-        data["notes"] = notes
+    if isinstance(notes, list) and notes:
+        data["notes"] = [str.__str__(str(note))[:200] for note in notes[:5]]
     if depth >= MAX_CAUSES:
         return data
     cause = failure.__cause__ or (None if failure.__suppress_context__ else failure.__context__)

@@ -8,7 +8,9 @@ from typing import Any
 
 _MOST_NAMED = 5
 _own: list[str] = []
+_directory: list[str] = []
 _why: list[str] = []
+_left_out: dict[str, str] = {}
 
 
 def enter(document: Any) -> None:
@@ -19,6 +21,8 @@ def enter(document: Any) -> None:
     """
     os.chdir(document["directory"])
     _own[:] = document["folders"]
+    _directory[:] = [os.getcwd()]
+    _left_out.update(document["left_out"])
     _why[:] = filter(None, [document["failure"]])
     installed = _installed()
     index = sys.path.index(installed[0]) if installed else len(sys.path)
@@ -29,7 +33,28 @@ def hint(failure: BaseException) -> str:
     """Return what the module's code may lack, if this is why it fails; empty: nothing that is known."""
     if type(failure).__name__ == "PackageNotFoundError" and _why:
         return "the source's own metadata could not be built: %s" % _why[0]
+    for path in _missing(failure) if _left_out else ():
+        parts = os.path.relpath(path, _directory[0]).split(os.sep)
+        above = ["/".join(parts[: end + 1]) for end in range(len(parts))]
+        for entry in [each + end for each in above for end in ("/", "")]:
+            if entry in _left_out:
+                folder, _, name = entry.rstrip("/").rpartition("/")
+                line, file = "!/%s%s" % (name, entry[len(entry.rstrip("/")) :]), os.path.join(folder, ".orcignore")
+                told = "%s was left out of the source by %s" % (entry, _left_out[entry])
+                return "%s; to include it, add %s to %s" % (told, line, file)
     return ""
+
+
+def _missing(failure: BaseException) -> list[str]:
+    """Return the paths of what the code has not found, files or modules."""
+    if isinstance(failure, FileNotFoundError) and isinstance(failure.filename, (str, bytes)):
+        return [os.fsdecode(failure.filename)]
+    if isinstance(failure, ImportError) and failure.name:
+        name = failure.name.replace(".", "/")
+        if not isinstance(failure, ModuleNotFoundError):  # the name of a module that lacks another
+            name += "/" + str(failure).partition("import name '")[2].partition("'")[0]
+        return [os.path.join(folder, name + ending) for folder in _own for ending in ("", ".py")]
+    return []
 
 
 def advice(name: str) -> str:

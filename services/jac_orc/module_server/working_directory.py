@@ -10,6 +10,7 @@ Little is imported at the top, as a server's first guest waits for it.
 from __future__ import annotations
 
 import functools
+import json
 import os
 from collections.abc import Sequence
 from typing import Any
@@ -29,7 +30,12 @@ def prepare(directory: str, module: str, folders: Sequence[str], home: str = "")
     imported = [directory] if package else inner
     if not os.path.isdir(directory):
         _create(directory, root, package, home, os.path.relpath(imported[0], directory) if imported else "")
-    return {"directory": directory, "folders": imported, "failure": _read(home, "about/failure.txt")}
+    return {
+        "directory": directory,
+        "folders": imported,
+        "failure": _read(home, "about/failure.txt"),
+        "left_out": json.loads(_read(home, "left-out.json") or "{}"),
+    }
 
 
 def _read(home: str, path: str) -> str:

@@ -36,7 +36,7 @@ from jac_orc.pod_manager.source_archives import (
     too_large,
 )
 from jac_orc.pod_manager.source_metadata import FAILURE
-from jac_orc.pod_manager.texts import Rule, shown
+from jac_orc.pod_manager.texts import Rule, path_fault, shown
 
 __all__ = ["SourceKind", "SourceLimits", "SourceRef", "Sources", "Upload"]
 
@@ -46,6 +46,8 @@ ABOUT = "about"
 """The folder with a source's metadata, next to the source."""
 DIGEST = Rule(71, "sha256:[0-9a-f]{64}", "sha256: and 64 hexadecimal digits in lower case")
 FILE_NAME = Rule(200, r"[A-Za-z0-9][A-Za-z0-9._+!-]*", "a file name of letters, digits and ._+!-")
+_LEFT_OUT, _LEFT_OUT_CHARS = "left-out.json", 128 * 1024
+_RULES = (".gitignore", ".git/info/exclude", ".orcignore")
 _PROJECT_FILES = ("pyproject.toml", "setup.py", "requirements.txt")
 
 
@@ -155,6 +157,12 @@ class Sources:
         root = self.folder(ref)
         inner, *others = [*root.iterdir()] or [root]
         return inner if not others and _is_project(inner) else root
+
+    def note_left_out(self, ref: SourceRef, left_out: Mapping[str, str]) -> None:
+        """Record what a packer left out of a source, for hints; as much as is reasonable."""
+        known = {path: rules for path, rules in left_out.items() if rules in _RULES and not path_fault(path)}
+        if sum(map(len, known)) <= _LEFT_OUT_CHARS:
+            files.write_json(self.home(ref) / _LEFT_OUT, known, mode=0o644, durable=False)
 
     def build_folder(self, ref: SourceRef) -> Path:
         """Return where the project is built, for `copy_for_build` to fill."""

@@ -22,6 +22,7 @@ async def receive(sources: Sources, pieces: AsyncIterator[pb.UploadSourceRequest
             async for piece in pieces:
                 await asyncio.to_thread(upload.write, piece.data)
             ref, size = await asyncio.to_thread(upload.finish)
+            await asyncio.to_thread(sources.note_left_out, ref, dict(first.left_out))
     except OSError as failure:
         raise _not_stored(failure) from failure
     return pb.UploadSourceResponse(source=_uploaded(ref), size=size)

@@ -392,14 +392,23 @@ class DeleteModuleResponse(_message.Message):
     def __init__(self) -> None: ...
 
 class UploadSourceRequest(_message.Message):
-    __slots__ = ("file_name", "digest", "data")
+    __slots__ = ("file_name", "digest", "data", "left_out")
+    class LeftOutEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: str
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[str] = ...) -> None: ...
     FILE_NAME_FIELD_NUMBER: _ClassVar[int]
     DIGEST_FIELD_NUMBER: _ClassVar[int]
     DATA_FIELD_NUMBER: _ClassVar[int]
+    LEFT_OUT_FIELD_NUMBER: _ClassVar[int]
     file_name: str
     digest: str
     data: bytes
-    def __init__(self, file_name: _Optional[str] = ..., digest: _Optional[str] = ..., data: _Optional[bytes] = ...) -> None: ...
+    left_out: _containers.ScalarMap[str, str]
+    def __init__(self, file_name: _Optional[str] = ..., digest: _Optional[str] = ..., data: _Optional[bytes] = ..., left_out: _Optional[_Mapping[str, str]] = ...) -> None: ...
 
 class UploadSourceResponse(_message.Message):
     __slots__ = ("source", "size")

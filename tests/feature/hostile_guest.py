@@ -1,6 +1,6 @@
 """Stands in for the interpreter of a guest and speaks nonsense: what it does is its file's name.
 
-It is copied and made executable by the tests; the server runs it as `NAME -I -u start.py FD SERVER_PID`.
+It is copied and made executable by the tests; the server runs it as `NAME -u start.py FD SERVER_PID`.
 """
 
 from __future__ import annotations

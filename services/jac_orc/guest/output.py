@@ -26,8 +26,9 @@ current: contextvars.ContextVar[int] = contextvars.ContextVar("call", default=0)
 class Lines(io.RawIOBase):
     """A binary stream that passes on whole lines."""
 
-    def __init__(self, descriptor: int) -> None:
+    def __init__(self, descriptor: int, name: str) -> None:
         super().__init__()
+        self.name, self.mode = name, "w"
         self._descriptor = descriptor
         self._pipe = os.dup(descriptor)
         self._begun: dict[int, bytes] = {}
@@ -81,11 +82,13 @@ class Output:
     """Puts `Lines` in the place of standard output and standard error."""
 
     def __init__(self) -> None:
-        self._streams = [Lines(1), Lines(2)]
-        sys.stdout, sys.stderr = (
-            io.TextIOWrapper(stream, encoding="utf-8", errors="backslashreplace", write_through=True)  # type: ignore[type-var]
-            for stream in self._streams
-        )
+        self._streams = []
+        for descriptor, name in ((1, "stdout"), (2, "stderr")):
+            lines = Lines(descriptor, "<%s>" % name)
+            text = io.TextIOWrapper(lines, encoding="utf-8", errors="backslashreplace", write_through=True)
+            for each in (name, "__%s__" % name):
+                setattr(sys, each, text)
+            self._streams.append(lines)
 
     def finish(self, call_id: int) -> None:
         """Called when a call has ended."""

@@ -81,9 +81,9 @@ def _look_like_a_command() -> None:
     if hasattr(sys, "orig_argv"):
         sys.orig_argv = [sys.executable, "-c", ""]
     own = vars(sys.modules["__main__"])
-    for name in ("__file__", "__cached__", "main", "NAME"):
+    for name in ("__file__", "__cached__", "main"):
         own.pop(name, None)
-    own["__loader__"], own["__spec__"] = BuiltinImporter, None
+    own.update(__doc__=None, __loader__=BuiltinImporter, __spec__=None)
 
 
 def _die_with(server: int) -> None:

@@ -42,7 +42,7 @@ class IdleGuest:
                     end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SOCKET_BUFFER)
                 # In a session of its own; forked by this thread, whose end ends it (prctl(2), PR_SET_PDEATHSIG).
                 self.child = subprocess.Popen(
-                    [python, "-I", "-u", _START, str(theirs.fileno()), str(os.getpid())], env=self._environment,
+                    [python, "-u", _START, str(theirs.fileno()), str(os.getpid())], env=self._environment,
                     stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
                     pass_fds=(theirs.fileno(),), start_new_session=True,
                 )  # fmt: skip

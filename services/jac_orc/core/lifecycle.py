@@ -43,11 +43,16 @@ async def stop_requested(lifeline_fd: int | None) -> str:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, resolve, number.name)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, (signal.SIGTERM, signal.SIGINT))  # where they have waited for this
-    if lifeline_fd is not None:
-        lifeline = socket.socket(fileno=lifeline_fd)
-        lifeline.setblocking(False)
-        loop.add_reader(lifeline, lambda: resolve("the system stops"))
-    return await reason
+    if lifeline_fd is None:
+        return await reason
+    lifeline = socket.socket(fileno=lifeline_fd)
+    lifeline.setblocking(False)
+    loop.add_reader(lifeline, resolve, "the system stops")
+    try:
+        return await reason
+    finally:
+        loop.remove_reader(lifeline)  # it stays readable, and would keep the loop busy while this process drains
+        lifeline.detach()  # and open, as its end of file tells `jac-orc up` that this process has ended
 
 
 def notify(fd: int | None, message: Mapping[str, object], *, last: bool = True) -> None:

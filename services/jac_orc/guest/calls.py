@@ -140,7 +140,7 @@ class Call:
                 awaitable.close()
             raise
         try:
-            value = running.start().result()  # from here on it's the coroutine that is cancelled, and never this thread
+            value = running.result()  # from here on it's the coroutine that is cancelled, and never this thread
         finally:
             with self._calls.lock:
                 if not running.is_cancelled:

@@ -1,4 +1,4 @@
-"""Coroutines of the module's code, all on one loop in a thread of its own; calls wait for them in theirs."""
+"""Coroutines of the module's code, all on one loop; calls wait for them in their threads."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import os
 from typing import TYPE_CHECKING, Any
 
 from .failures import Cancelled, Refusal, qualified_name
-from .own import Lock, Turn, exit_now, start_new_thread
+from .own import Lock, Turn, exit_now, get_ident, start_new_thread
 
 if TYPE_CHECKING:
     import asyncio
@@ -15,11 +15,20 @@ if TYPE_CHECKING:
 
 
 class Loop:
-    """The event loop; it is made when the first coroutine needs it."""
+    """The event loop; it is made when the first coroutine needs it.
+
+    A coroutine that the main thread waits for runs there, as it does at home. In between the loop runs in a thread of
+    its own, where what coroutines have left in it goes on. A loop that can't change threads, as with gevent's selectors,
+    runs only while its thread waits for a coroutine, and each thread has its own.
+    """
 
     def __init__(self) -> None:
         self._lock = Lock()
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._main = get_ident()
+        self._of_threads: dict[int, asyncio.AbstractEventLoop] = {}
+        self._is_taken = False
+        self._stopped, self._returned = Turn(), Turn()
         self.is_fork = False
         os.register_at_fork(after_in_child=self._forked)
 
@@ -31,15 +40,55 @@ class Loop:
         """The awaitable, to be started on the loop."""
         import asyncio  # takes a while, and most modules never need it
 
+        me = get_ident()
         with self._lock:
             if self._loop is None:
                 self._loop = asyncio.new_event_loop()
-                start_new_thread(self._loop.run_forever, ())
-        return Coroutine(self, self._loop, awaitable)
+                if _can_move(self._loop):
+                    start_new_thread(self._run, ())
+                else:
+                    self._of_threads[me] = self._loop
+            if self._of_threads and me not in self._of_threads:
+                self._of_threads[me] = asyncio.new_event_loop()
+        return Coroutine(self, self._of_threads.get(me, self._loop), awaitable)
+
+    def runs_here(self) -> bool:
+        """Whether a coroutine that this thread waits for runs in it."""
+        return bool(self._of_threads) or get_ident() == self._main
+
+    def _run(self) -> None:
+        assert self._loop is not None
+        while True:
+            self._loop.run_forever()
+            self._stopped.give()
+            self._returned.wait()
+
+    # Only the main thread calls the following two; what handlers of signals raise doesn't interrupt them.
+
+    def take(self) -> None:
+        """Has the loop run no longer in its own thread."""
+        if self._of_threads:
+            return
+        assert self._loop is not None
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._stopped.wait()
+        self._is_taken = True
+
+    def give_back(self) -> None:
+        """Has it run there again, if it has been taken."""
+        if self._is_taken:
+            self._is_taken = False
+            self._returned.give()
+
+
+def _can_move(loop: asyncio.AbstractEventLoop) -> bool:
+    """Whether the loop can run in one thread after another: asyncio's own and uvloop's can."""
+    selector = getattr(loop, "_selector", None)
+    return selector is None or type(selector).__module__ == "selectors"
 
 
 class Coroutine:
-    """A coroutine that runs on a loop in another thread; its result is awaited until it has really ended."""
+    """A coroutine that runs on the loop."""
 
     def __init__(self, owner: Loop, loop: asyncio.AbstractEventLoop, coroutine: Any) -> None:
         self._owner = owner
@@ -49,12 +98,9 @@ class Coroutine:
         self._failure: BaseException | None = None
         self._value: Any = None
         self._ended = Turn()
+        self._has_ended = False
+        self._runs_here = False
         self.is_cancelled = False
-
-    def start(self) -> Coroutine:
-        """Starts it, in the context of whoever calls this."""
-        self._loop.call_soon_threadsafe(self._start)
-        return self
 
     def cancel(self) -> None:
         """Cancels it; it has ended when it yields to that."""
@@ -62,11 +108,31 @@ class Coroutine:
         self._loop.call_soon_threadsafe(self._cancel)
 
     def result(self) -> Any:
-        """Its result, or what it raised, once it has ended."""
-        self._ended.wait()
+        """Starts it in the context of whoever calls this; its result, or what it raised, once it has ended."""
+        if self._owner.runs_here():
+            self._run_here()
+        else:
+            self._loop.call_soon_threadsafe(self._start)
+            self._ended.wait()
         if self._failure is not None:
             raise self._failure
         return self._value
+
+    def _run_here(self) -> None:
+        try:
+            self._owner.take()
+            self._runs_here = True
+            self._loop.call_soon(self._start)
+            try:
+                self._loop.run_forever()
+            except BaseException:  # a signal's handler raised while the loop waited
+                self._loop.call_soon(self._cancel)
+                while not self._has_ended:
+                    self._loop.run_forever()
+                raise
+        finally:
+            self._runs_here = False
+            self._owner.give_back()
 
     def _start(self) -> None:
         self._task = self._loop.create_task(self._run())
@@ -94,14 +160,18 @@ class Coroutine:
 
         try:
             self._value = await self._at_home()
-        except asyncio.CancelledError:
-            self._failure = Cancelled()
+        except asyncio.CancelledError as failure:
+            self._failure = Cancelled() if self.is_cancelled else failure
         except BaseException as failure:  # kept from the loop, which SystemExit would end
             self._failure = failure
         finally:
             if self._owner.is_fork:
                 exit_now(0)  # this is a fork: the call that waits for the result is in its parent
-            self._ended.give()
+            self._has_ended = True
+            if self._runs_here:
+                self._loop.stop()
+            else:
+                self._ended.give()
 
 
 async def _await(awaitable: Any) -> Any:
@@ -117,7 +187,7 @@ def items_of(result: Any, wait_for: Callable[[Any], Any], loop: Loop) -> Iterato
             yield _awaited(iterator, wait_for)
         finally:
             if hasattr(iterator, "aclose"):
-                loop.coroutine(iterator.aclose()).start().result()
+                loop.coroutine(iterator.aclose()).result()
     elif hasattr(result, "__iter__") and not isinstance(result, (str, bytes, bytearray, dict)):
         iterator = iter(result)
         try:

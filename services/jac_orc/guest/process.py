@@ -34,7 +34,8 @@ def main(descriptor: int, server: int) -> None:
         sys.set_int_max_str_digits(MAX_DIGITS)
     link = Wire(socket.socket(fileno=descriptor))
     _die_with(server)
-    keep_calls_apart(Requests.perform.__code__, [Call._send.__code__, Wire.send.__code__])
+    own = (Call._send, Wire.send, Loop.take, Loop.give_back)
+    keep_calls_apart(Requests.perform.__code__, [function.__code__ for function in own])
     output = Output()
     atexit.register(output.finish, 0)  # first, so that it comes after what the module's code registers
     _look_like_a_command()

@@ -14,7 +14,7 @@ import os
 import sys
 from typing import Any
 
-from .own import RLock, write
+from .own import Lock, get_ident, write
 
 MARK = b"\x1e"
 _LONGEST_LINE = 63 * 1024  # longer ones are cut; with its mark it is one line to the server too
@@ -32,11 +32,12 @@ class Lines(io.RawIOBase):
         self._descriptor = descriptor
         self._pipe = os.dup(descriptor)
         self._begun: dict[int, bytes] = {}
-        self._lock = RLock()  # a signal's handler may print where its thread is printing
-        os.register_at_fork(after_in_child=self._forked)
+        self._unlock()
+        os.register_at_fork(after_in_child=self._unlock)
 
-    def _forked(self) -> None:
-        self._lock = RLock()
+    def _unlock(self) -> None:
+        self._lock = Lock()
+        self._printing = 0  # the thread that has the lock
 
     def writable(self) -> bool:
         return True
@@ -71,9 +72,19 @@ class Lines(io.RawIOBase):
             for start in range(0, len(line) or 1, _LONGEST_LINE)
         ]
         data = memoryview(b"".join(parts))
-        # The lock, as a full pipe takes large data in pieces, and what other threads print between them. An OSError:
-        # whoever reads is gone, from which the code shall not suffer.
-        with self._lock, contextlib.suppress(OSError):
+        me = get_ident()
+        if self._printing == me:  # a signal's handler prints where its thread is printing
+            self._write(data)
+            return
+        with self._lock:  # as a full pipe takes large data in pieces, and what other threads print between them
+            self._printing = me
+            try:
+                self._write(data)
+            finally:
+                self._printing = 0
+
+    def _write(self, data: memoryview) -> None:
+        with contextlib.suppress(OSError):  # whoever reads is gone, from which the code shall not suffer
             while data:
                 data = data[write(self._pipe, data) :]
 

@@ -8,12 +8,12 @@ from __future__ import annotations
 import contextlib
 import os
 import time
-from _thread import RLock, allocate_lock, get_ident, start_new_thread
+from _thread import allocate_lock, get_ident, start_new_thread
 
 Lock = allocate_lock
 sleep, monotonic = time.sleep, time.monotonic
 exit_now, write = os._exit, os.write
-__all__ = ["Lock", "RLock", "Turn", "exit_now", "get_ident", "monotonic", "sleep", "start_new_thread", "write"]
+__all__ = ["Lock", "Turn", "exit_now", "get_ident", "monotonic", "sleep", "start_new_thread", "write"]
 
 
 class Turn:

@@ -1,74 +1,80 @@
-"""Runs a program's calls in an interpreter of its own: `python at_home.py FOLDER`, with the calls on standard input.
+"""Run a program's calls in an interpreter that `python -c` has started: with this text, and a call of `run`.
 
-What it prints last is what became of each call, as JSON: its result as this system's JSON has it and as `repr` shows
-it, or the class and the text of what it raised.
+Nothing is imported that the program does not import itself.
 """
 
-from __future__ import annotations
-
-import asyncio
-import inspect
-import json
 import sys
-from collections.abc import Mapping
-from typing import Any
-
-sys.path.insert(0, sys.argv[1])
-CALLS = json.load(sys.stdin)
-RESULTS: list[dict[str, Any]] = []
 
 
-class Names(Mapping[str, Any]):
-    """What a call can name: what calls before it have been given a name for, and what the module has at that moment."""
+class Names:
+    """What an expression can name: results that have been kept, and what the module has at that moment."""
 
-    def __init__(self, module: Any) -> None:
+    def __init__(self, module):
         self.module = module
-        self.given: dict[str, Any] = {}
+        self.kept = {}
 
-    def __getitem__(self, name: str) -> Any:
-        if name in self.given:
-            return self.given[name]
+    def __getitem__(self, name):
+        if name in self.kept:
+            return self.kept[name]
         try:
             return getattr(self.module, name)
         except AttributeError:
             raise KeyError(name) from None
 
-    def __iter__(self) -> Any:
-        return iter(self.given)
 
-    def __len__(self) -> int:
-        return len(self.given)
+def qualified(kind):
+    return f"{kind.__module__}.{kind.__qualname__}"
 
 
-async def _awaited(value: Any) -> Any:
-    return await value
+def exception(failure):
+    cause = failure.__cause__ or (None if failure.__suppress_context__ else failure.__context__)
+    try:
+        message = str(failure)
+    except Exception as second:  # noqa: BLE001
+        message = f"<its text can't be made: {type(second).__name__}>"
+    return {
+        "type": qualified(type(failure)),
+        "message": message,
+        "notes": [str(note) for note in getattr(failure, "__notes__", [])],
+        "cause": exception(cause) if cause else None,
+        "exceptions": [exception(member) for member in getattr(failure, "exceptions", ())],
+    }
 
 
-async def _listed(items: Any) -> list[Any]:
-    return [item async for item in items]
+def finished(value, streams):
+    """The value once it has been awaited, and its items if it is a stream."""
+    if hasattr(type(value), "__await__"):
+        import asyncio
+
+        async def wait():
+            return await value
+
+        return asyncio.run(wait())
+    if streams and hasattr(value, "__aiter__"):
+        import asyncio
+
+        async def read():
+            return [item async for item in value]
+
+        return asyncio.run(read())
+    return list(value) if streams else value
 
 
-def run() -> None:
-    import program  # type: ignore[import-not-found]
-
-    names = Names(program)
-    for call in CALLS:
-        try:
-            result = eval(call["expression"], {}, names)
-            if inspect.isawaitable(result):
-                result = asyncio.run(_awaited(result))
-            if call["is_stream"]:
-                result = asyncio.run(_listed(result)) if hasattr(result, "__aiter__") else list(result)
-        except Exception as failure:  # noqa: BLE001 - it is what is compared
-            kind = type(failure)
-            RESULTS.append({"exception": f"{kind.__module__}.{kind.__qualname__}", "message": str(failure)})
-            continue
-        if call["name"]:
-            names.given[call["name"]] = result
-            RESULTS.append({"kept": type(result).__name__})
-        else:
-            RESULTS.append({"repr": repr(result)})
+def outcome(names, expression, name, streams):
+    try:
+        value = finished(eval(expression, {}, names), streams)
+    except BaseException as failure:  # noqa: BLE001 - it is what is compared
+        return {"exception": exception(failure)}
+    if not name:
+        return {"repr": repr(value)}
+    names.kept[name] = value
+    return {"kept": qualified(type(value))}
 
 
-run()
-sys.stdout.write("\n" + json.dumps(RESULTS) + "\n")
+def run(module, folder, calls, report):
+    """Write the outcomes of the calls, each an expression, a name to keep its result by, and whether it is a stream."""
+    sys.path.insert(0, folder)
+    names = Names(__import__(module))
+    outcomes = [outcome(names, *call) for call in calls]
+    with open(report, "w", encoding="utf-8", errors="surrogatepass") as file:
+        file.write(repr(outcomes))

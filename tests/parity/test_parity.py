@@ -1,115 +1,113 @@
-"""Programs behave as at home: each runs in an interpreter of its own, and is served.
+"""Programs behave as at home: each runs in an interpreter of its own, and served, with the same results and effects.
 
-A file in `programs` has programs of one kind: a line that names one, its code, then the calls. `x = f(1)` keeps what is
-returned, whose methods later calls may name, and `[*f(1)]` reads a stream.
+`programs.py` describes how they are written. `docs/differences.md` has those that behave otherwise, and why.
 """
 
 from __future__ import annotations
 
-import ast
-import json
-import subprocess
-import sys
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from jac_orc.client.connection import Connection
-from jac_orc.client.messages import Remote
-from jac_orc.errors import OrcError
-from tests.feature.module_servers import ModuleServer
+from tests.feature.xds_front import Front
+from tests.parity import programs
+from tests.parity.faces import Rest, Servers, over_python_values
+from tests.parity.programs import Program, Run
+from tests.suite import forms
 
-PROGRAMS = Path(__file__).parent / "programs"
-
-
-@dataclass
-class Call:
-    expression: str
-    name: str = ""
-    is_stream: bool = False
-    method: str = ""
-    args: tuple[Any, ...] = ()
-    kwargs: dict[str, Any] | None = None
-    """None: an attribute is read."""
-
-    @classmethod
-    def of(cls, line: str) -> Call:
-        (statement,) = ast.parse(line).body
-        call = cls(line)
-        if isinstance(statement, ast.Assign):
-            call.name = ast.unparse(statement.targets[0])
-        assert isinstance(statement, (ast.Assign, ast.Expr))
-        node = statement.value
-        if isinstance(node, ast.List) and isinstance(node.elts[0], ast.Starred):
-            call.is_stream, node = True, node.elts[0].value
-        call.expression = ast.unparse(node)
-        if isinstance(node, ast.Call):
-            call.args = tuple(map(ast.literal_eval, node.args))
-            call.kwargs = {str(word.arg): ast.literal_eval(word.value) for word in node.keywords}
-            node = node.func
-        call.method = ast.unparse(node)
-        return call
+PROGRAMS = list(programs.read_all())
+DIFFERENCES = list(programs.differences())
+_AT_A_TIME = 3
 
 
-def programs() -> Iterator[Any]:
-    for file in sorted(PROGRAMS.glob("*.txt")):
-        for part in file.read_text().split("# --- ")[1:]:
-            title, _, text = part.partition(" ---\n")
-            lines = text.splitlines()
-            calls = [line.removeprefix("# >>> ") for line in lines if line.startswith("# >>> ")]
-            code = "\n".join(line for line in lines if not line.startswith("# >>> "))
-            yield pytest.param(code, calls, id=f"{file.stem}: {title}")
+class Trial:
+    """A program's runs: at home and on each face."""
+
+    def __init__(self, servers: Servers, rest: Rest, program: Program, folder: Path) -> None:
+        module = folder.name
+        folder.mkdir()
+        self._folder = folder
+        self._home = programs.at_home(program, module, folder / "home", servers.python)
+        self._python, self._values = over_python_values(servers, program, module, folder / "python")
+        self._rest = rest.run(servers, program, module, folder / "rest")
+
+    def differences(self) -> list[str]:
+        """Return a line for each thing that is not as at home."""
+        expected = self._all(self._home, "home")
+        found = list(_differing("Python", expected, self._all(self._python, "python")))
+        if self._rest is not None:
+            for number, value in enumerate(self._values):
+                if "repr" in expected[f"call {number}"]:
+                    expected[f"call {number}"] = {"json": self._plain(forms.as_json(value), "python")}
+            found += _differing("REST", expected, self._all(self._rest, "rest"))
+        return found
+
+    def _all(self, run: Run, face: str) -> dict[str, Any]:
+        """Return what is compared, by what it is."""
+        calls = {f"call {number}": self._plain(outcome, face) for number, outcome in enumerate(run.outcomes)}
+        return {**calls, "files": self._plain(run.files, face), **self._plain(run.printed, face)}
+
+    def _plain(self, told: Any, face: str) -> Any:
+        """Leave out addresses, and where the program lies."""
+        if isinstance(told, (str, bytes)):
+            folder: Any = str(self._folder / face)
+            if isinstance(told, bytes):
+                return told.replace(folder.encode(), b"FOLDER")
+            return forms.without_addresses(told.replace(folder, "FOLDER"))
+        if isinstance(told, dict):
+            return {self._plain(name, face): self._plain(item, face) for name, item in told.items()}
+        return [self._plain(item, face) for item in told] if isinstance(told, list) else told
 
 
-def at_home(folder: Path, calls: list[Call]) -> list[dict[str, Any]]:
-    asked = [{"expression": call.expression, "name": call.name, "is_stream": call.is_stream} for call in calls]
-    command = [sys.executable, str(Path(__file__).with_name("at_home.py")), str(folder)]
-    done = subprocess.run(command, input=json.dumps(asked), capture_output=True, text=True, timeout=60, check=True)
-    found: list[dict[str, Any]] = json.loads(done.stdout.splitlines()[-1])
-    return found
+def _differing(face: str, expected: dict[str, Any], got: dict[str, Any]) -> Iterator[str]:
+    for name, home in expected.items():
+        if not forms.equal(home, got[name], ordered=True):
+            yield f"{face}, {name}: {got[name]}; at home: {home}"
 
 
-def served(module: Connection, calls: list[Call]) -> list[dict[str, Any]]:
-    kept: dict[str, Remote] = {}
-    found = []
-    for call in calls:
-        owner, _, method = call.method.partition(".")
-        target = kept.get(owner)
-        try:
-            if call.is_stream:
-                result: Any = list(module.stream(call.method, call.args, call.kwargs))
-            else:
-                path = call.method if target is None else method
-                result = module.invoke(path, call.args, call.kwargs, target=target, kept=bool(call.name))
-        except OrcError as failure:
-            if failure.reason != "EXCEPTION_RAISED":
-                raise
-            kind, _, message = failure.message.partition(": ")
-            found.append({"exception": kind.replace("builtins.", ""), "message": message})
-            continue
-        if call.name:
-            kept[call.name] = result
-            found.append({"kept": result.type_name.rpartition(".")[2]})
-        else:
-            found.append({"repr": repr(result)})
-    return found
+Trials = Callable[[Program], Trial]
 
 
-@pytest.mark.parametrize(("code", "lines"), list(programs()))
-def test_program(code: str, lines: list[str], tmp_path: Path, guest_python: str, no_child_left: None) -> None:
-    (tmp_path / "program.py").write_text(code)
-    calls = [Call.of(line) for line in lines]
-    expected = at_home(tmp_path, calls)
-    server = ModuleServer("program", guest_python, tmp_path, source_folders=tmp_path)
+@pytest.fixture(scope="module")
+def trials(
+    request: pytest.FixtureRequest, guest_python: str, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Trials]:
+    """Runs the programs of the selected tests, a few at a time."""
+    tests = [item for item in request.session.items if item.path == request.path]
+    selected = [item.callspec.params["program"] for item in tests if hasattr(item, "callspec")]
+    folder = tmp_path_factory.mktemp("parity")
+    servers = Servers(guest_python)
+    front = Front(tmp_path_factory.mktemp("front"))
     try:
-        with Connection(f"127.0.0.1:{server.serving().port}") as module:
-            assert served(module, calls) == [_plain(each) for each in expected]
+        front.start()
+        rest = Rest(front)
+        with ThreadPoolExecutor(_AT_A_TIME) as pool:
+            running: dict[str, Future[Trial]] = {}
+            for number, program in enumerate(selected):
+                running[program.title] = pool.submit(Trial, servers, rest, program, folder / f"program_{number}")
+            yield lambda program: running[program.title].result()
+            pool.shutdown(cancel_futures=True)
+        rest.close()
+        assert not front.rejected
     finally:
-        server.stop()
+        front.close()
+        servers.close()
 
 
-def _plain(told: dict[str, Any]) -> dict[str, Any]:
-    return {name: text.replace("builtins.", "") if name == "exception" else text for name, text in told.items()}
+@pytest.mark.parametrize("program", PROGRAMS, ids=lambda program: program.title)
+def test_a_program_behaves_as_at_home(program: Program, trials: Trials) -> None:
+    differences = trials(program).differences()
+    assert not differences, "\n".join(differences)
+
+
+@pytest.mark.parametrize("program", DIFFERENCES, ids=lambda program: program.title)
+def test_a_documented_difference_is_one(program: Program, trials: Trials) -> None:
+    assert trials(program).differences()
+
+
+def test_there_are_few_differences_and_many_programs() -> None:
+    assert len(PROGRAMS) >= 150
+    assert len(DIFFERENCES) < 10

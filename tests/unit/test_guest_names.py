@@ -41,6 +41,7 @@ class Circle:
     "loaded.py": "def shown(): return 1\nimport math as inner",
     "lazy.py": "def late(): return 2",
     "listed.py": "__all__ = ['shown', 'Absent']\ndef shown(): return 1\ndef hidden(): return 2\nfrom . import loaded",
+    "unlisted.py": "__all__ = []\ndef shown(): return 1",
     "broken.py": "import jac_no_such_module",
     "_internal.py": "def f(): pass",
 }
@@ -97,6 +98,10 @@ def test_other_packages_modules_are_refused(shop: Any, path: str) -> None:
 def test_functions_of_refused_modules_are_refused(shop: Any, path: str) -> None:
     """Where they were written counts, the C part of a refused module included (`pickle.loads` comes from `_pickle`)."""
     assert refusal(shop, path)["reason"] == "NAME_NOT_EXPOSED"
+
+
+def test_an_empty_all_hides_nothing(shop: Any) -> None:
+    assert shop.resolve("unlisted.shown")() == 1
 
 
 @pytest.mark.parametrize("path", ["listed.hidden", "listed.loaded", "listed.loaded.shown"])

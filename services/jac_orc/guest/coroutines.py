@@ -18,7 +18,7 @@ class Loop:
     """The event loop; it is made when the first coroutine needs it.
 
     A coroutine that the main thread waits for runs there, as it does at home. In between the loop runs in a thread of
-    its own, where what coroutines have left in it goes on. A loop that can't change threads, as with gevent's selectors,
+    its own, where what coroutines have left in it goes on. One that can't change threads, as with gevent's selectors,
     runs only while its thread waits for a coroutine, and each thread has its own.
     """
 

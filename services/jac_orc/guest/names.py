@@ -211,7 +211,7 @@ class Names:
     def _check_step(self, step: tuple[Any, str, Any], path: str, is_object: bool = False) -> None:
         """Raises Refusal for what isn't exposed."""
         owner, segment, value = step
-        exported = vars(owner).get("__all__") if isinstance(owner, types.ModuleType) else None
+        exported = _exported(owner)
         if self._inherits(owner, segment):
             return
         is_method = _owner_of(value) is owner and not isinstance(owner, type)
@@ -258,7 +258,7 @@ class Names:
 
     def public(self, owner: Any) -> list[str]:
         """The public names of a module, a class or an object, sorted."""
-        exported = vars(owner).get("__all__") if isinstance(owner, types.ModuleType) else None
+        exported = _exported(owner)
         names = dir(owner) if exported is None else [name for name in exported if isinstance(name, str)]
         return sorted(name for name in names if not name.startswith("_"))
 
@@ -290,6 +290,11 @@ def _check_name(segment: str, path: str) -> None:
         raise Refusal("FUNCTION_NOT_FOUND", "%s is no name of a function" % quote(path), method=path[:200])
     if segment.startswith("_"):
         raise Refusal("NAME_NOT_EXPOSED", "%s is private" % quote(path), method=path[:200])
+
+
+def _exported(owner: Any) -> Any:
+    """Return a module's `__all__`; None if there is none, or if it is empty, as OpenCV's is, and so says nothing."""
+    return vars(owner).get("__all__") or None if isinstance(owner, types.ModuleType) else None
 
 
 def _lies_in(owner: Any, segment: str, value: Any) -> bool:

@@ -73,7 +73,6 @@ class SourceRef:
                 return kind
         raise fault(f"the file name {shown(self.file_name)} must end in .zip, .whl, .tar.gz or .py")
 
-
     @property
     def tree(self) -> str:
         """The name of the folder that holds all files of a zip, or the script, which is named as here."""

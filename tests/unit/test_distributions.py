@@ -188,7 +188,7 @@ def test_near_names_are_told_the_nearest_first() -> None:
 
 def test_the_longest_answer_fits() -> None:
     for file in FILES:
-        for distribution, *_ in lines(file)[::20]:
+        for distribution, *_ in lines(file)[::200]:
             assert len(",".join(near(distribution.replace("-", "_")[:-1] or "a"))) <= MAX_METADATA_CHARS
 
 

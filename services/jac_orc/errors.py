@@ -163,7 +163,7 @@ _REASONS_BY_CLASS: Mapping[type[OrcError], str] = {
         CLUSTER_REFUSED POD_UNSCHEDULABLE IMAGE_UNAVAILABLE POD_FAILED
     """,
     DeadlineExceededError: "DEADLINE_EXCEEDED",
-    UnavailableError: "MODULE_UNAVAILABLE GUEST_DIED SOURCE_NOT_STORED CLUSTER_UNAVAILABLE",
+    UnavailableError: "MODULE_UNAVAILABLE GUEST_DIED POD_STOPPING SOURCE_NOT_STORED CLUSTER_UNAVAILABLE",
     UnimplementedError: "VALUE_NOT_REPRESENTABLE NOT_IMPLEMENTED",
     InternalError: "INTERNAL",
     CancelledError: "CANCELLED",
@@ -266,6 +266,9 @@ def from_call(failure: Any) -> OrcError | None:
             return from_status(status_pb2.Status.FromString(value))
     if failure.code().value[0] == code_pb2.DEADLINE_EXCEEDED:
         return error("DEADLINE_EXCEEDED", "the deadline passed before the answer")
+    if failure.code().value[0] == code_pb2.CANCELLED and failure.details() == "CANCELLED":
+        # gRPC's library ends a call so that reaches a server which has just stopped to take calls.
+        return error("POD_STOPPING", "the pod stopped before the call began; it is safe to retry", {"begun": "false"})
     return None
 
 

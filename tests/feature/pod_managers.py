@@ -33,7 +33,10 @@ REST = rest_pb2.DESCRIPTOR.services_by_name["PodManagerRestService"]
 class PodManager:
     """Stubs of a running pod manager, and its modules."""
 
-    def __init__(self, channel: grpc.aio.Channel, modules: Modules, activator: Activator, address: str) -> None:
+    def __init__(
+        self, channel: grpc.aio.Channel, modules: Modules, activator: Activator, address: str, server: Server
+    ) -> None:
+        self.server = server
         self.address = address
         self.channel = channel
         self.activator = activator
@@ -63,15 +66,15 @@ async def running_pod_manager(
     server = Server()
     directory = tempfile.TemporaryDirectory()
     native = PodManagerServicer(modules, Sources(Path(directory.name)))
-    server.register(NATIVE, native)
-    server.register(REST, RestServicer(native, modules))
-    server.add_methods(MODULE_SERVICE, activator.methods())
+    server.register(NATIVE, native, waiting="request")
+    server.register(REST, RestServicer(native, modules), waiting="request")
+    server.add_streams(MODULE_SERVICE, activator.behaviours())
     port = await server.start("127.0.0.1:0")
     await modules.start()
     following = asyncio.create_task(activator.follow())
     try:
         async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
-            yield PodManager(channel, modules, activator, f"127.0.0.1:{port}")
+            yield PodManager(channel, modules, activator, f"127.0.0.1:{port}", server)
     finally:
         following.cancel()
         await asyncio.gather(following, return_exceptions=True)

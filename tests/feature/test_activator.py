@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import json
 from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Any
 
@@ -17,7 +18,7 @@ from jac_orc.pod_manager.backends.fake import FakeBackend
 from jac_orc.pod_manager.held_calls import HeldLimits
 from jac_orc.pod_manager.model import Module, ModuleSpec, PodPhase
 from jac_orc.pod_manager.model import Pod as PodState
-from jac_orc.v1 import module_pb2, value_pb2
+from jac_orc.v1 import module_pb2, pod_manager_pb2, rest_pb2, value_pb2
 from tests.feature.module_servers import http_body, value
 from tests.feature.pod_managers import MODULE_SERVICE, PodManager, failure, running_pod_manager
 
@@ -32,6 +33,7 @@ class Pod:
         self.remaining: float | None = None
         self.calls = 0
         self.cancelled = asyncio.Event()
+        self.go_on = asyncio.Event()
 
     async def Call(self, request: module_pb2.CallRequest, context: Any) -> module_pb2.CallResponse:
         self.metadata, self.remaining = dict(context.invocation_metadata()), context.time_remaining()
@@ -42,6 +44,8 @@ class Pod:
             except asyncio.CancelledError:
                 self.cancelled.set()
                 raise
+        if request.method == "until":
+            await self.go_on.wait()
         if request.method == "fail":
             raise error("FUNCTION_NOT_FOUND", "no such function: é", {"near": "fall"})
         await context.send_initial_metadata((("x-first", "1"),))
@@ -51,8 +55,19 @@ class Pod:
     async def Stream(self, request: module_pb2.StreamRequest, context: Any) -> AsyncIterator[module_pb2.StreamResponse]:
         for number in range(3):
             yield module_pb2.StreamResponse(result=struct_pb2.Value(number_value=number))
+        if request.method == "until":
+            await self.go_on.wait()
+            yield module_pb2.StreamResponse(result=struct_pb2.Value(number_value=3))
         if request.method == "fail":
             raise error("EXCEPTION_RAISED", "in the middle")
+
+    async def StreamJson(
+        self, request: module_pb2.StreamJsonRequest, context: Any
+    ) -> AsyncIterator[module_pb2.StreamJsonResponse]:
+        self.calls += 1
+        yield module_pb2.StreamJsonResponse(body=http_body({"result": 0}))
+        await self.go_on.wait()
+        yield module_pb2.StreamJsonResponse(body=http_body({"result": 1}))
 
     async def PutValue(self, requests: Any, context: Any) -> module_pb2.PutValueResponse:
         sizes = [len(request.data) async for request in requests]
@@ -390,3 +405,58 @@ async def test_connections_to_pods_that_are_gone_are_closed(address: str) -> Non
         assert connections(manager) == {"math": [address]}
         await backend.delete("math")
         await until(lambda: connections(manager) == {})
+
+
+async def test_calls_go_on_while_their_pod_drains(address: str, pod: Pod) -> None:
+    backend = FakeBackend(address)
+    async with running_pod_manager(backend) as manager:
+        calls = [manager.module.Call(call("until", module="math"), timeout=10)]
+        stream = manager.module.Stream(module_pb2.StreamRequest(module_name="math", method="until"), timeout=10)
+        assert [(await stream.read()).result.number_value for _ in range(3)] == [0, 1, 2]
+        await until(lambda: pod.calls == 1)
+        await backend.delete("math")
+        await until(lambda: connections(manager) == {})
+        await asyncio.sleep(0.05)
+        pod.go_on.set()
+        await asyncio.gather(*calls)
+        assert (await stream.read()).result.number_value == 3
+        assert await stream.read() is grpc.aio.EOF
+
+
+@pytest.mark.parametrize("how", ["the pod is lost", "the pod manager stops", "the pod manager stops in time"])
+async def test_a_rest_stream_that_is_cut_ends_with_a_line(address: str, pod: Pod, how: str) -> None:
+    async with running_pod_manager(FakeBackend(address)) as manager:
+        request = module_pb2.StreamJsonRequest(module_name="math", body=http_body({"method": "f"}))
+        stream = manager.module.StreamJson(request, timeout=10)
+        answers = aiter(stream)
+        assert json.loads((await anext(answers)).body.data) == {"result": 0}
+        if how == "the pod is lost":
+            await manager.activator.stop()
+        elif how == "the pod manager stops":
+            await manager.server.drain(0.2, 0.1)
+        else:
+            draining = asyncio.ensure_future(manager.server.drain(10, 0.1))
+            await asyncio.sleep(0.15)
+            assert not draining.done(), "forwarded calls have longer than requests"
+            pod.go_on.set()
+        lines = [json.loads(answer.body.data) async for answer in answers]
+    if how == "the pod manager stops in time":
+        assert lines == [{"result": 1}]
+    else:
+        (line,) = lines
+        reason = "MODULE_UNAVAILABLE" if how == "the pod is lost" else "POD_STOPPING"
+        assert line["error"]["details"][0]["reason"] == reason
+
+
+async def test_a_watch_ends_with_the_pod_manager_and_says_so(address: str) -> None:
+    async with running_pod_manager(FakeBackend(address)) as manager:
+        native = manager.native.WatchModules(pod_manager_pb2.WatchModulesRequest(), timeout=10)
+        rest = manager.rest_stub.RestWatchModules(rest_pb2.RestWatchModulesRequest(), timeout=10)
+        assert (await rest.read()).body.data == b""
+        await native.initial_metadata()
+        begin = asyncio.get_running_loop().time()
+        await manager.server.drain(10)
+        assert asyncio.get_running_loop().time() - begin < 1
+        assert json.loads((await rest.read()).body.data)["error"]["details"][0]["reason"] == "POD_STOPPING"
+        assert await rest.read() is grpc.aio.EOF
+        assert (await failure(native.read())).error.reason == "POD_STOPPING"

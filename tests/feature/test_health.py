@@ -12,7 +12,7 @@ import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from tests.feature.conftest import Start
-from tests.feature.module_servers import SERVICE, ModuleServer, failure, wait_until
+from tests.feature.module_servers import SERVICE, ModuleServer, failure, failure_of, wait_until
 
 
 def listening_port(server: ModuleServer) -> int:
@@ -48,8 +48,13 @@ def test_nothing_is_served_until_the_module_is_imported(start_server: Start, tmp
 
 def test_stopping_while_the_module_is_imported(start_server: Start, tmp_path: Path) -> None:
     server = start_server("orc_feature_gate", module_env_gate=tmp_path / "gate")
-    wait_until(lambda: listening_port(server))
-    assert server.stop() == 0
+    server.port = wait_until(lambda: listening_port(server))
+    waiting = server.begin("opened")
+    wait_until(lambda: server.health() == "NOT_SERVING")  # over the same connection
+    server.process.send_signal(signal.SIGTERM)
+    told = failure_of(waiting.exception(5)).error
+    assert (told.reason, told.metadata["begun"]) == ("POD_STOPPING", "false")
+    assert server.close() == 0
     assert server.guests() == set()
 
 
@@ -86,7 +91,7 @@ def test_a_watch_tells_of_the_stop(start_server: Start, tmp_path: Path) -> None:
 
 def test_a_call_that_outlasts_the_grace_ends_with_the_server(start_server: Start, tmp_path: Path) -> None:
     marker = tmp_path / "marker"
-    server = start_server("orc_feature_waits", drain_grace=0.3).serving()
+    server = start_server("orc_feature_waits", max_drain=0.3).serving()
     call = server.begin("stubborn", str(marker))
     guest = int(wait_until(lambda: marker.exists() and marker.read_text()))
     assert server.stop() == 0

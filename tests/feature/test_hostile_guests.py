@@ -72,7 +72,7 @@ async def test_a_call_fails_promptly(no_child_left: None, no_task_left: None, ho
         assert caught.value.reason == ("EXCEPTION_RAISED" if answer in TOLD else "GUEST_DIED")
         to_status(caught.value)
     finally:
-        await calls.stop()
+        await calls.stop(asyncio.Event())
 
 
 @pytest.mark.parametrize("answer", sorted({*ANSWERS, *ENDS} - {*TOLD, *ANSWERED, "loaded_again"}))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import errno
 import inspect
+import json
 import re
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -12,10 +13,13 @@ from typing import Any
 
 import grpc
 import pytest
-from google.protobuf import message_factory
+from google.protobuf import json_format, message_factory
 from google.protobuf.descriptor import MethodDescriptor, ServiceDescriptor
+from google.rpc import error_details_pb2, status_pb2
 
+from jac_orc.core.methods import STATUSES
 from jac_orc.core.server import Server
+from jac_orc.errors import from_status
 from jac_orc.module_server.servicer import ModuleServicer
 from jac_orc.pod_manager.backends.fake import FakeBackend
 from jac_orc.pod_manager.model import Module, ModuleSpec
@@ -74,7 +78,16 @@ async def ask(channel: grpc.aio.Channel, method: MethodDescriptor, request: Any 
         result = [item async for item in call] if method.server_streaming else await call
     except grpc.aio.AioRpcError as error:
         return failure_of(error)
+    if method.server_streaming and "body" in method.output_type.fields_by_name:
+        last: Any = message_factory.GetMessageClass(method.output_type).FromString(result[-1])
+        return last_line(last.body.data)
     raise AssertionError(f"the call succeeded: {result}")
+
+
+def last_line(data: bytes) -> Failure:
+    """The failure that the last line of a REST stream tells."""
+    told = from_status(json_format.ParseDict(json.loads(data)["error"], status_pb2.Status()))
+    return Failure(STATUSES[told.code], told, error_details_pb2.ErrorInfo(), told.metadata.pop("call_id"))
 
 
 def assert_tells_nothing(told: Failure) -> None:

@@ -262,14 +262,14 @@ def test_a_stream_that_its_reader_abandons(start_server: Start) -> None:
 
 
 def test_a_call_that_the_servers_stop_cuts_off(start_server: Start, tmp_path: Path) -> None:
-    server = start_server("orc_feature_waits", drain_grace=0.2).serving()
+    server = start_server("orc_feature_waits", max_drain=0.2).serving()
     call = server.stub.Call.future(server.request("loop", str(tmp_path / "m")), metadata=(("x-request-id", "cut"),))
     wait_until((tmp_path / "m.started").exists)
     server.process.send_signal(signal.SIGTERM)
     assert call.exception() is not None
     assert server.close() == 0
     line = trace(server, "cut")
-    assert (line["code"], line["reason"]) == ("UNAVAILABLE", "MODULE_UNAVAILABLE")
+    assert (line["code"], line["reason"]) == ("UNAVAILABLE", "POD_STOPPING")
 
 
 # --- a guest's end ---

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
+import atexit
 import os
 import re
 import threading
 import time
+from collections.abc import Iterator
 
 _lock = threading.Lock()
 _running: list[None] = []
@@ -85,3 +88,23 @@ def stubborn(file: str, end: str = "/nowhere/at/all") -> None:
             time.sleep(0.05)
         except BaseException:
             pass
+
+
+def items(file: str) -> Iterator[str]:
+    """Gives one item, and another once the file exists."""
+    yield "begun"
+    yield until(file)
+
+
+async def rest(file: str) -> str:
+    """As `until`, as a coroutine."""
+    with open(file + ".begun", "w"):
+        pass
+    while not os.path.exists(file):
+        await asyncio.sleep(0.01)
+    return "done"
+
+
+def note_the_end(file: str) -> None:
+    """Have the end of the interpreter leave a trace."""
+    atexit.register(lambda: open(file, "w").close())

@@ -11,6 +11,8 @@ from collections.abc import Iterable
 
 STREAM_TIMEOUT = "x-stream-timeout"
 """The header."""
+NOT_BEGUN = "x-jac-orc-not-begun"
+"""Metadata of a failure: the call has not begun, so Envoy sends it to another pod."""
 
 _UNITS = {"H": 3600.0, "M": 60.0, "S": 1.0, "m": 1e-3, "u": 1e-6, "n": 1e-9}
 _TOO_LONG = 10**8

@@ -21,6 +21,9 @@ from google.rpc import status_pb2
 
 from jac_orc.errors import OrcError, from_status, to_status
 
+SIGNALS = ("SIGTERM", "SIGINT")
+"""The names of the signals that stop a service, which `stop_requested` returns."""
+
 _MAX_TERMINATION_BYTES = 4000
 
 
@@ -31,28 +34,35 @@ def keep_private(*fds: int | None) -> None:
             os.set_inheritable(fd, False)
 
 
-async def stop_requested(lifeline_fd: int | None) -> str:
-    """Returns why this process shall stop, when it shall."""
+async def stop_requested(lifeline_fd: int | None, hurry: asyncio.Event | None = None) -> str:
+    """Wait until this process must stop; return why. A second signal sets `hurry`.
+
+    The lifeline stays open, as the system waits until no process has it.
+    """
     loop = asyncio.get_running_loop()
     reason: asyncio.Future[str] = loop.create_future()
+    signals: list[str] = []
 
     def resolve(text: str) -> None:
         if not reason.done():
             reason.set_result(text)
 
+    def take_signal(name: str) -> None:
+        resolve(name)
+        signals.append(name)
+        if len(signals) > 1 and hurry is not None:
+            hurry.set()
+
+    def take_end(lifeline: int) -> None:
+        loop.remove_reader(lifeline)  # it would be readable from now on
+        resolve("the system stops")
+
     for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, resolve, number.name)
+        loop.add_signal_handler(number, take_signal, number.name)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, (signal.SIGTERM, signal.SIGINT))  # where they have waited for this
-    if lifeline_fd is None:
-        return await reason
-    lifeline = socket.socket(fileno=lifeline_fd)
-    lifeline.setblocking(False)
-    loop.add_reader(lifeline, resolve, "the system stops")
-    try:
-        return await reason
-    finally:
-        loop.remove_reader(lifeline)  # it stays readable, and would keep the loop busy while this process drains
-        lifeline.detach()  # and open, as its end of file tells `jac-orc up` that this process has ended
+    if lifeline_fd is not None:
+        loop.add_reader(lifeline_fd, take_end, lifeline_fd)
+    return await reason
 
 
 def notify(fd: int | None, message: Mapping[str, object], *, last: bool = True) -> None:

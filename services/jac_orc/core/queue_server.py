@@ -34,8 +34,7 @@ _EARLY_SECONDS = 0.2
 """How long the status of a call waits for its first message: clients lose a status that comes while they send that."""
 _AHEAD_MESSAGES, _AHEAD_BYTES = 16, 32 * 1024
 """How much a handler may be ahead of what is sent: the thread sends on, without a turn of the loop for each message."""
-_STOP_SECONDS = 5.0
-_PAUSE = 0.1
+_STOP_SECONDS, _PAUSE = 5.0, 0.1
 _CALL, _DOWN = object(), object()
 _OPENED, _CLOSED, _RECEIVED, _STARTED, _SENT, _FINISHED = range(6)
 
@@ -193,6 +192,7 @@ class Rpc:
 
     def listen(self) -> None:
         """Has the queue tell of the call's end and its first message."""
+        self._server.unbegun.add(self)
         self._start((cygrpc.ReceiveCloseOnServerOperation(0),), _CLOSED)
         self._start((cygrpc.ReceiveMessageOperation(0),), _RECEIVED)
 
@@ -221,6 +221,7 @@ class Rpc:
             self._cancel()
 
     def _begin(self, message: Any) -> None:
+        self._server.unbegun.discard(self)
         if self.has_ended:
             return
         self._has_begun = True
@@ -247,7 +248,12 @@ class Rpc:
             logger.exception("internal error in a call of %s", self.path)
             self.finish(grpc.StatusCode.UNKNOWN.value[0], f"internal error: {type(fault).__name__}")
 
+    def reset(self) -> None:
+        """End a call that can't be answered, as its client sends or reads nothing."""
+        self._call.cancel(grpc.StatusCode.UNAVAILABLE.value[0], "the server stopped before the call had ended")
+
     def _cancel(self) -> None:
+        self._server.unbegun.discard(self)
         has_ended, self.has_ended = self.has_ended, True
         self._unsent.clear()
         if self._task is not None:
@@ -279,6 +285,7 @@ class QueueServer:
         self._server = cygrpc.Server(tuple((name.encode(), value) for name, value in options), False)
         self._server.register_completion_queue(self._queue)
         self._tasks: set[asyncio.Task[None]] = set()
+        self.unbegun: set[Rpc] = set()  # their first message has not come
         self._come: deque[tuple[Rpc, int, Any]] = deque()
         self._is_woken = False
         self._is_stopping = False
@@ -311,6 +318,8 @@ class QueueServer:
         if grace:
             await asyncio.wait([self._down], timeout=grace)
         if not self._down.done():
+            for rpc in list(self.unbegun):
+                rpc.reset()
             self._server.cancel_all_calls()
             await asyncio.wait([self._down, *self._tasks], timeout=_STOP_SECONDS)
         if not self._down.done():

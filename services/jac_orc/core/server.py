@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import errno
 import inspect
+import math
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -22,11 +22,13 @@ from google.protobuf.message import DecodeError, Message
 from grpc_health.v1 import health, health_pb2
 
 from jac_orc.core import traces
+from jac_orc.core.draining import CUT_SECONDS, Group, OpenCalls, Waiting
+from jac_orc.core.failures import LastLine, last_line_of, logged, status_of
 from jac_orc.core.fronts import new_front
 from jac_orc.core.liveness import LIVENESS
-from jac_orc.core.methods import STATUSES, Context, Finish, Method
+from jac_orc.core.methods import Context, Finish, Method
 from jac_orc.core.traces import Trace
-from jac_orc.errors import OrcError, error, to_status
+from jac_orc.errors import OrcError, error
 
 if TYPE_CHECKING:
     from jac_orc.core.queue_server import QueueServer
@@ -34,10 +36,8 @@ if TYPE_CHECKING:
 MAX_MESSAGE_BYTES = 64 * 1024 * 1024 + 64 * 1024
 _MAX_PENDING_REQUESTS = 10_000
 _FLUSH_SECONDS = 0.2
-_LOOK_SECONDS = 0.02
 _NEAR_DEADLINE = 0.05  # a client that gives up at its deadline is heard a moment before the server's own timer
 _REFLECTION = ("grpc.reflection.v1alpha.ServerReflection", "grpc.reflection.v1.ServerReflection")
-_FULL = (errno.ENOSPC, errno.EDQUOT)
 
 SERVER_OPTIONS: Sequence[tuple[str, Any]] = (
     ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
@@ -64,6 +64,11 @@ CHANNEL_OPTIONS: Sequence[tuple[str, Any]] = (
     ("grpc.http2.max_pings_without_data", 0),
 )
 """The options of channels to such servers."""
+Behaviour = Callable[[Any, Context], AsyncGenerator[Any]]
+
+
+def _nothing() -> None:
+    pass
 
 
 class Server:
@@ -72,27 +77,39 @@ class Server:
     def __init__(self, health_servicer: health.aio.HealthServicer | None = None) -> None:
         self._front: QueueServer | grpc.aio.Server | None = None
         self._methods: dict[str, Method] = {}
+        self._open = OpenCalls()
         self.health = health_servicer or health.aio.HealthServicer()
         self._services: list[str] = []
-        self._open = _OpenCalls()
 
     def register(
-        self, service: ServiceDescriptor, servicer: object, *, raw: bool = False, only: Collection[str] | None = None
-    ) -> None:
+        self, service: ServiceDescriptor, servicer: object, *, raw: bool = False, only: Collection[str] | None = None,
+        waiting: Waiting = "call",
+    ) -> None:  # fmt: skip
         """Register every method of the service, or only those named.
 
         The servicer has a coroutine or async generator for each. With `raw` these take and give the messages' bytes,
-        and a method may be a function that gets a Reply.
+        and a method may be a function that gets a Reply. If `waiting` is "request", methods that stream their answers
+        are watches.
         """
-        methods = {
-            method.name: _method(method, getattr(servicer, method.name), self._open, raw=raw)
-            for method in service.methods
-            if only is None or method.name in only
-        }
-        self.add_methods(service, methods)
+        methods = {}
+        for method in service.methods:
+            if only is None or method.name in only:
+                is_watch = waiting == "request" and method.server_streaming
+                calls = self._open.groups["watch" if is_watch else waiting]
+                methods[method.name] = _method(method, getattr(servicer, method.name), calls, raw=raw)
+        self._add(service, methods)
 
-    def add_methods(self, service: ServiceDescriptor, methods: Mapping[str, Method]) -> None:
-        """Register methods of the service, by name, that answer as they like."""
+    def add_streams(self, service: ServiceDescriptor, behaviours: Mapping[str, Behaviour]) -> None:
+        """Register behaviours by the names of the service's methods; each gets the iterator of messages' bytes."""
+        methods = {}
+        for name, behaviour in behaviours.items():
+            method = service.methods_by_name.get(name)
+            kind = method.input_type if method is not None else None
+            traced = _Traced(name, kind, self._open.groups["call"], last_line=last_line_of(method, raw=True))
+            methods[name] = Method(_translated(behaviour, traced), takes_one=False)
+        self._add(service, methods)
+
+    def _add(self, service: ServiceDescriptor, methods: Mapping[str, Method]) -> None:
         self._methods.update({f"/{service.full_name}/{name}": method for name, method in methods.items()})
         self._services.append(service.full_name)
 
@@ -102,8 +119,12 @@ class Server:
         Raises OSError where the address can't be bound.
         """
         service = health_pb2.DESCRIPTOR.services_by_name["Health"]
-        methods = {method.name: _method(method, getattr(self.health, method.name)) for method in service.methods}
-        self.add_methods(service, methods)
+        calls = self._open.groups["watch"]
+        methods = {
+            method.name: _method(method, getattr(self.health, method.name), calls, quiet=True)
+            for method in service.methods
+        }
+        self._add(service, methods)
         self._add_reflection()
         front = await new_front(SERVER_OPTIONS, self._methods, _unknown)
         try:
@@ -117,7 +138,7 @@ class Server:
         return port
 
     async def stop(self, grace: float) -> None:
-        """Refuse new calls, and return when those in flight have ended, after `grace` seconds by being cancelled."""
+        """Refuse new calls, and return when those in flight have ended, after `grace` seconds by being reset."""
         if self._front is not None:
             await self._front.stop(grace)
 
@@ -128,19 +149,33 @@ class Server:
             status = health_pb2.HealthCheckResponse.SERVING if serves else health_pb2.HealthCheckResponse.NOT_SERVING
             await self.health.set(service, status)
 
-    async def drain(self, grace: float) -> None:
-        """Stops: refuses new calls, and returns when those in flight have ended, or after `grace` seconds.
+    async def lame_duck(self, seconds: float, at_most: float, hurry: asyncio.Event) -> None:
+        """Report NOT_SERVING and go on taking calls, so that clients and proxies turn to other servers.
 
-        Clients that stay connected are disconnected then, and what watches health is no call in flight.
+        Returns after `seconds`. While new calls come it goes on for longer, for `at_most` seconds, since gRPC loses the
+        calls that arrive just after a server has stopped to take them.
         """
-        stopping = asyncio.ensure_future(self.stop(grace + 1))
-        loop = asyncio.get_running_loop()
-        end = loop.time() + grace
-        while self._open.calls and not stopping.done() and loop.time() < end:
-            await asyncio.wait([stopping], timeout=min(_LOOK_SECONDS, end - loop.time()))
-        if not self._open.calls:
-            await asyncio.wait([stopping], timeout=_FLUSH_SECONDS)  # the last answers are on their way
-        self._open.are_cut = True
+        await self.health.enter_graceful_shutdown()
+        await self._open.quiet(seconds, at_most, hurry)
+
+    async def drain(
+        self, grace: float, request_grace: float = math.inf, *, hurry: asyncio.Event | None = None,
+        before_cut: Callable[[], None] = _nothing,
+    ) -> None:  # fmt: skip
+        """Refuse new calls, and stop when those in flight have ended.
+
+        After `grace` seconds, or once `hurry` is set, those that are left end with POD_STOPPING; `before_cut` is called
+        first. Requests have `request_grace`. Watches end with the last call, and connections delay nothing.
+        """
+        stopping = asyncio.ensure_future(self.stop(grace + 10 * CUT_SECONDS))
+        await self._open.wait_for("request", stopping, min(grace, request_grace), hurry)
+        self._open.end("request")
+        await self._open.wait_for("call", stopping, grace, hurry)
+        before_cut()
+        for _ in range(2):
+            self._open.end()
+            await self._open.wait_for(None, stopping, CUT_SECONDS)
+        await asyncio.wait([stopping], timeout=_FLUSH_SECONDS)  # the last answers are on their way
         await self.stop(0)
         await stopping
 
@@ -155,21 +190,9 @@ class Server:
             async for answer in reflection.servicer(names).ServerReflectionInfo(messages, context):
                 yield answer.SerializeToString()
 
-        method = Method(_translated(reflect, _Traced("ServerReflectionInfo", None, quiet=True)), takes_one=False)
+        traced = _Traced("ServerReflectionInfo", None, self._open.groups["watch"], quiet=True)
+        method = Method(_translated(reflect, traced), takes_one=False)
         self._methods.update({f"/{name}/ServerReflectionInfo": method for name in _REFLECTION})
-
-
-class _OpenCalls:
-    """The calls that have not ended, which includes that their answer is sent."""
-
-    def __init__(self) -> None:
-        self.are_cut = False
-        """Whether the server stops, and cancels those that are left."""
-        self.calls: set[Any] = set()
-
-    def add(self, context: Context) -> None:
-        self.calls.add(context)
-        context.add_done_callback(self.calls.discard)
 
 
 def _unknown(path: str) -> Method:
@@ -178,14 +201,14 @@ def _unknown(path: str) -> Method:
     async def refuse(requests: AsyncIterator[bytes], context: Context) -> bytes:
         raise error("NOT_IMPLEMENTED", f"there is no method {traces.shown(path)}")
 
-    return translated_stream(_yielding(refuse), path.rpartition("/")[2])
+    return Method(_translated(_yielding(refuse), _Traced(path.rpartition("/")[2], None)), takes_one=False)
 
 
 def _method(
-    method: MethodDescriptor, behaviour: Callable[..., Any], calls: _OpenCalls | None = None, *, raw: bool = False
+    method: MethodDescriptor, behaviour: Callable[..., Any], calls: Group, *, raw: bool = False, quiet: bool = False
 ) -> Method:
-    """One method; `calls` has its calls while they are open, without, they leave no trace."""
-    traced = _Traced(method.name, method.input_type, calls, quiet=calls is None)
+    """One method; `calls` has its calls while they are open. With `quiet` they leave no trace."""
+    traced = _Traced(method.name, method.input_type, calls, quiet=quiet, last_line=last_line_of(method, raw=raw))
     if raw and not method.server_streaming and not inspect.iscoroutinefunction(behaviour):
         return Method(begin=partial(_begin, behaviour, traced))
     takes_one = not method.client_streaming
@@ -214,34 +237,35 @@ class _Traced:
     """One method: begins a trace for each of its calls, and ends the calls that fail."""
 
     def __init__(
-        self, name: str, kind: Descriptor | None, calls: _OpenCalls | None = None, *, quiet: bool = False
-    ) -> None:
+        self, name: str, kind: Descriptor | None, calls: Group | None = None, *, quiet: bool = False,
+        last_line: LastLine | None = None,
+    ) -> None:  # fmt: skip
         self._name = name
         self._kind = kind
-        self._calls = calls
+        self.calls = Group() if calls is None else calls
         self._quiet = quiet
+        self.last_line = last_line
 
     def begin(self, context: Context) -> Trace:
         trace = Trace(traces.id_from(context.invocation_metadata() or ()), self._name, self._kind, quiet=self._quiet)
         if metadata := traces.response_metadata(trace.call_id):
             context.set_trailing_metadata(metadata)
-        if self._calls is not None:
-            self._calls.add(context)
         return trace
 
-    async def fail(self, trace: Trace, context: Context, fault: BaseException) -> None:
-        """Logs the failure and ends the call with its status; returns if none can be sent, as the call is gone."""
+    def fail(self, trace: Trace, context: Context, fault: BaseException) -> OrcError | None:
+        """Log the failure; return what its caller is told, or None if the call is gone."""
+        if isinstance(fault, asyncio.CancelledError) and self.calls.failure is not None:
+            fault = self.calls.failure
         if isinstance(fault, Exception) and not isinstance(fault, grpc.aio.AbortError):
-            code, details, metadata = _told(trace, fault)
-            await context.abort(STATUSES[code], details, metadata)
-        else:
-            trace.fail(self.cancellation(context))
+            return logged(trace, fault)
+        trace.fail(self.cancellation(context))
+        return None
 
     def cancellation(self, context: Context) -> OrcError:
         """Why a call was cancelled before it had ended."""
         remaining: Any = context.time_remaining()
-        if self._calls is not None and self._calls.are_cut:
-            return error("MODULE_UNAVAILABLE", "the server stops, and the call outlasted the grace that it had")
+        if self.calls.failure is not None:
+            return self.calls.failure
         if remaining is not None and remaining < _NEAR_DEADLINE:
             return error("DEADLINE_EXCEEDED", "the deadline passed before the answer")
         return error("CANCELLED", "the caller gave it up")
@@ -270,7 +294,7 @@ async def _parsed(parse: Callable[[bytes], Any], requests: AsyncIterator[bytes])
 
 
 def _translated(
-    behaviour: Callable[[Any, Context], AsyncGenerator[Any]],
+    behaviour: Behaviour,
     method: _Traced,
     parse: Callable[[bytes], Any] | None = None,
     *,
@@ -281,6 +305,19 @@ def _translated(
     async def call(requests: AsyncIterator[bytes], context: Context) -> AsyncIterator[Any]:
         trace = method.begin(context)
         traces.current.set(trace)
+        task = asyncio.current_task()
+        assert task is not None
+        is_waiting, has_begun, is_cut = True, False, False
+
+        def end(_: OrcError) -> None:
+            nonlocal is_cut
+            if is_waiting:
+                task.cancel()
+            elif is_cut and method.last_line is None:  # its caller has not read for long
+                getattr(context, "reset", _nothing)()
+            is_cut = True
+
+        method.calls.add(context, end)
         try:
             message: Any = requests
             if takes_one:
@@ -290,22 +327,21 @@ def _translated(
             trace.request = message
             async with contextlib.aclosing(behaviour(message, context)) as responses:
                 async for response in responses:
+                    is_waiting, has_begun = False, True
                     yield response
+                    is_waiting = True
+                    if is_cut:
+                        raise asyncio.CancelledError
         except BaseException as fault:
-            await method.fail(trace, context, fault)
-            raise
+            failure = method.fail(trace, context, fault)
+            if failure is None:
+                raise
+            if method.last_line is None or not has_begun:
+                await context.abort(*status_of(failure, trace.call_id))
+                raise
+            yield method.last_line(failure, trace.call_id)
 
     return call
-
-
-def translated_stream(
-    behaviour: Callable[[Any, Context], AsyncGenerator[Any]], method: str, kind: Descriptor | None = None
-) -> Method:
-    """Make a method that gets the iterator of messages; its errors are reported like those of all methods here.
-
-    `kind` is the type of its requests, whose bytes the behaviour may give to its trace.
-    """
-    return Method(_translated(behaviour, _Traced(method, kind)), takes_one=False)
 
 
 class Reply:
@@ -326,12 +362,14 @@ class Reply:
 
     def set_exception(self, fault: Exception) -> None:
         """Send the failure."""
-        code, details, metadata = _told(self.trace, fault)
-        self._finish(code, details, metadata)
+        status, details, metadata = status_of(logged(self.trace, fault), self.trace.call_id)
+        self._finish(status.value[0], details, metadata)
 
-
-def _nothing() -> None:
-    pass
+    def end(self, failure: OrcError) -> None:
+        """Send the failure, and have the method give up."""
+        self.set_exception(failure)
+        give_up, self.give_up = self.give_up, _nothing
+        give_up()
 
 
 def _begin(
@@ -340,6 +378,7 @@ def _begin(
     """Start a call that no coroutine answers; return what is to be called if its caller gives up."""
     trace = method.begin(context)
     reply = Reply(context, finish, trace)
+    method.calls.add(context, reply.end)
 
     def give_up() -> None:
         trace.fail(method.cancellation(context))
@@ -351,19 +390,3 @@ def _begin(
     except Exception as fault:  # noqa: BLE001 - told to the caller, and logged
         reply.set_exception(fault)
     return give_up
-
-
-def _told(trace: Trace, fault: Exception) -> tuple[int, str, tuple[tuple[str, str | bytes], ...]]:
-    """Log a failure; return its status: code, message and metadata."""
-    if isinstance(fault, OrcError):
-        failure = fault
-        trace.fail(failure)
-    else:
-        text = f"internal error {trace.call_id}; the server's log has the details"
-        if isinstance(fault, OSError) and fault.errno in _FULL:  # of which the log may have no details
-            text = f"internal error {trace.call_id}: no space is left on the server's disk"
-        failure = error("INTERNAL", text, {"id": trace.call_id})
-        trace.fail(failure, fault)
-    status = to_status(failure, trace.call_id)
-    metadata = (("grpc-status-details-bin", status.SerializeToString()), (traces.REQUEST_ID, trace.call_id))
-    return failure.code, status.message, metadata

@@ -50,7 +50,7 @@ class Calls:
         """
         self._on_gone = on_gone
         self._on_restart = on_restart
-        self._restarts = 0
+        self.restarts = 0
         self.replacements: Counter[str] = Counter()
         """How many guests were replaced, by cause (`Pod.guest_replacements`)."""
         self._settings = settings
@@ -78,10 +78,16 @@ class Calls:
             self._add(slot.guest)
             self._tasks.supervise("keeping a guest", partial(self._keep, slot))
 
-    async def stop(self) -> None:
-        """Ends the guests."""
+    def refuse_waiting(self, failure: OrcError) -> None:
+        """End the calls that wait for their turn."""
+        waiting, self._queue = self._queue, deque()
+        for call in waiting:
+            call.set_exception(failure)
+
+    async def stop(self, hurry: asyncio.Event) -> None:
+        """Ends the guests, once `hurry` is set at once."""
         await self._tasks.cancel()
-        await asyncio.gather(*(guest.stop() for guest in [*self._guests, *self._retired]))
+        await asyncio.gather(*(guest.stop(hurry) for guest in [*self._guests, *self._retired]))
 
     # --- calls ---
 
@@ -216,8 +222,8 @@ class Calls:
                 self.replacements[guest.cause] += bool(guest.cause)
                 guest.ended.add_done_callback(partial(self._forget_guest, guest, is_counted=bool(guest.cause)))
                 self._on_serving(bool(self._guests))
-                self._restarts += 1
-                self._on_restart(self._restarts)
+                self.restarts += 1
+                self._on_restart(self.restarts)
             pause = 0.0 if loop.time() - started > _STABLE_AFTER else pause
             slot.guest, pause = await self._restart(pause)
             self._add(slot.guest)
@@ -241,9 +247,7 @@ class Calls:
                 if not await asyncio.to_thread(os.path.exists, self._settings.guest_python):
                     self._on_gone()
                 if not self._guests:
-                    waiting, self._queue = self._queue, deque()
-                    for call in waiting:
-                        call.set_exception(failure)
+                    self.refuse_waiting(failure)
 
 
 @dataclass

@@ -86,13 +86,13 @@ class Guest(asyncio.Protocol):
             await guest._load(place)
         except OSError as failure:
             link.close()
-            await guest.stop()
+            await guest.stop(asyncio.Event())
             text = f"the working directory can't be created: {failure}; make room or check the permissions"
             raise error("MODULE_IMPORT_FAILED", text) from failure
         except BaseException:
             if guest._transport is None:  # which would own it
                 link.close()
-            await guest.stop()
+            await guest.stop(asyncio.Event())
             raise
         return guest
 
@@ -199,7 +199,7 @@ class Guest(asyncio.Protocol):
     def _flush(self) -> None:
         """Writes what one turn of the loop has brought together."""
         outgoing, self._outgoing = self._outgoing, []
-        if self._transport is None or self._transport.is_closing():
+        if not outgoing or self._transport is None or self._transport.is_closing():
             return
         if len(outgoing) == 1:
             self._transport.write(outgoing[0])
@@ -323,7 +323,7 @@ class Guest(asyncio.Protocol):
             on_end()
 
     def _kill_if_stuck(self) -> None:
-        if self.retired.is_set() and not self._calls:
+        if self.retired.is_set() and not self._calls and not self._is_stopped:
             self.kill()
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -362,16 +362,23 @@ class Guest(asyncio.Protocol):
         self.retired.set()
         self._process.signal(signal.SIGKILL)
 
-    async def stop(self) -> None:
-        """Has the process end as an interpreter does, or kills it if that takes too long; returns when it has ended."""
+    async def stop(self, hurry: asyncio.Event) -> None:
+        """End the process as an interpreter ends; return when it has ended.
+
+        It is killed if that takes longer than `exit_grace`, once `hurry` is set, or if a call goes on although it was
+        cancelled long ago.
+        """
         self._is_stopped = True
         self.retired.set()
-        is_idle = self._loaded.done() and not self.load
-        if is_idle and self._transport is not None and not self._transport.is_closing():
+        can_end = self._loaded.done() and not self.stuck and not hurry.is_set()
+        if can_end and self._transport is not None and not self._transport.is_closing():
+            self._flush()
             self._transport.write_eof()
             grace = self._settings.exit_grace
-            await asyncio.wait([self.ended], timeout=grace)
-            if not self.ended.done():
+            hurrying = asyncio.create_task(hurry.wait())
+            await asyncio.wait([self.ended, hurrying], timeout=grace, return_when=asyncio.FIRST_COMPLETED)
+            hurrying.cancel()
+            if not self.ended.done() and not hurry.is_set():
                 self._log.slow_exit(grace)
         self.kill("its server stops it")
         await self.ended

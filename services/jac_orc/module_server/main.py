@@ -11,6 +11,7 @@ import sys
 import uvloop
 
 from jac_orc.core import addresses, config, lifecycle, logs
+from jac_orc.core.draining import not_begun
 from jac_orc.core.server import Server
 from jac_orc.core.tasks import Tasks
 from jac_orc.errors import OrcError
@@ -55,7 +56,8 @@ async def run(spare_fd: int | None, idle: IdleGuest | None) -> int:
 async def serve(settings: Settings, idle: IdleGuest | None = None) -> int:
     """Serves until told to stop; returns the exit code."""
     lifecycle.keep_private(settings.lifeline_fd, settings.notify_fd, settings.environment_fd)
-    stop = asyncio.create_task(lifecycle.stop_requested(settings.lifeline_fd))
+    hurry = asyncio.Event()
+    stop = asyncio.create_task(lifecycle.stop_requested(settings.lifeline_fd, hurry))
     gone = asyncio.Event()
     tasks = Tasks()
     server = Server()
@@ -68,7 +70,7 @@ async def serve(settings: Settings, idle: IdleGuest | None = None) -> int:
     def on_restart(count: int) -> None:
         while reporting:
             reporting.pop().cancel()  # the new count includes what that one reports
-        reporting.append(tasks.start(report_restarts(settings, count)))
+        reporting.append(tasks.start(report(settings, count)))
 
     calls = Calls(settings, on_serving, gone.set, on_restart)
     peers = Peers(settings.module_name, settings.pod_manager_url)
@@ -99,33 +101,40 @@ async def serve(settings: Settings, idle: IdleGuest | None = None) -> int:
         broken.cancel()
         if stop.done():
             logger.info("stopping: %s", stop.result())
-            await drain(server, settings)
+            if stop.result() in lifecycle.SIGNALS:
+                tasks.start(report(settings, calls.restarts, stops=True))
+            await drain(server, calls, settings, hurry)
         else:
             logger.error("the module's environment is gone: ending, so that it is made again")
             exit_code = 1
+    await server.drain(0, before_cut=lambda: calls.refuse_waiting(not_begun()))
     starting.cancel()
     stop.cancel()
     await asyncio.gather(starting, return_exceptions=True)
-    await calls.stop()
+    await calls.stop(hurry)
     await servicer.stop()
     await peers.stop()
-    await server.stop(0)
     await tasks.cancel()
     return exit_code
 
 
-async def report_restarts(settings: Settings, count: int) -> None:
+async def report(settings: Settings, count: int, *, stops: bool = False) -> None:
     """Report how many guests were replaced, until the pod manager receives it: it may be away."""
-    message = {"module": settings.module_name, "pod": settings.pod_name, "pid": os.getpid(), "guest_restarts": count}
+    message = {
+        "module": settings.module_name, "pod": settings.pod_name, "pid": os.getpid(), "guest_restarts": count,
+        "stops": stops,
+    }  # fmt: skip
     while settings.reports is not None and not lifecycle.report(settings.reports, message):
         await asyncio.sleep(_REPORT_AGAIN)
 
 
-async def drain(server: Server, settings: Settings) -> None:
-    """Lame duck, then no new calls, then the end of those in flight, or of the grace."""
-    await server.health.enter_graceful_shutdown()
-    await asyncio.sleep(settings.lame_duck)
-    await server.drain(settings.drain_grace)
+async def drain(server: Server, calls: Calls, settings: Settings, hurry: asyncio.Event) -> None:
+    """Lame duck, then no new calls, then the end of those in flight, or of the time that they have."""
+    loop = asyncio.get_running_loop()
+    grace = min(settings.timeout, settings.max_drain)
+    end = loop.time() + settings.lame_duck + grace
+    await server.lame_duck(settings.lame_duck, grace, hurry)
+    await server.drain(end - loop.time(), hurry=hurry, before_cut=lambda: calls.refuse_waiting(not_begun()))
 
 
 def _address(settings: Settings) -> str:

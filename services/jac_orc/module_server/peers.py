@@ -27,7 +27,7 @@ _PAUSES = (0.0, 0.1, 0.4)
 _QUESTION_TIMEOUT = 5.0
 _CONNECT_TIMEOUT = 1.0
 _KNOWN_SECONDS = 30.0  # then an address may be another module's
-_CLOSE_GRACE = 10.0
+_CLOSE_GRACE = 86_400.0  # the pod itself bounds how long its calls go on
 
 
 class Peers:

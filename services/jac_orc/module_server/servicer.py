@@ -6,13 +6,9 @@ A call with one answer takes no coroutine: the guest's answer goes straight to t
 from __future__ import annotations
 
 import contextlib
-import json
 import time
 from collections.abc import AsyncGenerator, AsyncIterator
 from functools import partial, partialmethod
-
-from google.api import httpbody_pb2
-from google.protobuf import json_format
 
 from jac_orc.core import traces
 from jac_orc.core.deadlines import stream_timeout
@@ -57,11 +53,6 @@ class ModuleServicer:
                     whole = _before(request, requests)
                     return await self._peers.call(_path("PutValue"), whole, elsewhere.obj_id, context.time_remaining())
             return await upload.finish(self._seconds_for(context))
-
-    async def StreamJson(self, request: bytes, context: Context) -> AsyncGenerator[bytes]:
-        async with contextlib.aclosing(_lines(self._messages("StreamJson", request, context))) as lines:
-            async for line in lines:
-                yield line
 
     async def GetOpenApi(self, request: bytes, context: Context) -> bytes:
         raise error("NOT_IMPLEMENTED", "GetOpenApi is not implemented yet")
@@ -112,7 +103,7 @@ class ModuleServicer:
     Call, RunModule, CallJson, CallNamed = map(_unary, ("Call", "RunModule", "CallJson", "CallNamed"))
     Describe, ReleaseObject, RenewObject = map(_unary, ("Describe", "ReleaseObject", "RenewObject"))
     CallPython, CallBatch = map(_unary, ("CallPython", "CallBatch"))
-    Stream, StreamPython, GetValue = map(_stream, ("Stream", "StreamPython", "GetValue"))
+    Stream, StreamPython, StreamJson, GetValue = map(_stream, ("Stream", "StreamPython", "StreamJson", "GetValue"))
 
     def _check_not_sent_on(self, context: Context) -> None:
         """Raises OrcError for a call that has been sent on already: its objects are in more than one process."""
@@ -184,26 +175,3 @@ async def _before(first: bytes, requests: AsyncIterator[bytes]) -> AsyncIterator
     yield first
     async for request in requests:
         yield request
-
-
-async def _lines(messages: AsyncGenerator[bytes]) -> AsyncGenerator[bytes]:
-    """Yield the messages; a failure after the first is the last line, as the status has been sent by then."""
-    begun = False
-    try:
-        async with contextlib.aclosing(messages):
-            async for message in messages:
-                begun = True
-                yield message
-    except OrcError as failure:
-        if not begun:
-            raise
-        if trace := traces.current.get():
-            trace.fail(failure)
-        yield _last_line(failure, traces.call_id())
-
-
-def _last_line(failure: OrcError, call_id: str) -> bytes:
-    status = json_format.MessageToDict(to_status(failure, call_id), preserving_proto_field_name=True)
-    line = json.dumps({"error": status}, ensure_ascii=False, separators=(",", ":")).encode() + b"\n"
-    body = httpbody_pb2.HttpBody(content_type="application/json", data=line)
-    return module_pb2.StreamJsonResponse(body=body).SerializeToString()

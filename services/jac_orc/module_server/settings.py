@@ -49,8 +49,8 @@ class Settings:
     """Seconds that a cancelled call has to end; one that goes on keeps its place, and the log says so."""
     response_grace: float = 20.0
     """Seconds that a guest has to read that a call is cancelled, until it is replaced: C code holds its interpreter."""
-    drain_grace: float = 10.0
-    """Seconds that calls in flight have to end when the server stops."""
+    max_drain: float = 600.0
+    """Seconds that calls in flight have to end when the server stops, unless `timeout` is shorter."""
     exit_grace: float = 3.0
     """Seconds that a guest has to end as an interpreter does, with atexit handlers and threads, until it is killed."""
     lame_duck: float = 0.3

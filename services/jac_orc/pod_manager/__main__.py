@@ -64,10 +64,11 @@ class PodManager:
         self._activator = Activator(module_service, self.modules, HeldLimits(*limits))
         self._server = Server(HealthServicer(backend))
         native = PodManagerServicer(self.modules, sources)
-        self._server.register(pod_manager_pb2.DESCRIPTOR.services_by_name["PodManagerService"], native)
+        service = pod_manager_pb2.DESCRIPTOR.services_by_name["PodManagerService"]
+        self._server.register(service, native, waiting="request")
         rest = rest_pb2.DESCRIPTOR.services_by_name["PodManagerRestService"]
-        self._server.register(rest, RestServicer(native, self.modules))
-        self._server.add_methods(module_service, self._activator.methods())
+        self._server.register(rest, RestServicer(native, self.modules), waiting="request")
+        self._server.add_streams(module_service, self._activator.behaviours())
         self._peers = peers_server(self.modules)
         self.snapshot = Snapshot()
         self._xds = grpc.aio.server(options=_XDS_OPTIONS)
@@ -117,12 +118,13 @@ class PodManager:
             report_working()
             await self._faults.changed()
 
-    async def stop(self) -> None:
-        """Ends calls in flight within a grace, then the rest; pods go on."""
+    async def stop(self, hurry: asyncio.Event | None = None) -> None:
+        """Let requests in flight end within a grace, and the calls that it forwards as a pod does; pods go on."""
+        settings = self._settings
         await self._server.health.enter_graceful_shutdown()
-        grace = self._settings.stop_grace
-        stopping = asyncio.gather(self._server.stop(grace), self._peers.stop(grace), self._xds.stop(0))
-        await asyncio.wait([stopping], timeout=max(0.0, self._settings.stop_grace - _TELLING_SECONDS))
+        draining = self._server.drain(settings.max_drain, settings.stop_grace, hurry=hurry)
+        stopping = asyncio.gather(draining, self._peers.drain(settings.stop_grace, hurry=hurry), self._xds.stop(0))
+        await asyncio.wait([stopping], timeout=max(0.0, settings.stop_grace - _TELLING_SECONDS))
         await self.modules.stop()  # while those who wait can still be told
         await stopping
         await self._tasks.cancel()
@@ -132,7 +134,8 @@ class PodManager:
 async def serve(settings: Settings, allowed: policy.Policy) -> None:
     """Runs until told to stop."""
     lifecycle.keep_private(settings.lifeline_fd, settings.notify_fd)
-    stop = asyncio.create_task(lifecycle.stop_requested(settings.lifeline_fd))
+    hurry = asyncio.Event()
+    stop = asyncio.create_task(lifecycle.stop_requested(settings.lifeline_fd, hurry))
     limits = SourceLimits(settings.source_archive_bytes, settings.source_unpacked_bytes, settings.source_files)
     sources = Sources(settings.state_dir / "sources", limits)
     environments = Environments(
@@ -162,9 +165,9 @@ async def serve(settings: Settings, allowed: policy.Policy) -> None:
     logger.info("stopping: %s", await stop)
     await ahead
     if settings.backend == "local":
-        await asyncio.gather(manager.stop(), backend.stop())  # at once: a pod that ends now is not started again
+        await asyncio.gather(manager.stop(hurry), backend.stop())  # at once: a pod that ends now is not started again
     else:
-        await manager.stop()
+        await manager.stop(hurry)
         await backend.stop()  # which has told till now how far the creations are that are waited for
 
 

@@ -19,8 +19,8 @@ from google.protobuf.message import DecodeError
 
 from jac_orc.core import traces
 from jac_orc.core.deadlines import STREAM_TIMEOUT, stream_timeout, timeout_text
-from jac_orc.core.methods import Context, Method
-from jac_orc.core.server import CHANNEL_OPTIONS, translated_stream
+from jac_orc.core.methods import Context
+from jac_orc.core.server import CHANNEL_OPTIONS, Behaviour
 from jac_orc.core.tasks import Tasks, is_cancelled, report_working
 from jac_orc.errors import OrcError, error, from_call
 from jac_orc.pod_manager.held_calls import HeldCalls, HeldLimits
@@ -32,7 +32,7 @@ _State = grpc.ChannelConnectivity
 _CONNECT_TIMEOUT = 2.0
 _REACH_SECONDS = 2.0
 _PAUSE = 0.1
-_CLOSE_GRACE = 10.0
+_CLOSE_GRACE = 86_400.0  # the pod itself bounds how long its calls go on
 
 # Headers of one connection that mean nothing on the next, and the call's id, which is added as the trace has it.
 _NOT_FORWARDED = frozenset(("user-agent", "te", "content-type", "host", traces.REQUEST_ID))
@@ -69,12 +69,10 @@ class Activator:
         self._links: dict[str, dict[str, _Link]] = {}  # by module and address; `follow` closes those that are gone
         self._closing = Tasks()
 
-    def methods(self) -> dict[str, Method]:
-        """Return the methods by name."""
+    def behaviours(self) -> dict[str, Behaviour]:
+        """Return what answers each method, by name."""
         return {
-            method.name: translated_stream(
-                partial(self._forward, f"/{self._service.full_name}/{method.name}"), method.name, method.input_type
-            )
+            method.name: partial(self._forward, f"/{self._service.full_name}/{method.name}")
             for method in self._service.methods
         }
 

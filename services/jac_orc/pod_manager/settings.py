@@ -95,8 +95,12 @@ class Settings:
     scheduling_timeout: float = 900.0
     """Seconds that a pod may wait for a node, and then for its volumes and its network, before a create or an update
     fails; cluster autoscalers take minutes."""
+    max_drain: float = 600.0
+    """Seconds that the calls of a pod that stops have to end, unless the module's `timeout` is shorter; cluster
+    autoscalers wait no longer either. What is left then ends with POD_STOPPING."""
     stop_grace: float = 2.0
-    """Seconds that calls under way, creations among them, have to end when the pod manager stops."""
+    """Seconds that requests, creations among them, have to end when the pod manager stops. Calls that it forwards have
+    `max_drain`."""
     run_id: str = "standalone"
     """Pods of the same run are taken over by the next pod manager, those of another run are ended."""
     log_level: str = "info"

@@ -59,6 +59,7 @@ class ErrorReason(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     ERROR_REASON_OUT_OF_MEMORY: _ClassVar[ErrorReason]
     ERROR_REASON_POD_FAILED: _ClassVar[ErrorReason]
     ERROR_REASON_POLICY_REFUSED: _ClassVar[ErrorReason]
+    ERROR_REASON_POD_STOPPING: _ClassVar[ErrorReason]
 ERROR_REASON_UNSPECIFIED: ErrorReason
 ERROR_REASON_MODULE_NAME_INVALID: ErrorReason
 ERROR_REASON_MODULE_NOT_FOUND: ErrorReason
@@ -109,6 +110,7 @@ ERROR_REASON_IMAGE_UNAVAILABLE: ErrorReason
 ERROR_REASON_OUT_OF_MEMORY: ErrorReason
 ERROR_REASON_POD_FAILED: ErrorReason
 ERROR_REASON_POLICY_REFUSED: ErrorReason
+ERROR_REASON_POD_STOPPING: ErrorReason
 
 class ExceptionInfo(_message.Message):
     __slots__ = ("type", "message", "traceback", "notes", "cause", "exceptions")

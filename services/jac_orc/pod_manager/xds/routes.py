@@ -10,7 +10,7 @@ import envoy.extensions.retry.host.previous_hosts.v3.previous_hosts_pb2
 import envoy.extensions.router.cluster_specifiers.lua.v3.lua_pb2  # noqa: F401
 from envoy.config.route.v3.route_pb2 import RouteConfiguration
 
-from jac_orc.core.deadlines import STREAM_TIMEOUT
+from jac_orc.core.deadlines import NOT_BEGUN, STREAM_TIMEOUT
 from jac_orc.v1 import pod_manager_pb2, rest_pb2
 
 from .listener import FRONT, READER, TRANSCODER
@@ -262,7 +262,8 @@ def _action() -> dict[str, Any]:
     """How long, and how often: the caller's deadline without a cap, and retries only of what was surely not run.
 
     Envoy ends a REST call a little before its deadline. The server's gRPC library would end it without details.
-    `unavailable` is not retried: a module may have answered it after its code ran.
+    `unavailable` is not retried: a module may have answered it after its code ran. A pod that stops says by a header
+    which of its calls never began.
     """
     previous_hosts = typed(
         "envoy.retry_host_predicates.previous_hosts",
@@ -272,7 +273,8 @@ def _action() -> dict[str, Any]:
         "timeout": "0s",
         "max_stream_duration": {"grpc_timeout_header_max": "0s", "grpc_timeout_header_offset": "0.02s"},
         "retry_policy": {
-            "retry_on": "connect-failure,refused-stream,reset-before-request",
+            "retry_on": "connect-failure,refused-stream,reset-before-request,retriable-headers",
+            "retriable_headers": [_present(NOT_BEGUN)],
             "num_retries": 3,
             "retry_back_off": {"base_interval": "0.020s", "max_interval": "0.200s"},
             "retry_host_predicate": [previous_hosts],

@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import os
 import signal
+import time
 from pathlib import Path
+from typing import Any
 
+import grpc
 import pytest
+from google.protobuf import struct_pb2
 
-from jac_orc.pod_manager.model import ModuleSpec
+from jac_orc.pod_manager.model import ModulePhase, ModuleSpec
+from jac_orc.v1 import module_pb2, module_pb2_grpc
 from tests.contract.subjects import Local, settled
 from tests.support import children, eventually, running
 
@@ -138,8 +144,8 @@ async def test_pods_without_a_module_are_ended(tmp_path: Path, environments: Pat
     (pid,) = first.processes().values()
     (tmp_path / "modules" / "math.json").unlink()
     second = await started(tmp_path, environments)
-    await eventually(lambda: not running(pid))
-    assert second.backend.modules() == [] and list((tmp_path / "pods").glob("*.json")) == []
+    await eventually(lambda: not running(pid) and not list((tmp_path / "pods").glob("*.json")))
+    assert second.backend.modules() == []
     await second.backend.stop()
 
 
@@ -176,8 +182,11 @@ async def test_a_revision_may_be_taken_back_while_it_starts(tmp_path: Path, envi
     await local.close()
 
 
-async def kill_guest(pid: int, number: signal.Signals) -> None:
-    """End a module server's guest, and wait until the next one runs."""
+async def kill_guest(pid: int, number: signal.Signals, address: str) -> None:
+    """End a module server's guest once it has loaded `math`, and wait until the next one runs."""
+    async with grpc.aio.insecure_channel(address) as channel:
+        request = module_pb2.CallRequest(method="sqrt", args=[struct_pb2.Value(number_value=9)])
+        await module_pb2_grpc.ModuleServiceStub(channel).Call(request)
     (guest,) = children(pid)
     os.kill(guest, number)
     await eventually(lambda: children(pid) - {guest} and not children(pid) & {guest})
@@ -191,18 +200,73 @@ async def test_a_guest_that_ends_counts_as_a_restart_of_its_pod(tmp_path: Path, 
 
     first = await started(tmp_path, environments)
     await first.backend.apply(ModuleSpec("math"))
-    await settled(first.backend, "math")
+    address = (await settled(first.backend, "math")).pods[0].address
     (pid,) = first.processes().values()
-    await kill_guest(pid, signal.SIGKILL)
+    await kill_guest(pid, signal.SIGKILL, address)
     await eventually(lambda: restarts(first) == 1)
     await first.leave()
-    await kill_guest(pid, signal.SIGKILL)
+    await kill_guest(pid, signal.SIGKILL, address)
     second = await started(tmp_path, environments)
     await settled(second.backend, "math")
     await eventually(lambda: restarts(second) == 2)
-    await kill_guest(pid, signal.SIGSEGV)
+    await kill_guest(pid, signal.SIGSEGV, address)
     await eventually(lambda: restarts(second) == 3)
     os.kill(pid, signal.SIGKILL)
     await eventually(lambda: restarts(second) == 4)
     await settled(second.backend, "math")
     await second.close()
+
+
+async def sleeping(local: Local, channels: contextlib.AsyncExitStack, seconds: float) -> asyncio.Task[Any]:
+    """A call of `time.sleep` that runs in the module's only pod."""
+    module = await settled(local.backend, "time")
+    channel = await channels.enter_async_context(grpc.aio.insecure_channel(module.pods[0].address))
+    request = module_pb2.CallRequest(method="sleep", args=[struct_pb2.Value(number_value=seconds)])
+    call = asyncio.ensure_future(module_pb2_grpc.ModuleServiceStub(channel).Call(request))
+    await module_pb2_grpc.ModuleServiceStub(channel).Call(module_pb2.CallRequest(method="time"))  # it has begun
+    return call
+
+
+async def test_a_call_outlives_an_update_a_deletion_and_the_pod_manager(tmp_path: Path, environments: Path) -> None:
+    async with contextlib.AsyncExitStack() as channels:
+        first = await started(tmp_path, environments)
+        await first.backend.apply(ModuleSpec("time"))
+        call = await sleeping(first, channels, 3)
+        begin = time.monotonic()
+        await first.backend.apply(ModuleSpec("time", env={"A": "1"}))
+        await eventually(lambda: [module.settled for module in first.backend.modules()] == [True])
+        assert len(first.processes()) == 2 and not call.done(), "an update doesn't wait for calls of the old pod"
+        await first.leave()
+        assert time.monotonic() - begin < 2.5, "nor does the pod manager's end"
+
+        second = await started(tmp_path, environments)
+        await call
+        other = await sleeping(second, channels, 1.5)
+        deleting = asyncio.ensure_future(second.backend.delete("time"))
+        await eventually(lambda: [module.phase for module in second.backend.modules()] == [ModulePhase.DELETING])
+        deleting.cancel()
+        await second.leave()
+
+        third = await started(tmp_path, environments)
+        assert third.backend.modules() == [] and not other.done()
+        await other
+        await eventually(lambda: not third.processes())
+        await third.close()
+
+
+async def test_a_pod_that_another_process_stops_is_replaced_and_its_calls_end(
+    tmp_path: Path, environments: Path
+) -> None:
+    async with contextlib.AsyncExitStack() as channels:
+        local = await started(tmp_path, environments)
+        await local.backend.apply(ModuleSpec("time"))
+        call = await sleeping(local, channels, 1)
+        (pid,) = local.processes().values()
+        os.kill(pid, signal.SIGTERM)
+        await eventually(lambda: [len(module.ready) for module in local.backend.modules()] == [0])
+        await eventually(lambda: [len(module.ready) for module in local.backend.modules()] == [1])
+        assert running(pid) and not call.done()
+        await call
+        await settled(local.backend, "time")
+        assert pid not in local.processes().values()
+        await local.close()

@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from collections.abc import Iterator
 
 
 def nap(seconds: float) -> float:
@@ -25,3 +26,10 @@ async def rest(seconds: float) -> float:
     print(f"resting {seconds}")
     await asyncio.sleep(seconds)
     return seconds
+
+
+def steps(count: int, pause: float) -> Iterator[int]:
+    """Gives a number after each pause."""
+    for number in range(count):
+        time.sleep(pause)
+        yield number

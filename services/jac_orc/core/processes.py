@@ -103,6 +103,10 @@ class ManagedProcess:
     async def stop(self, grace: float) -> None:
         """Asks it to end, waits for the grace in seconds, then kills it."""
         self.signal(signal.SIGTERM)
+        await self.end_within(grace)
+
+    async def end_within(self, grace: float) -> None:
+        """Wait until it has ended by itself; kill it after the grace in seconds."""
         try:
             async with asyncio.timeout(grace):
                 await self.ended.wait()

@@ -190,6 +190,7 @@ class Pod:
     name: str
     phase: PodPhase
     address: str
+    """Where it takes calls; empty if it takes none, or none any more."""
     restarts: int
     generation: int
 
@@ -226,9 +227,10 @@ class Module:
 
     @property
     def settled(self) -> bool:
-        """Whether everything is as the spec says, and the pods of an older one are gone."""
+        """Whether everything is as the spec says, and the pods of an older one take no more calls."""
         rolled_out = self.observed_generation == self.generation
-        return rolled_out and len(self.ready) == len(self.pods) == self.spec.replicas
+        taking = [pod for pod in self.pods if pod.phase is not PodPhase.DRAINING or pod.address]
+        return rolled_out and len(self.ready) == len(taking) == self.spec.replicas
 
 
 def phase_of(module: Module, work: ModulePhase) -> ModulePhase:

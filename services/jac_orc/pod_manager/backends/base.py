@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import AsyncIterator
 from typing import Any, Protocol
 
@@ -12,8 +13,12 @@ from jac_orc.core.tasks import Faults
 from jac_orc.errors import OrcError, error
 from jac_orc.pod_manager.model import LogLine, Module, ModuleSpec
 from jac_orc.pod_manager.policy import Policy
+from jac_orc.pod_manager.settings import Settings
 
 logger = logging.getLogger(__name__)
+
+_EXIT_GRACE = 3
+_STOP_MARGIN = 5
 
 
 class Backend(Protocol):
@@ -69,7 +74,14 @@ class Backend(Protocol):
         ...
 
 
-def server_environment(spec: ModuleSpec, pod_manager_url: str, policy: Policy) -> dict[str, str]:
+def stop_seconds(spec: ModuleSpec, settings: Settings, lame_duck: float) -> int:
+    """Return the seconds that a module server may take to stop: its calls end, then its guests, then the server."""
+    return math.ceil(lame_duck + min(spec.timeout, settings.max_drain)) + _EXIT_GRACE + _STOP_MARGIN
+
+
+def server_environment(
+    spec: ModuleSpec, settings: Settings, pod_manager_url: str, policy: Policy, lame_duck: float
+) -> dict[str, str]:
     """Return the environment variables by which a module server is told what it serves, wherever it runs."""
     return {
         **{MODULE_ENV_PREFIX + name: value for name, value in spec.env.items()},
@@ -79,6 +91,9 @@ def server_environment(spec: ModuleSpec, pod_manager_url: str, policy: Policy) -
         "MAX_CONCURRENCY": str(spec.max_concurrency),
         "QUEUE": str(spec.queue),
         "TIMEOUT": str(spec.timeout),
+        "LAME_DUCK": str(lame_duck),
+        "MAX_DRAIN": str(settings.max_drain),
+        "EXIT_GRACE": str(_EXIT_GRACE),
         "POD_MANAGER_URL": pod_manager_url,
         **policy.environment,
     }

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import logging
+import signal
 import time
 import uuid
 from collections.abc import AsyncIterator, Callable
@@ -18,12 +19,13 @@ from typing import Any, TypeVar
 
 from jac_orc.core import files
 from jac_orc.core.config import ConfigurationError
+from jac_orc.core.processes import ManagedProcess
 from jac_orc.core.tasks import Faults, NamedLocks, Tasks, every
 from jac_orc.errors import error
 from jac_orc.pod_manager.backends.known_modules import KnownModules
 from jac_orc.pod_manager.backends.local_deployment import Deployment, installer_log
 from jac_orc.pod_manager.backends.local_logs import read_logs
-from jac_orc.pod_manager.backends.local_pod import Host, PodRecord, adoptable, forget
+from jac_orc.pod_manager.backends.local_pod import Host, PodRecord, adopted, forget
 from jac_orc.pod_manager.backends.local_reports import Reports
 from jac_orc.pod_manager.environments import Environments
 from jac_orc.pod_manager.model import INPUTS, Lock, LogLine, Module, ModulePhase, ModuleSpec, spec_from_document
@@ -50,7 +52,7 @@ class LocalBackend(KnownModules):
         super().__init__()
         self._files = settings.state_dir / "modules"
         self._host = Host(settings, policy, environments, sources)
-        self._reports = Reports(self._host.reports, self._count_guests)
+        self._reports = Reports(self._host.reports, self._take_report)
         self.faults = Faults()
         self._tasks = Tasks()
         self._deployments: dict[str, Deployment] = {}
@@ -64,8 +66,11 @@ class LocalBackend(KnownModules):
         for module in [_read(file, _module_from) for file in sorted(self._files.glob("*.json"))]:
             self._deploy(module, [record for record in records if record.module_name == module.name])
         for record in records:
-            if record.module_name not in self._deployments:
-                adoptable(record, run_id="")
+            if record.module_name in self._deployments:
+                continue
+            if process := adopted(record):
+                self._tasks.start(self._end_pod(record, process))
+            else:
                 forget(self._host, record.name)
         known = {record.name for record in records}
         for directory in self._host.working.iterdir():
@@ -76,9 +81,16 @@ class LocalBackend(KnownModules):
         if self._host.settings.spares:
             self._tasks.supervise("keeping spare module servers", self._keep_spares)
 
-    def _count_guests(self, name: str, pod: str, pid: int, restarts: int) -> None:
+    async def _end_pod(self, record: PodRecord, process: ManagedProcess) -> None:
+        """End a pod whose module was deleted; its calls in flight may end."""
+        if not record.draining:
+            process.signal(signal.SIGTERM)
+        await process.end_within(self._host.settings.max_drain)
+        await asyncio.to_thread(forget, self._host, record.name)
+
+    def _take_report(self, name: str, pod: str, pid: int, restarts: int, stops: bool) -> None:
         if deployment := self._deployments.get(name):
-            deployment.count_guests(pod, pid, restarts)
+            deployment.take_report(pod, pid, restarts, stops=stops)
 
     async def _keep_spares(self) -> None:
         """Has them run what needs no package: the standard library's modules."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import dataclasses
+import logging
 import uuid
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -18,10 +19,12 @@ from jac_orc.core.tasks import Tasks
 from jac_orc.errors import OrcError, error
 from jac_orc.pod_manager.backends.base import deploy_failure
 from jac_orc.pod_manager.backends.local_logs import LogWriter
-from jac_orc.pod_manager.backends.local_pod import Host, LocalPod, PodRecord, Runtime, adoptable, forget
+from jac_orc.pod_manager.backends.local_pod import Host, LocalPod, PodRecord, Runtime, adopted, forget
 from jac_orc.pod_manager.environments import Environment
 from jac_orc.pod_manager.installer import MAX_PROGRESS, stage_of
 from jac_orc.pod_manager.model import Lock, Module, ModulePhase, ModuleSpec, PodPhase, phase_of
+
+logger = logging.getLogger(__name__)
 
 _FIRST_PAUSE = 5.0
 _LONGEST_PAUSE = 300.0
@@ -60,12 +63,19 @@ class Deployment:
         specs = (self.module.spec, *(pod.spec for pod in self._pods))
         return {spec.source.digest for spec in specs if spec.source is not None}
 
-    def count_guests(self, pod_name: str, pid: int, restarts: int) -> None:
-        """Take a pod's report of how often its process has replaced a guest; it may not be adopted yet."""
+    def take_report(self, pod_name: str, pid: int, restarts: int, *, stops: bool) -> None:
+        """Take a pod's report of how often its process has replaced a guest; it may not be adopted yet.
+
+        One that another process has stopped by a signal is replaced at once.
+        """
         self._found = [each.counting(pid, restarts) if each.name == pod_name else each for each in self._found]
         for pod in self._pods:
             if pod.record.name == pod_name and pod.phase is not PodPhase.DRAINING:
-                self._tasks.start(pod.count_guests(pid, restarts))
+                if stops and pod.record.pid == pid:
+                    pod.record = dataclasses.replace(pod.record, draining=True)
+                    self._drain(pod)
+                else:
+                    self._tasks.start(pod.count_guests(pid, restarts))
 
     async def delete(self) -> None:
         """End the pods, those of an earlier pod manager too; calls in flight may end."""
@@ -81,10 +91,12 @@ class Deployment:
         await asyncio.to_thread(installer_log(self._host, self.module.name).unlink, missing_ok=True)
 
     async def detach(self) -> None:
-        """Lets the pods go on without this process; those that are ending are awaited."""
+        """Lets the pods go on without this process, those that are ending too: the next one awaits them."""
         await self._cancel()
-        await asyncio.gather(*(pod.detach() for pod in self._pods if pod.phase is not PodPhase.DRAINING))
+        for drain in self._drains:
+            drain.cancel()
         await asyncio.gather(*self._drains, return_exceptions=True)
+        await asyncio.gather(*(pod.detach() for pod in self._pods))
         await self._log.flush()
         self._let_go()
 
@@ -172,15 +184,17 @@ class Deployment:
         return [pod for pod in self._pods if pod.record.revision == revision and pod.phase is not PodPhase.DRAINING]
 
     async def _adopt(self) -> None:
-        """Takes over, once, the processes that an earlier pod manager has left; others of them are gone or killed."""
+        """Take over, once, the processes that an earlier pod manager has left; those of another spec or run end."""
         while self._found:
             record = self._found.pop()
-            wanted = record.revision == self.module.spec.revision()
-            process = adoptable(record, self._host.run_id if wanted else "")
+            process = adopted(record)
             if process is None:
                 await asyncio.to_thread(forget, self._host, record.name)
                 continue
             self._keep(record, process)
+            wanted = (self.module.spec.revision(), self._host.run_id, False)
+            if (record.revision, record.run_id, record.draining) != wanted:
+                self._drain(self._pods[-1])
 
     def _start_missing(self) -> None:
         spec = self.module.spec
@@ -221,9 +235,10 @@ class Deployment:
     async def _drained(self, pod: LocalPod) -> None:
         try:
             await pod.drain()
-        finally:
-            self._pods.remove(pod)
-            self._publish()
+        except OSError as failure:
+            logger.warning("what is left of pod %s can't be removed: %s", pod.record.name, failure)
+        self._pods.remove(pod)
+        self._publish()
 
     def _set(self, **changes: Any) -> None:
         if any(getattr(self.module, name) != value for name, value in changes.items()):

@@ -24,7 +24,7 @@ from jac_orc.core import addresses, config, files, lifecycle, liveness
 from jac_orc.core.processes import ManagedProcess, start_time
 from jac_orc.core.tasks import Tasks, report_working, turn
 from jac_orc.errors import OrcError, error
-from jac_orc.pod_manager.backends.base import server_environment
+from jac_orc.pod_manager.backends.base import server_environment, stop_seconds
 from jac_orc.pod_manager.backends.spares import Spares
 from jac_orc.pod_manager.environments import Environments
 from jac_orc.pod_manager.model import ModuleSpec, Pod, PodPhase
@@ -37,7 +37,7 @@ logger = logging.getLogger(__name__)
 _FIRST_PAUSE = 0.1
 _LONGEST_PAUSE = 30.0
 _STABLE_AFTER = 30.0
-_STOP_GRACE = 15.0
+_LAME_DUCK = 0.3
 _LONGEST_TURN = 5.0
 _SAVE_AGAIN = 2.0
 
@@ -91,6 +91,8 @@ class PodRecord:
     """How often anything of the pod was restarted before this process."""
     guest_restarts: int = 0
     """How often this process has replaced a guest."""
+    draining: bool = False
+    """Whether this process has been asked to stop."""
 
     def counting(self, pid: int, restarts: int) -> PodRecord:
         """Return the record with these replaced guests, if it is of this process."""
@@ -116,6 +118,7 @@ class LocalPod:
         self.failure: OrcError | None = None
         self._process = process
         self._pause = 0.0
+        self._takes_calls = True
         self._is_saved = True
         self._saving: asyncio.Future[None] | None = None
         self._writing = asyncio.Lock()
@@ -125,7 +128,7 @@ class LocalPod:
     @property
     def state(self) -> Pod:
         """The pod as it is now."""
-        address = f"127.0.0.1:{self.record.port}" if self.record.port else ""
+        address = f"127.0.0.1:{self.record.port}" if self.record.port and self._takes_calls else ""
         restarts = self.record.restarts + self.record.guest_restarts
         return Pod(self.record.name, self.phase, address, restarts, self.record.generation)
 
@@ -141,7 +144,15 @@ class LocalPod:
         self._set_phase(PodPhase.DRAINING)
         await self.detach(release=False)
         if self._process is not None:
-            await self._process.stop(_STOP_GRACE)
+            if not self.record.draining:  # a second signal would end its calls at once
+                self._process.signal(signal.SIGTERM)
+            await self._update(draining=True)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(_LAME_DUCK):
+                    await self._process.ended.wait()
+            self._takes_calls = False
+            self._on_change()
+            await self._process.end_within(stop_seconds(self.spec, self._host.settings, _LAME_DUCK))
         await asyncio.to_thread(forget, self._host, self.record.name)
 
     async def detach(self, *, release: bool = True) -> None:
@@ -211,7 +222,7 @@ class LocalPod:
         except OSError as failure:
             self.failure = error("MODULE_UNAVAILABLE", f"the module server can't be started: {failure}")
             if self._process is not None:
-                await self._process.stop(_STOP_GRACE)
+                await self._process.stop(stop_seconds(self.spec, self._host.settings, _LAME_DUCK))
 
     async def _launch(self) -> None:
         """Starts the process and waits until the module can be called; `failure` says why it can't."""
@@ -245,7 +256,9 @@ class LocalPod:
     def _environment(self, runtime: Runtime) -> dict[str, str]:
         return {
             **config.environment(),
-            **server_environment(self.spec, self._host.pod_manager_url, self._host.policy),
+            **server_environment(
+                self.spec, self._host.settings, self._host.pod_manager_url, self._host.policy, _LAME_DUCK
+            ),
             "HOST": "127.0.0.1",
             "PORT": "0",
             "GUEST_PYTHON": str(runtime.interpreter),
@@ -286,14 +299,23 @@ def forget(host: Host, name: str) -> None:
         files.remove_tree(directory)
 
 
-def adoptable(record: PodRecord, run_id: str) -> ManagedProcess | None:
-    """The record's process if this pod manager shall take it over; one that it shall not is killed."""
+def adopted(record: PodRecord) -> ManagedProcess | None:
+    """The record's process if it runs and has served; one that has not is killed."""
     process = ManagedProcess.adopt(record.pid, record.start_ticks) if record.pid else None
-    if process is None or (record.run_id == run_id and record.port):
+    if process is None or record.port:
         return process
     process.signal(signal.SIGKILL)
     process.release()
     return None
+
+
+def kill_all(state_dir: Path) -> None:
+    """Kill the processes of all pods that are recorded there."""
+    for file in (state_dir / "pods").glob("*.json"):
+        with contextlib.suppress(OSError, ValueError, TypeError):
+            record = PodRecord(**files.read_json(file))
+            if process := ManagedProcess.adopt(record.pid, record.start_ticks):
+                process.signal(signal.SIGKILL)
 
 
 async def _lines(reader: socket.socket) -> AsyncGenerator[dict[str, Any]]:

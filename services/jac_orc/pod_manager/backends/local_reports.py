@@ -1,4 +1,4 @@
-"""What the module servers of this machine report to the pod manager: how often they have replaced a guest.
+"""What the module servers of this machine report: how often they have replaced a guest, and whether they stop.
 
 The socket has a fixed path, so a server that outlives one pod manager reaches the next. A report has the count since
 the server started, and the server sends it until it is received: none is lost.
@@ -16,14 +16,18 @@ from pathlib import Path
 
 logger = logging.getLogger(__name__)
 
+_FIELDS = ("module", "pod", "pid", "guest_restarts", "stops")
 _MAX_BYTES = 4096
 _MAX_COUNT = 2**30  # the sum of two counts is an int32
 
 
 class Reports:
-    """Receives the reports; `take` gets the names of module and pod, the server's process id and the count."""
+    """Receives the reports.
 
-    def __init__(self, path: Path, take: Callable[[str, str, int, int], None]) -> None:
+    `take` gets the names of module and pod, the server's process id, the count and whether a signal has stopped it.
+    """
+
+    def __init__(self, path: Path, take: Callable[[str, str, int, int, bool], None]) -> None:
         self._path = path
         self._take = take
         self._socket: socket.socket | None = None
@@ -55,12 +59,12 @@ class Reports:
             data = sock.recv(_MAX_BYTES)
             try:
                 report = json.loads(data)
-                module, pod, pid, count = (report[name] for name in ("module", "pod", "pid", "guest_restarts"))
-                if [type(each) for each in (module, pod, pid, count)] != [str, str, int, int]:
+                module, pod, pid, count, stops = (report[name] for name in _FIELDS)
+                if [type(each) for each in (module, pod, pid, count, stops)] != [str, str, int, int, bool]:
                     raise TypeError("a value of another type")
                 if not (0 < pid < 2**31 and 0 <= count < _MAX_COUNT):
                     raise ValueError("a number out of range")
             except (ValueError, TypeError, KeyError, RecursionError):  # a module's code may send anything
                 logger.warning("a report is malformed: %r", data[:200])
             else:
-                self._take(module, pod, pid, count)
+                self._take(module, pod, pid, count, stops)

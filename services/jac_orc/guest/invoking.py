@@ -57,8 +57,6 @@ class Invoker:
     def run(self, call: Call, target: Any, method: str, args: list[Any], kwargs: dict[str, Any]) -> Any:
         """What the callable returns; a coroutine is awaited."""
         check_format(target, args, kwargs)
-        if type(target) is Change:
-            target.check(args)
         try:
             result = target(*args, **kwargs)
         except TypeError as failure:
@@ -66,7 +64,10 @@ class Invoker:
             if failure.__traceback__ and failure.__traceback__.tb_next is None:
                 explain_binding(target, method, args, kwargs, failure)
             raise
-        except (Refusal, Malformed) as failure:  # the module's own code can't speak in this system's name
+        except (Refusal, Malformed) as failure:
+            if type(target) is Change:
+                raise
+            # The module's own code can't speak in this system's name
             raise RuntimeError(str(failure)) from failure
         return call.wait_for(result) if _is_awaitable(result) else result
 

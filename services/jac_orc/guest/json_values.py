@@ -317,6 +317,7 @@ def _encode_container(value: Any, depth: int, walk: Walk) -> Any:
 
 _DICT_VIEWS = (type({}.keys()), type({}.values()), type({}.items()))  # type: ignore[var-annotated]
 _SEQUENCES: Any = (list, tuple, range, collections.deque, collections.UserList, *_DICT_VIEWS)
+_EXACT_SEQUENCES = frozenset((list, tuple, range, collections.deque, *_DICT_VIEWS))
 _MAPPINGS: Any = (dict, types.MappingProxyType, collections.UserDict)
 
 
@@ -330,7 +331,7 @@ def _taken(items: Iterable[Any], count: int) -> list[Any]:
 
 def _encode_items(items: Collection[Any], depth: int, walk: Walk) -> list[Any]:
     walk.take(len(items))
-    if type(items) is not list:
+    if type(items) not in _EXACT_SEQUENCES:
         items = _taken(items, len(items))
     kinds = set(map(type, items))
     if kinds <= _FLAT or (kinds <= _FLAT_OR_FLOAT and _all_finite(items)):
@@ -355,13 +356,14 @@ def _sorted(items: Collection[Any]) -> Collection[Any]:
 def _encode_dict(value: Mapping[Any, Any], depth: int, walk: Walk) -> Any:
     """An object where the keys are scalars that JSON writes differently, else an array of pairs."""
     walk.take(2 * len(value))
-    items: Any = value.items()
+    names, items = value.keys(), value.values()
     if type(value) is not dict:
-        items = _taken(items, len(value))
-    keys = [_encode_key(key) for key, _ in items]
+        pairs = _taken(value.items(), len(value))
+        names, items = [name for name, _ in pairs], [item for _, item in pairs]  # type: ignore[assignment]
+    keys = [_encode_key(name) for name in names]
     if None in keys or len(set(keys)) < len(keys):
-        return [[encode(key, depth, walk), encode(item, depth, walk)] for key, item in items]
-    return {key: encode(item, depth, walk) for key, (_, item) in zip(keys, items)}
+        return [[encode(name, depth, walk), encode(item, depth, walk)] for name, item in zip(names, items)]
+    return {key: encode(item, depth, walk) for key, item in zip(keys, items)}
 
 
 def _encode_key(key: Any) -> str | None:

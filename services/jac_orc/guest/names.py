@@ -59,7 +59,10 @@ _CHANGES: dict[str, Callable[..., None]] = {"__setattr__": setattr, "__delattr__
 
 
 class Change:
-    """Sets or deletes an attribute of an object; called as the method of that name, once `check` has passed it."""
+    """Sets or deletes an attribute of an object, as the method of that name; raises Refusal for a private one.
+
+    In the standard library nothing is changed that all callers share.
+    """
 
     def __init__(self, change: Callable[..., None], owner: Any, *, is_standard_library: bool) -> None:
         self._change = change
@@ -67,17 +70,14 @@ class Change:
         self._is_standard_library = is_standard_library
 
     def __call__(self, name: str, /, *value: Any) -> None:
-        self._change(self._owner, name, *value)
-
-    def check(self, args: Sequence[Any]) -> None:
-        """Raises Refusal for a private name and, in the standard library, for what all callers share."""
-        if args and isinstance(args[0], str):
-            _check_name(args[0], args[0])
+        if isinstance(name, str):
+            _check_name(name, name)
         if self._is_standard_library:
             if isinstance(self._owner, (types.ModuleType, *_FUNCTIONS)):
-                raise Refusal("NAME_NOT_EXPOSED", "%s can't be changed" % type(self._owner).__name__)
-            for text in args[1:]:
+                raise Refusal("NAME_NOT_EXPOSED", "a %s can't be changed here" % type(self._owner).__name__)
+            for text in value:
                 check_text(text)
+        self._change(self._owner, name, *value)
 
 
 class Names:

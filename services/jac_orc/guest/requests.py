@@ -125,7 +125,8 @@ class Requests:
     # --- what they have in common ---
 
     def _by_value(self, call: Call, request: Message, *, streams: bool = False) -> Any:
-        args, kwargs = list(map(proto_values.plain, request[3])), dict(map(proto_values.entry, request[4]))
+        args, named = list(map(proto_values.plain, request[3])), request[4]
+        kwargs = dict(map(proto_values.entry, named)) if named else {}
         return self._invoke(call, text(request.get(5, b"")), text(request.get(2, b"")), args, kwargs, streams=streams)
 
     def _by_json(self, call: Call, request: Message, *, streams: bool = False) -> Any:
@@ -183,21 +184,22 @@ class Requests:
         target = self._invoker.target(method, find(obj_id) if obj_id else NOTHING, streams=streams)
         if not callable(target):
             return self._invoker.constant(target, method, args, kwargs)
-        converters = self._parameters.converters(target) if args or kwargs else None
-        exact = None
+        converters, exact = self._parameters.converters(target) if args or kwargs else None, None
         if converters is not None and converters.is_exact and data is not None:
             exact = Exact()
             body = parse_body(data, exact_parser(exact.read))
             args, kwargs = (args, body) if named else (body.get("args", args), body.get("kwargs", kwargs))
-        args, kwargs = [decode(arg, find) for arg in args], {name: decode(kwargs[name], find) for name in kwargs}
+        args = [decode(arg, find) for arg in args]
+        if kwargs:
+            kwargs = {name: decode(kwargs[name], find) for name in kwargs}
         if named:
             args, kwargs = positional_only(target, kwargs)
         if packs and not kwargs and len(args) > 1 and binds_as_one_list(target, args):
             args = [args]
         if converters is not None:
             args, kwargs = converters.convert(args, kwargs, exact)
-        if exact is not None and exact.huge:
-            raise not_finite()
+            if exact is not None and exact.huge:
+                raise not_finite()
         return self._invoker.run(call, target, method, args, kwargs)
 
 

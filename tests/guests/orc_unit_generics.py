@@ -199,3 +199,24 @@ def path(x: Optional[Path]) -> Any: ...
 def fraction(x: Fraction) -> Any: ...
 def prices(x: List[Decimal], y: float = 0) -> Any: ...
 def priced(x: Box[Decimal]) -> Any: ...
+
+
+evaluations: list[int] = []
+
+
+def note() -> Any:
+    evaluations.append(1)
+    return date
+
+
+def counting(x: "note()") -> Any: ...  # type: ignore[valid-type]  # noqa: F722
+
+
+class Counted:
+    def __call__(self, x: "note()") -> Any: ...  # type: ignore[valid-type]  # noqa: F722
+
+    def method(self, x: "note()") -> Any: ...  # type: ignore[valid-type]  # noqa: F722
+
+
+def gaps(a: Any = "a", b: Any = None, c: Any = None, /, d: Any = None) -> Any: ...
+def needs(a: Any, b: Any = None, /) -> Any: ...

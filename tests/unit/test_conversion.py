@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import collections
+import functools
+import gc
 import importlib
 import re
 import sys
 import types
+import weakref
 import zoneinfo
 from collections.abc import Iterator
 from datetime import date
@@ -16,7 +19,7 @@ from typing import Any
 
 import pytest
 
-from jac_orc.guest.binding import Parameters
+from jac_orc.guest.binding import Parameters, positional_only
 from jac_orc.guest.failures import Refusal
 
 NEW_YEAR = date(2026, 1, 1)
@@ -173,3 +176,36 @@ def test_attrs_and_models(generics: Any) -> None:
 def test_a_fraction_of_endless_digits_is_refused(generics: Any, text: str) -> None:
     with pytest.raises(Refusal, match="exponent beyond"):
         converted(generics.fraction, text)
+
+
+def test_annotations_are_evaluated_once(generics: Any) -> None:
+    generics.evaluations.clear()
+    counted = generics.Counted()
+    for target in (generics.counting, functools.partial(generics.counting), counted, counted.method):
+        parameters = Parameters()
+        before = len(generics.evaluations)
+        for _ in range(3):
+            assert parameters.fitted(target, [DAY], {}) == ([NEW_YEAR], {})
+        assert len(generics.evaluations) == before + 1, target
+
+
+def test_a_method_is_of_its_class(generics: Any) -> None:
+    parameters = Parameters()
+    for kind, made in ((generics.DateShelf, NEW_YEAR), (generics.Shelf, DAY), (generics.DateShelf, NEW_YEAR)):
+        assert parameters.fitted(kind(None).put, [DAY], {})[0] == [made]
+
+
+def test_an_object_is_not_kept_for_what_is_known_of_it(generics: Any) -> None:
+    parameters, counted = Parameters(), generics.Counted()
+    assert parameters.fitted(counted, [DAY], {})[0] == [NEW_YEAR]
+    alive = weakref.ref(counted)
+    del counted
+    gc.collect()
+    assert alive() is None
+
+
+def test_a_gap_between_positional_only_parameters_has_the_defaults(generics: Any) -> None:
+    assert positional_only(generics.gaps, {"c": 3}) == (["a", None, 3], {})
+    assert positional_only(generics.gaps, {"b": 2, "d": 4}) == (["a", 2], {"d": 4})
+    assert positional_only(generics.gaps, {}) == ([], {})
+    assert positional_only(generics.needs, {"b": 2}) == ([], {"b": 2})

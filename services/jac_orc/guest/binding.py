@@ -7,6 +7,7 @@ import contextlib
 import inspect
 import re
 import types
+import weakref
 from typing import Any
 
 from .annotations import function_of, passes_on
@@ -42,14 +43,21 @@ def _signature_from(source: str) -> inspect.Signature:
     function = types.FunctionType(code, {}, "f", (None,) * len(arguments.defaults))
     named = zip(arguments.kwonlyargs, arguments.kw_defaults)
     function.__kwdefaults__ = {arg.arg: None for arg, default in named if default is not None}
-    return inspect.signature(function)
+    return _FromText(list(inspect.signature(function).parameters.values()))
+
+
+class _FromText(inspect.Signature):
+    """A signature out of a docstring, whose defaults are unknown."""
 
 
 class Parameters:
-    """What is known of the parameters of functions and classes that have been called; found out once for each."""
+    """What is known of the parameters of callables that have been called; found out once for each.
+
+    Annotations are the module's code: they are not evaluated again.
+    """
 
     def __init__(self) -> None:
-        self._known: dict[tuple[int, bool], tuple[Any, Converters | None]] = {}
+        self._known: dict[Any, tuple[Any, Any, Converters | None]] = {}
 
     def fitted(self, target: Any, args: list[Any], kwargs: dict[str, Any]) -> tuple[list[Any], dict[str, Any]]:
         """The arguments converted to what the parameters are annotated with; raises Refusal that names a fault."""
@@ -58,28 +66,51 @@ class Parameters:
 
     def converters(self, target: Any) -> Converters | None:
         """The converters of a callable's parameters; None where none needs one."""
-        function = getattr(target, "__func__", target)
-        if not isinstance(function, (types.FunctionType, types.BuiltinFunctionType, type)):
-            return converters_of(target, signature_of(target))  # not remembered, as that would keep the object alive
-        if isinstance(function, types.BuiltinFunctionType):
+        if isinstance(target, types.MethodType):
+            # By the class, as that tells what its type variables stand for.
+            function, owner = target.__func__, target.__self__
+            kind: Any = owner if isinstance(owner, type) else type(owner)
+        elif isinstance(target, types.BuiltinFunctionType):
             return None  # has no annotations
-        key = id(function), function is target  # a method that is bound has one parameter less
+        else:
+            function, kind = target, None
+        key = id(function), id(kind)
         known = self._known.get(key)
-        if known is None or known[0] is not function:
-            known = (function, converters_of(target, signature_of(target)))
-            if len(self._known) >= _MOST_REMEMBERED:
-                self._known.clear()
-            self._known[key] = known  # which keeps it, so that its id stays its own
-        return known[1]
+        if known is not None and known[0] is function and known[1] is kind:
+            return known[2]
+        if isinstance(function, (types.FunctionType, type)):
+            return self._remember(key, function, kind, converters_of(target, signature_of(target)))
+        # An object is remembered as long as it lives.
+        if known is not None and isinstance(known[0], weakref.ref) and known[0]() is target:
+            return known[2]
+        found = converters_of(target, signature_of(target))
+        with contextlib.suppress(TypeError):  # to such an object there are no weak references
+            self._remember(key, weakref.ref(target), kind, found)
+        return found
+
+    def _remember(self, key: Any, function: Any, kind: Any, converters: Converters | None) -> Converters | None:
+        if len(self._known) >= _MOST_REMEMBERED:
+            self._known.clear()
+        self._known[key] = function, kind, converters  # which keeps functions and classes, so that ids stay their own
+        return converters
 
 
 def positional_only(target: Any, named: dict[str, Any]) -> tuple[list[Any], dict[str, Any]]:
-    """Named arguments as positional and named ones, for parameters that can't be passed by name."""
+    """Named arguments as positional and named ones, for parameters that can't be passed by name.
+
+    One that is left out before another has its default.
+    """
     signature, args, rest = signature_of(target), [], dict(named)
-    for parameter in signature.parameters.values() if signature else ():
-        if parameter.kind is not parameter.POSITIONAL_ONLY or parameter.name not in rest:
+    only = [each for each in signature.parameters.values() if each.kind is each.POSITIONAL_ONLY] if signature else []
+    while only and only[-1].name not in rest:
+        only.pop()
+    for parameter in only:
+        if parameter.name in rest:
+            args.append(rest.pop(parameter.name))
+        elif parameter.default is parameter.empty or isinstance(signature, _FromText):
             break
-        args.append(rest.pop(parameter.name))
+        else:
+            args.append(parameter.default)
     return args, rest
 
 

@@ -192,14 +192,14 @@ class Requests:
         args = [decode(arg, find) for arg in args]
         if kwargs:
             kwargs = {name: decode(kwargs[name], find) for name in kwargs}
-        if named:
-            args, kwargs = positional_only(target, kwargs)
         if packs and not kwargs and len(args) > 1 and binds_as_one_list(target, args):
             args = [args]
         if converters is not None:
             args, kwargs = converters.convert(args, kwargs, exact)
             if exact is not None and exact.huge:
                 raise not_finite()
+        if named:
+            args, kwargs = positional_only(target, kwargs)
         return self._invoker.run(call, target, method, args, kwargs)
 
 

@@ -13,7 +13,7 @@ from typing import Any
 if typing.TYPE_CHECKING:
     from collections.abc import Sequence
 
-Variables = typing.Dict[Any, Any]  # what type variables stand for
+Variables = dict[Any, Any]  # what type variables stand for
 
 _PASSED_ON = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
 _WRAPPERS = ("Final", "ClassVar", "Required", "NotRequired", "ReadOnly")
@@ -69,8 +69,7 @@ def evaluated_hint(hint: Any, outer: dict[str, Any], inner: dict[str, Any]) -> A
     """Return an annotation without texts in it; raises whatever its code raises."""
     alone: Any = types.ModuleType("alone")  # of which a Final may be, too
     alone.__annotations__ = {"hint": hint}
-    with_extras = {"include_extras": True} if sys.version_info >= (3, 9) else {}
-    return typing.get_type_hints(alone, outer, inner, **with_extras)["hint"]
+    return typing.get_type_hints(alone, outer, inner, include_extras=True)["hint"]
 
 
 def _annotations(place: Any) -> dict[str, Any]:
@@ -78,8 +77,7 @@ def _annotations(place: Any) -> dict[str, Any]:
         import annotationlib
 
         return annotationlib.get_annotations(place, format=annotationlib.Format.FORWARDREF)
-    inherits = isinstance(place, type) and sys.version_info < (3, 10)
-    return vars(place).get("__annotations__", {}) if inherits else place.__annotations__  # type: ignore[no-any-return]
+    return inspect.get_annotations(place)
 
 
 # --- generics ---------------------------------------------------------------------------------------------------------
@@ -97,7 +95,7 @@ def bound(kind: Any, variables: Variables | None = None) -> dict[Any, Variables]
             origin = typing.get_origin(base)
             if isinstance(origin, type):
                 args = [substituted(arg, known) for arg in typing.get_args(base)]
-                waiting.append((origin, dict(zip(getattr(origin, "__parameters__", ()), args))))
+                waiting.append((origin, dict(zip(getattr(origin, "__parameters__", ()), args, strict=False))))
         waiting += [(base, {}) for base in getattr(each, "__bases__", ())]
     return found
 
@@ -144,7 +142,7 @@ def meant(hint: Any, origin: Any) -> Any:
 
 def _variable(hint: Any) -> Any:
     if hint.__constraints__:
-        return typing.Union[hint.__constraints__]
+        return typing.Union[hint.__constraints__]  # noqa: UP007 - of a tuple
     has_default = getattr(hint, "has_default", None)  # of Python 3.13 and of typing_extensions
     return hint.__default__ if has_default is not None and has_default() else hint.__bound__
 
@@ -154,4 +152,4 @@ def alias_of(hint: Any, origin: Any) -> Any:
     alias = origin or hint
     if type(alias).__name__ != "TypeAliasType":
         return None
-    return substituted(alias.__value__, dict(zip(alias.__type_params__, typing.get_args(hint))))
+    return substituted(alias.__value__, dict(zip(alias.__type_params__, typing.get_args(hint), strict=False)))

@@ -41,7 +41,7 @@ def _signature_from(source: str) -> inspect.Signature:
     arguments = tree.body[0].args
     code = next(value for value in compile(tree, "f", "exec").co_consts if getattr(value, "co_name", "") == "f")
     function = types.FunctionType(code, {}, "f", (None,) * len(arguments.defaults))
-    named = zip(arguments.kwonlyargs, arguments.kw_defaults)
+    named = zip(arguments.kwonlyargs, arguments.kw_defaults, strict=True)
     function.__kwdefaults__ = {arg.arg: None for arg, default in named if default is not None}
     return _FromText(list(inspect.signature(function).parameters.values()))
 

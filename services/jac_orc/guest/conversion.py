@@ -10,6 +10,7 @@ import functools
 import inspect
 import itertools
 import sys
+import types
 import typing
 from typing import Any
 
@@ -71,7 +72,7 @@ class Converters:
         """The arguments as the callable wants them; raises Refusal that names the parameter of one that can't be so."""
         how = AS_WRITTEN if exact is None else How(exact)
         places = itertools.chain(self._positional, itertools.repeat(self._more_positional))
-        converted = [_converted(place, value, how) for place, value in zip(places, args)]
+        converted = [_converted(place, value, how) for place, value in zip(places, args, strict=False)]
         named = {
             name: _converted((name, self._named.get(name, self._more_named[1])), kwargs[name], how) for name in kwargs
         }
@@ -167,7 +168,7 @@ class Maker:
         if alias is not None:
             return self._once(hint, lambda: alias)
         args = typing.get_args(hint)
-        if origin is typing.Union or type(hint).__name__ == "UnionType":
+        if origin is typing.Union or isinstance(hint, types.UnionType):
             return self._union(args)
         if getattr(origin, "_name", None) == "Literal":
             return self._literal(args)

@@ -22,14 +22,14 @@ _EMPTY = inspect.Parameter.empty
 
 def fields_of_class(maker: Maker, kind: Any, args: tuple[Any, ...]) -> dict[str, Converter]:
     """The converters of a class's fields by name."""
-    return _fields(maker, kind, dict(zip(getattr(kind, "__parameters__", ()), args)))
+    return _fields(maker, kind, dict(zip(getattr(kind, "__parameters__", ()), args, strict=False)))
 
 
 def to_class(maker: Maker, kind: Any, args: tuple[Any, ...]) -> Converter:
     """The converter to a class, which may be generic; ANY for one whose values JSON doesn't tell."""
     if issubclass(kind, enum.Enum):
         return _to_enum(maker, kind)
-    variables = dict(zip(getattr(kind, "__parameters__", ()), args))
+    variables = dict(zip(getattr(kind, "__parameters__", ()), args, strict=False))
     if issubclass(kind, dict) and hasattr(kind, "__total__"):
         return _to_typed_dict(_fields(maker, kind, variables))
     if hasattr(kind, "__get_pydantic_core_schema__") and hasattr(sys.modules.get("pydantic"), "TypeAdapter"):
@@ -114,7 +114,7 @@ def _to_fields(maker: Maker, kind: Any, variables: dict[Any, Any], *, is_sequenc
 
     def convert(value: Any, how: How) -> Any:
         if is_sequence and isinstance(value, list) and len(value) <= len(names):
-            value = dict(zip(names, value))
+            value = dict(zip(names, value, strict=False))
         if not isinstance(value, dict):
             what = "an object or an array" if is_sequence else "an object"
             raise ConversionError("must be %s with the fields %s" % (what, ", ".join(names)))

@@ -77,7 +77,7 @@ def _to_tuple(items: list[Converter]) -> Converter:
             return unfit(value, how, "an array")
         if len(value) != len(items):
             raise ConversionError("must have %d items, not %d" % (len(items), len(value)))
-        return tuple(applied(item, part, how) for item, part in zip(items, value))
+        return tuple(applied(item, part, how) for item, part in zip(items, value, strict=True))
 
     return Converter(convert)
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 _FILE = os.path.join(os.path.dirname(os.path.abspath(__file__)), "host_access.txt")
 
 
-@functools.lru_cache(maxsize=None)
+@functools.cache
 def listed() -> dict[str, str]:
     """Return the modules of the list, each with what it gives access to."""
     with open(_FILE, encoding="utf-8") as file:

@@ -281,7 +281,7 @@ _TEXTS = (*TEXT_CLASSES, "pathlib.PurePath", "zoneinfo.ZoneInfo")
 _TEXT_MODULES = sorted({name.partition(".")[0] for name in _TEXTS})
 
 
-@functools.lru_cache(maxsize=None)
+@functools.cache
 def _text_classes(module: str) -> tuple[type, ...]:
     """The classes of a loaded module that str() tells."""
     named = [name.partition(".") for name in _TEXTS]
@@ -294,7 +294,7 @@ def _encode_container(value: Any, depth: int, walk: Walk) -> Any:
     if isinstance(value, types.SimpleNamespace):
         return _encode_dict(vars(value), depth, walk)
     if isinstance(value, tuple) and hasattr(value, "_fields"):
-        return {name: encode(item, depth, walk) for name, item in zip(value._fields, value)}
+        return {name: encode(item, depth, walk) for name, item in zip(value._fields, value, strict=False)}
     if hasattr(type(value), "__dataclass_fields__"):
         fields = dataclasses.fields(value)
         return {field.name: encode(getattr(value, field.name), depth, walk) for field in fields}
@@ -362,8 +362,8 @@ def _encode_dict(value: Mapping[Any, Any], depth: int, walk: Walk) -> Any:
         names, items = [name for name, _ in pairs], [item for _, item in pairs]  # type: ignore[assignment]
     keys = [_encode_key(name) for name in names]
     if None in keys or len(set(keys)) < len(keys):
-        return [[encode(name, depth, walk), encode(item, depth, walk)] for name, item in zip(names, items)]
-    return {key: encode(item, depth, walk) for key, item in zip(keys, items)}
+        return [[encode(name, depth, walk), encode(item, depth, walk)] for name, item in zip(names, items, strict=True)]
+    return {key: encode(item, depth, walk) for key, item in zip(keys, items, strict=True)}
 
 
 def _encode_key(key: Any) -> str | None:

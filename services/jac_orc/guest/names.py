@@ -94,7 +94,7 @@ class Names:
         self._package = name.partition(".")[0]
         self._host = host
         self._gives_access = bool(host.always_of(name))
-        self._is_standard_library = self._package in getattr(sys, "stdlib_module_names", ())
+        self._is_standard_library = self._package in sys.stdlib_module_names
         self._why_closed = lru_cache(_MOST_HOMES)(self._closed)
         self._found: dict[str, list[Any]] = {}
 
@@ -307,7 +307,7 @@ def _is_of_code(failure: AttributeError, owner: Any, segment: str) -> bool:
     nowhere = object()
     if inspect.getattr_static(owner, segment, nowhere) is not nowhere:
         return True
-    return getattr(failure, "name", None) not in (None, segment)  # of something else, as Python 3.10 and later tell
+    return failure.name not in (None, segment)  # of something else
 
 
 def _is_submodule(owner: Any, segment: str, value: Any) -> bool:

@@ -44,9 +44,9 @@ def fields_of(value: Any) -> dict[str, Any]:
     attributes = getattr(value, "__dict__", None) or {}
     if isinstance(value, tuple) and not attributes:
         if hasattr(kind, "_fields") and tuple.__len__(value) == len(value) == len(kind._fields):
-            return dict(zip(kind._fields, value))
+            return dict(zip(kind._fields, value, strict=True))
         if hasattr(kind, "n_sequence_fields"):  # struct_time and its like
-            return dict(zip(("items", "more"), value.__reduce__()[1]))
+            return dict(zip(("items", "more"), value.__reduce__()[1], strict=False))
     container, items, fields = CONTAINERS.get(qualified_name(kind), (None, None, ()))
     if kind is container and not attributes:
         return {field: items(value) if field == "items" else getattr(value, field) for field in fields}

@@ -5,6 +5,8 @@ def main():
     import os
     import sys
 
+    if sys.version_info < (3, 10):  # noqa: UP036 - the Python of an image may be any
+        sys.exit("the module's Python is %d.%d; use 3.10 or newer" % sys.version_info[:2])
     if sys.path[:1] == [os.path.dirname(__file__)]:  # as Python has put there, unless PYTHONSAFEPATH is set
         del sys.path[0]
     import importlib.util

@@ -13,7 +13,7 @@ from packaging.version import Version
 from jac_orc.errors import error
 from jac_orc.pod_manager.installer import run_uv
 
-_OLDEST = Version("3.8")  # what the guest runs on
+_OLDEST = Version("3.10")  # what the guest runs on
 
 
 @dataclass(frozen=True)

@@ -220,3 +220,27 @@ class Counted:
 
 def gaps(a: Any = "a", b: Any = None, c: Any = None, /, d: Any = None) -> Any: ...
 def needs(a: Any, b: Any = None, /) -> Any: ...
+
+
+class Lying:
+    __class__ = type  # type: ignore[assignment]
+    __wrapped__ = 5
+    __signature__ = "(x)"
+
+    def __call__(self, x: Any) -> Any: ...
+
+
+class Everything:
+    """Has an answer to each name."""
+
+    def __getattr__(self, name: str) -> Any:
+        return Everything()
+
+    def __call__(self, *args: Any) -> Any: ...
+
+
+def in_a_circle(x: Any) -> Any: ...
+
+
+in_a_circle.__wrapped__ = in_a_circle  # type: ignore[attr-defined]
+in_a_circle.__annotations__ = {"x": Everything()}

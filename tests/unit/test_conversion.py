@@ -209,3 +209,8 @@ def test_a_gap_between_positional_only_parameters_has_the_defaults(generics: Any
     assert positional_only(generics.gaps, {"b": 2, "d": 4}) == (["a", 2], {"d": 4})
     assert positional_only(generics.gaps, {}) == ([], {})
     assert positional_only(generics.needs, {"b": 2}) == ([], {"b": 2})
+
+
+def test_a_callable_that_lies_about_itself_is_called_all_the_same(generics: Any) -> None:
+    for target in (generics.Lying(), generics.in_a_circle, generics.Everything()):
+        assert Parameters().fitted(target, [DAY], {}) == ([DAY], {})

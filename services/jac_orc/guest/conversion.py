@@ -6,6 +6,7 @@ of a callable, and annotations that lead to others: unions, literals, names, gen
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import inspect
 import itertools
@@ -101,8 +102,10 @@ def converters_of(target: Any, signature: inspect.Signature | None) -> Converter
     }
     if not hints:
         return None
-    function = function_of(target)
-    hints.update(evaluated(function, variables_of(target, function)))
+    function = None
+    with contextlib.suppress(Exception):  # what is found in its place may be anything
+        function = function_of(target)
+        hints.update(evaluated(function, variables_of(target, function)))
     owner = target if isinstance(target, type) else getattr(target, "__self__", None)
     maker = Maker(getattr(function, "__globals__", {}), owner if isinstance(owner, type) else type(owner))
     converters = Converters(signature, hints, maker)

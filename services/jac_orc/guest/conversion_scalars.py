@@ -160,14 +160,28 @@ def _datetime(kind: Any, value: Any, how: How) -> Any:
     return kind.fromisoformat(text[:-1] + "+00:00" if text[-1:] in "zZ" and len(text) > 10 else text)
 
 
+def _fractions(text: str, decimals: int) -> int:
+    """The fractions of a second in a duration as results have it, of so many decimals."""
+    found = re.match(r"(-?)(\d{1,15})(?:\.(\d{1,%d}))?s\Z" % decimals, text)
+    if not found:
+        raise ConversionError('must be a duration in seconds like "3.5s", with at most %d decimals' % decimals)
+    whole = int(found.group(2) + (found.group(3) or "").ljust(decimals, "0"))
+    return -whole if found.group(1) else whole
+
+
 def _duration(kind: Any, value: Any, how: How) -> Any:
     if isinstance(value, str):
-        found = re.match(r"(-?)(\d{1,15})(?:\.(\d{1,6}))?s\Z", value)
-        if not found:
-            raise ConversionError('must be a duration in seconds like "3.5s"')
-        micros = int(found.group(2)) * 1_000_000 + int((found.group(3) or "").ljust(6, "0"))
-        return kind(microseconds=-micros if found.group(1) else micros)
+        return kind(microseconds=_fractions(value, 6))
     return kind(seconds=want(value, (int, float), "a number of seconds"))
+
+
+def _fine_duration(kind: Any, value: Any, how: How) -> Any:
+    """To a Timedelta of pandas or a timedelta64, which know nanoseconds."""
+    if value == "NaT":
+        return kind("NaT")
+    if isinstance(value, str):
+        return kind(_fractions(value, 9), "ns")
+    return kind(round(want(value, (int, float), "a number of seconds") * 10**9), "ns")
 
 
 def _number_text(value: Any, how: How) -> str:
@@ -252,8 +266,8 @@ _LIBRARY: dict[str, Callable[[Any, Any, How], Any]] = {
     ),
     **dict.fromkeys(("pandas.DataFrame", "pandas.Series", "polars.DataFrame"), _table),
     **dict.fromkeys(("pandas.Index", "polars.Series"), _items),
-    "pandas.Timestamp": _from_text,
-    "pandas.Timedelta": lambda kind, value, how: kind(_duration(loaded_class("datetime.timedelta"), value, how)),
+    **dict.fromkeys(("pandas.Timestamp", "pandas.Period"), _from_text),
+    **dict.fromkeys(("pandas.Timedelta", "numpy.timedelta64"), _fine_duration),
 }
 EXACT_CLASSES = ("decimal.Decimal", "fractions.Fraction")
 """Those that a JSON number is exact for."""
@@ -271,7 +285,7 @@ def of_library(hint: Any) -> tuple[str, Converter] | None:
 
 
 def _numpy_scalar(kind: Any, letter: str, value: Any, how: How) -> Any:
-    if letter == "S":
+    if letter in "SV":
         return kind(_bytes(value, how))
     if letter in "biufc":
         made = kind(value if type(value) is (bool if letter == "b" else int) else _float(value, how.strict))

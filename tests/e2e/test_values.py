@@ -61,6 +61,9 @@ def test_what_has_no_json_form_becomes_an_object(system: System, name: str) -> N
         ("divide", [0.0, 1.0], "0.0"),
         ("log", [0.0], '"-Infinity"'),
         ("datetime64", ["2026-01-02"], '"2026-01-02"'),
+        ("datetime64", ["2026-01-02T00:00:00.000000001"], '"2026-01-02T00:00:00.000000001"'),
+        ("timedelta64", [5, "ns"], '"0.000000005s"'),
+        ("void", [{"$bytes": "AP8="}], '"AP8="'),
     ],
 )
 def test_numpy(system: System, method: str, args: list[object], result: str) -> None:
@@ -68,9 +71,9 @@ def test_numpy(system: System, method: str, args: list[object], result: str) -> 
 
 
 def test_a_numpy_value_that_json_does_not_hold_is_an_object(system: System) -> None:
-    answer = system.call("numpy", "datetime64", "2026-01-02T00:00:00.000000001")
-    assert answer["type"] == "numpy.datetime64"
-    assert system.call("numpy", "datetime_as_string", {"obj_id": answer["obj_id"]}) == "2026-01-02T00:00:00.000000001"
+    answer = system.call("numpy", "timedelta64", 5, "Y")
+    assert answer["type"] == "numpy.timedelta64"
+    assert "10" in system.call("numpy", "add", {"obj_id": answer["obj_id"]}, {"obj_id": answer["obj_id"]})["repr"]
 
 
 @pytest.mark.parametrize(

@@ -6,9 +6,12 @@ would end the guest, or on the way between, where it would leave the wire in the
 
 from __future__ import annotations
 
+import contextlib
 import signal
 import sys
 from typing import TYPE_CHECKING, Any
+
+from .own import monotonic
 
 if TYPE_CHECKING:
     import types
@@ -40,14 +43,22 @@ class _Guarded:
         self.handler = handler
         self._calls = calls
         self._own = own
+        self._quiet_until = 0.0
 
     def __call__(self, number: int, frame: types.FrameType | None) -> None:
         try:
             self.handler(number, frame)
-        except BaseException:
+            return
+        except BaseException as failure:
             if self._is_in_call(frame):
                 raise
-            sys.excepthook(*sys.exc_info())
+            lost = failure
+        # Shown at most once a second: signals that come faster than one is shown would nest until the stack is full.
+        now = monotonic()
+        if now >= self._quiet_until:
+            self._quiet_until = now + 1
+            with contextlib.suppress(BaseException):  # the module may have replaced the hook
+                sys.excepthook(type(lost), lost, lost.__traceback__)
 
     def _is_in_call(self, frame: types.FrameType | None) -> bool:
         while frame is not None and frame.f_code not in self._own:

@@ -217,3 +217,9 @@ def test_a_module_that_replaces_the_standard_library_takes_nothing_of_the_guest_
             module.invoke("slow", [60], timeout=0.2)
         assert caught.value.reason == "DEADLINE_EXCEEDED"
         assert module.call("slow", 0) == "slept"
+
+
+def test_a_module_that_leaves_python_unusable_is_told_so(start_server: Start, tmp_path: Path) -> None:
+    (tmp_path / "unusable.py").write_text("import builtins\nbuiltins.isinstance = builtins.len = None\n")
+    server = start_server("unusable", source_folders=tmp_path)
+    assert "it replaces what Python's own modules use" in server.told()["error"]["message"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import traceback
 from typing import TYPE_CHECKING, Any
 
 from .failures import Cancelled, Refusal, qualified_name
@@ -59,7 +60,10 @@ class Loop:
     def _run(self) -> None:
         assert self._loop is not None
         while True:
-            self._loop.run_forever()
+            try:
+                self._loop.run_forever()
+            except BaseException:  # what the loop uses has been replaced
+                traceback.print_exc()
             self._stopped.give()
             self._returned.wait()
 
@@ -124,7 +128,8 @@ class Coroutine:
             self._runs_here = True
             self._loop.call_soon(self._start)
             try:
-                self._loop.run_forever()
+                while not self._has_ended:
+                    self._loop.run_forever()
             except BaseException:  # a signal's handler raised while the loop waited
                 self._loop.call_soon(self._cancel)
                 while not self._has_ended:

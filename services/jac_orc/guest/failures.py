@@ -109,11 +109,7 @@ def _hint(failure: BaseException) -> str:
     return " (%s)" % found[:_MAX_HINT] if found else ""
 
 
-def _exception_data(failure: BaseException, depth: int) -> Document:
-    try:
-        message = str.__str__(str(failure))  # which a subclass of str may be
-    except BaseException as second:
-        message = "<its text can't be made: %s>" % type(second).__name__
+def _traceback(failure: BaseException) -> str:
     frames = [
         frame for frame in traceback.extract_tb(failure.__traceback__) if not frame.filename.startswith(_OWN_FOLDER)
     ]
@@ -124,7 +120,18 @@ def _exception_data(failure: BaseException, depth: int) -> Document:
         place = traceback.format_exception_only(type(failure), failure)[:-1]
     else:
         place = []
-    text = "".join([*traceback.format_list(frames), *place])
+    return "".join([*traceback.format_list(frames), *place])
+
+
+def _exception_data(failure: BaseException, depth: int) -> Document:
+    try:
+        message = str.__str__(str(failure))  # which a subclass of str may be
+    except BaseException as second:
+        message = "<its text can't be made: %s>" % type(second).__name__
+    try:
+        text = _traceback(failure)
+    except BaseException:  # what formats it has been replaced
+        text = ""
     found = _hint(failure)
     data: Document = {
         "type": qualified_name(type(failure)),

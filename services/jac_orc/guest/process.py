@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import contextlib
 import ctypes
 import importlib
 import json
@@ -10,6 +11,7 @@ import os
 import signal
 import socket
 import sys
+import traceback
 from importlib.machinery import BuiltinImporter
 from typing import Any
 
@@ -22,10 +24,14 @@ from .json_values import MAX_DIGITS
 from .names import Names
 from .objects import Objects
 from .output import Output
-from .own import exit_now
+from .own import exit_now, keep_modules
 from .requests import Requests
 from .signals import keep_calls_apart
 from .wire import Wire, frame
+
+_UNUSABLE = error_body(
+    RuntimeError("it replaces what Python's own modules use, such as isinstance or len; restore it after use")
+)  # made before the module can replace what makes it
 
 
 def main(descriptor: int, server: int) -> None:
@@ -39,6 +45,7 @@ def main(descriptor: int, server: int) -> None:
     output = Output()
     atexit.register(output.finish, 0)  # first, so that it comes after what the module's code registers
     _look_like_a_command()
+    keep_modules(__package__)
     try:
         calls = load(link, output)
     except (EOFError, OSError):
@@ -67,12 +74,19 @@ def load(link: Wire, output: Output) -> Calls:
         link.send(frame(wire.FAILED, body=error_body(failure)))
         link.receive()  # stay until SERVE arrives: if it met a closed socket, the server would lose this error
         exit_now(1)
-    how: Any = json.loads(bytes(link.receive()[3]))
-    names = Names(document["module"], module, HostAccess(how["allowed"], how["refused"]))
-    objects = Objects(names, how["place"], how["object_lease"], how["max_objects"], how["max_object_bytes"])
-    loop = Loop()
-    calls = Calls(link, output, Requests(names, objects, loop, how), loop)
-    link.send(frame(wire.LOADED, body=json.dumps({"python": "%d.%d.%d" % sys.version_info[:3]}).encode()))
+    body = bytes(link.receive()[3])
+    try:
+        how: Any = json.loads(body)
+        names = Names(document["module"], module, HostAccess(how["allowed"], how["refused"]))
+        objects = Objects(names, how["place"], how["object_lease"], how["max_objects"], how["max_object_bytes"])
+        loop = Loop()
+        calls = Calls(link, output, Requests(names, objects, loop, how), loop)
+        link.send(frame(wire.LOADED, body=json.dumps({"python": "%d.%d.%d" % sys.version_info[:3]}).encode()))
+    except Exception:
+        link.send(frame(wire.FAILED, body=_UNUSABLE))
+        with contextlib.suppress(Exception):  # which may use the same
+            traceback.print_exc()
+        exit_now(1)
     return calls
 
 
@@ -82,7 +96,7 @@ def _look_like_a_command() -> None:
     if hasattr(sys, "orig_argv"):
         sys.orig_argv = [sys.executable, "-c", ""]
     own = vars(sys.modules["__main__"])
-    for name in ("__file__", "__cached__", "main"):
+    for name in ("__file__", "__cached__", *(name for name in list(own) if not name.startswith("__"))):
         own.pop(name, None)
     own.update(__doc__=None, __loader__=BuiltinImporter, __spec__=None)
 

@@ -223,3 +223,10 @@ def test_a_module_that_leaves_python_unusable_is_told_so(start_server: Start, tm
     (tmp_path / "unusable.py").write_text("import builtins\nbuiltins.isinstance = builtins.len = None\n")
     server = start_server("unusable", source_folders=tmp_path)
     assert "it replaces what Python's own modules use" in server.told()["error"]["message"]
+
+
+def test_variables_of_the_interpreter_apply(start_server: Start, tmp_path: Path) -> None:
+    (tmp_path / "flags.py").write_text("import sys\ndef get(): return sys.flags.optimize, sys.flags.utf8_mode\n")
+    variables = {"module_env_PYTHONOPTIMIZE": 2, "module_env_PYTHONUTF8": 1, "module_env_PYTHONSAFEPATH": 1}
+    server = start_server("flags", source_folders=tmp_path, **variables).serving()
+    assert server.call("get") == [2, 1]

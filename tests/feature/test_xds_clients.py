@@ -34,6 +34,24 @@ def front(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Front]:
     yield from running_front(tmp_path_factory.mktemp("front"))
 
 
+def test_a_connection_outlives_the_streams_that_it_resets(front: Front) -> None:
+    """By default Envoy closes it after 1,000, and all its other calls fail."""
+    stub: Any = module_pb2_grpc.ModuleServiceStub(front.channel)
+
+    def begun() -> Any:
+        stream = stub.StreamJson(module_pb2.StreamJsonRequest(), metadata=[("x-module", "numpy")])
+        next(stream)
+        return stream
+
+    other = begun()
+    for _ in range(15):
+        for stream in [begun() for _ in range(100)]:
+            stream.cancel()
+    front.pods[-1].echo.go_on.set()
+    assert list(other)
+    front.pods[-1].echo.go_on.clear()
+
+
 def connected(front: Front) -> socket.socket:
     connection = socket.create_connection(("127.0.0.1", front.port), timeout=15)
     # Small, so that the kernel can't hold what Envoy doesn't read.

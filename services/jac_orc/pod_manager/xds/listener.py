@@ -13,12 +13,16 @@ import envoy.extensions.filters.http.grpc_json_transcoder.v3.transcoder_pb2
 import envoy.extensions.filters.http.grpc_stats.v3.config_pb2
 import envoy.extensions.filters.http.grpc_web.v3.grpc_web_pb2
 import envoy.extensions.filters.http.router.v3.router_pb2
-import envoy.extensions.filters.network.http_connection_manager.v3.http_connection_manager_pb2
 import envoy.extensions.http.early_header_mutation.header_mutation.v3.header_mutation_pb2
 import envoy.extensions.request_id.uuid.v3.uuid_pb2
 import envoy.extensions.transport_sockets.tls.v3.tls_pb2
 import envoy.type.matcher.v3.http_inputs_pb2  # noqa: F401
 from envoy.config.listener.v3.listener_pb2 import Listener
+from envoy.extensions.filters.network.http_connection_manager.v3.http_connection_manager_pb2 import (
+    HttpConnectionManager,
+)
+
+from jac_orc.guest.protowire import VARINT, key, sized, varint
 
 from .access_log import AccessLog, access_log
 from .descriptors import SERVICES, descriptor_set
@@ -38,6 +42,8 @@ TRANSCODER = "transcoder"
 """The transcoder's name in the filter chain, by which routes switch it off."""
 READER = "reader"
 """The name of the filter that reads a REST request to its end before it is answered; routes switch it off, too."""
+
+_RESET_BURST, _RESETS_A_SECOND = 20_000, 2_000
 
 _CLIENT_ID, _REQUEST_ID_HEADER = "x-orc-client-request-id", "x-request-id"
 _MAX_REQUEST_ID = 128
@@ -116,7 +122,7 @@ def listener(
     chain: dict[str, Any] = {"filters": [manager]}
     if certificate:
         chain["transport_socket"] = _tls(certificate)
-    return build(
+    front = build(
         Listener,
         {
             "name": _FRONT_TLS if certificate else FRONT,
@@ -128,6 +134,23 @@ def listener(
             "filter_chains": [chain],
         },
     )
+    _allow_resets(front)
+    return front
+
+
+def _allow_resets(front: Listener) -> None:
+    """Set how many streams of a connection clients may reset, in fields that this version of xds-protos doesn't have.
+
+    An iterator that is dropped and a deadline that passes reset one each. At Envoy's default, 1,000 and then 33/s, it
+    closes the connection, and with it the client's other calls. A limit remains, against attacks by rapid resets.
+    """
+    packed = front.filter_chains[0].filters[0].typed_config
+    manager = HttpConnectionManager.FromString(packed.value)
+    manager.http2_protocol_options.MergeFromString(
+        sized(key(21), key(1, VARINT) + varint(_RESET_BURST))
+        + sized(key(22), key(1, VARINT) + varint(_RESETS_A_SECOND))
+    )
+    packed.value = manager.SerializeToString(deterministic=True)
 
 
 def status_listener(port: int) -> dict[str, Any]:

@@ -38,16 +38,20 @@ def test_an_archive_has_the_files_as_they_are(tmp_path: Path) -> None:
     write(tmp_path, "shop/__init__.py", "shop/prices.py", "pyproject.toml", "shop/data/ä b.csv")
     (tmp_path / "empty").mkdir()
     (tmp_path / "shop" / "none.py").touch()
+    (tmp_path / "shop" / "run.sh").touch(0o700)
     packed = pack(tmp_path)
-    assert packed.files == 5
+    assert packed.files == 6
     with zipfile.ZipFile(io.BytesIO(packed.data)) as archive:
         assert archive.testzip() is None
         assert archive.namelist() == [
-            "pyproject.toml", "shop/__init__.py", "shop/data/ä b.csv", "shop/none.py", "shop/prices.py",
+            "empty/", "pyproject.toml", "shop/__init__.py", "shop/data/ä b.csv", "shop/none.py", "shop/prices.py",
+            "shop/run.sh",
         ]  # fmt: skip
         assert archive.read("shop/data/ä b.csv").decode() == "shop/data/ä b.csv"
         assert archive.read("shop/none.py") == b""
-        assert {info.external_attr >> 16 for info in archive.infolist()} == {0o100644}
+        modes = {info.filename: info.external_attr >> 16 for info in archive.infolist()}
+        assert (modes.pop("empty/"), modes.pop("shop/run.sh")) == (0o40755, 0o100755)
+        assert set(modes.values()) == {0o100644}
 
 
 def test_equal_contents_give_equal_bytes(tmp_path: Path) -> None:
@@ -55,7 +59,7 @@ def test_equal_contents_give_equal_bytes(tmp_path: Path) -> None:
     first = pack(write(tmp_path / "one", *files))
     for name in random.sample(files, len(files)):
         write(tmp_path / "two", name)
-        (tmp_path / "two" / name).chmod(0o700)
+        (tmp_path / "two" / name).chmod(0o600)
         os.utime(tmp_path / "two" / name, (1, 1))
     second = pack(tmp_path / "two")
     assert first == second and first.digest == second.digest and first.digest.startswith("sha256:")

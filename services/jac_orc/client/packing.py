@@ -1,8 +1,8 @@
 """Packs a folder of the user's code into one archive, and tells which modules are in it.
 
 What is left out: what Git would ignore, what the folder's `.orcignore` files name, and what never is source. A folder
-that is left out isn't even looked into. Equal contents give equal bytes, so that an archive's digest tells whether
-anything has changed.
+that is left out isn't even looked into. Empty folders and executable bits are kept. Equal contents give equal bytes, so
+that an archive's digest tells whether anything has changed.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ _MOST_COUNTED = 10 * MAX_FILES  # behind that it is clear enough which folder ha
 _MOST_LEFT_OUT = 1000
 _LEVEL = 4  # of deflate: half the time of the usual 6, and a few per cent larger
 _LEAST_TIME = (1980, 1, 1, 0, 0, 0)  # the earliest that a zip archive can tell
-_MODE = stat.S_IFREG | 0o644
+_DOS_FOLDER = 0x10  # without it some readers take a folder for a file
 
 
 def _any_of(patterns: str) -> re.Pattern[str]:
@@ -93,9 +93,10 @@ def pack(folder: Path, package: str = "") -> Packed:
     mentioned = set[bytes]()
     buffer, prefix = io.BytesIO(), f"{package}/" if package else ""
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED, compresslevel=_LEVEL) as archive:
-        for name in sorted(tree.files):
+        for name in sorted([*tree.files, *tree.empty()]):
             try:
-                content = (tree.root / name).read_bytes()
+                content = b"" if name.endswith("/") else (tree.root / name).read_bytes()
+                is_executable = (tree.root / name).stat().st_mode & stat.S_IXUSR
             except FileNotFoundError:  # it has just been removed
                 continue
             except OSError as failure:
@@ -103,14 +104,17 @@ def pack(folder: Path, package: str = "") -> Packed:
             info = zipfile.ZipInfo(f"{prefix}{name}", _LEAST_TIME)
             info.compress_type = zipfile.ZIP_DEFLATED
             info.create_system = 3  # Unix, wherever it is packed
-            info.external_attr = _MODE << 16
+            if name.endswith("/"):
+                info.external_attr = (stat.S_IFDIR | 0o755) << 16 | _DOS_FOLDER
+            else:
+                info.external_attr = (stat.S_IFREG | (0o755 if is_executable else 0o644)) << 16
             try:
                 archive.writestr(info, content)
             except UnicodeEncodeError as failure:
                 raise PackingError(f"the name of {os.fsencode(name)!r} is not UTF-8; rename the file") from failure
             if name.endswith(".py"):
                 mentioned.update(mention.findall(content))
-        count = len(archive.namelist())
+        count = sum(not name.endswith("/") for name in archive.namelist())
     missed = tuple(sorted(path for name in mentioned for path in left_out.get(name, ())))
     return Packed(buffer.getvalue(), count, missed, {f"{prefix}{path}": rules for path, rules in tree.left_out.items()})
 
@@ -165,6 +169,12 @@ class Tree:
     """The folders in which these files are, or may come to be."""
     left_out: dict[str, str] = field(default_factory=dict)
     """What a .gitignore or .orcignore leaves out, the first thousand, with its name; folders end with a slash."""
+
+    def empty(self) -> list[str]:
+        """Return the folders, each with a slash at its end, that have nothing to pack: code may list or fill them."""
+        filled = {folder for path in self.files for folder in _folders_above(path)}
+        names = (f"{os.path.relpath(folder, self.root)}/" for folder in self.folders)
+        return [name for name in names if name not in filled and name != "./"]
 
     def check_limits(self) -> None:
         """Raises PackingError where it is too much to be source code."""

@@ -32,7 +32,8 @@ def enter(document: Any) -> None:
 def hint(failure: BaseException) -> str:
     """Return what the module's code may lack, if this is why it fails; empty: nothing that is known."""
     if type(failure).__name__ == "PackageNotFoundError" and _why:
-        return "the source's own metadata could not be built: %s" % _why[0]
+        advice = "write the version to pyproject.toml, or mend the build (there is no Git repository where it runs)"
+        return "the source's own metadata could not be built: %s; %s" % (_why[0], advice)
     for path in _missing(failure) if _left_out else ():
         parts = os.path.relpath(path, _directory[0]).split(os.sep)
         above = ["/".join(parts[: end + 1]) for end in range(len(parts))]

@@ -20,11 +20,12 @@ from packaging.metadata import Metadata, RawMetadata
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-from jac_orc.pod_manager.texts import shown
+from jac_orc.pod_manager.texts import hidden
 
 FAILURE = "failure.txt"
 """The file that says why there is no metadata, next to where that would be."""
 _MAX_BYTES = 1024 * 1024
+_MAX_FAILURE = 400
 _NOT_OF_THE_PROJECT = ("direct_url.json", "uv_build.json", "uv_cache.json", "REQUESTED", "RECORD")
 _NOT_INSTALLED = re.compile(r"(?:setup|conftest|noxfile|tasks)\.py|(?:tests?|docs?|examples?)/.*|[^/]+\.dist-info/.*")
 
@@ -76,9 +77,10 @@ def write_built(project: Path, built: Path, target: Path) -> None:
 
 
 def write_failure(target: Path, text: str) -> None:
-    """Write why there is no metadata."""
+    """Write why there is no metadata: the error that a build ended with, or all of the text."""
+    told = [*re.findall(r"^\s*([\w.]*(?:Error|Exception|Exit): .*)", text, re.MULTILINE), text][-2:][0]
     target.mkdir(parents=True, exist_ok=True)
-    (target / FAILURE).write_text(shown(text, 1000)[1:-1], encoding="utf-8")
+    (target / FAILURE).write_text(hidden(" ".join(told.split()))[:_MAX_FAILURE], encoding="utf-8")
 
 
 def _document(project: Path) -> dict[str, Any]:

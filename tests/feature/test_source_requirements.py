@@ -140,6 +140,9 @@ class Resolving:
     async def lock(self, source: SourceRef | None, *requirements: str) -> Lock:
         return await self._locks.resolve(ModuleSpec("shop", requirements, source=source), self.lines.append)
 
+    async def known(self, source: SourceRef) -> Lock | None:
+        return await self._locks.known(ModuleSpec("shop", source=source))
+
     async def failure(self, source: SourceRef | None, *requirements: str) -> OrcError:
         with pytest.raises(OrcError) as caught:
             await self.lock(source, *requirements)
@@ -382,3 +385,38 @@ async def test_the_installers_answer_is_input_too(tmp_path: Path, line: str) -> 
     failure = await free.failure(None, "other")
     assert failure.reason == "ENVIRONMENT_FAILED" and "can't be installed safely" in failure.message
     assert "hush" not in failure.message and failure.message.isprintable()
+
+
+INFO = """
+def build_wheel(directory, config_settings=None, metadata_directory=None):
+    import zipfile
+    with zipfile.ZipFile(os.path.join(directory, "shop-7-py3-none-any.whl"), "w") as wheel:
+        wheel.writestr("shop-7.dist-info/METADATA", open("metadata").read())
+        wheel.writestr("shop-7.dist-info/WHEEL", "Wheel-Version: 1.0\\nRoot-Is-Purelib: true\\nTag: py3-none-any\\n")
+        wheel.writestr("shop-7.dist-info/entry_points.txt", "[orc.plugins]\\na = shop:a\\n")
+        wheel.writestr("shop-7.dist-info/RECORD", "")
+    with open("left-behind", "w"): pass
+    return "shop-7-py3-none-any.whl"
+"""
+
+
+async def test_the_metadata_of_a_folder_is_built_once_and_where_builds_are_allowed(tmp_path: Path) -> None:
+    backend = BACKEND.replace("def build_wheel(*arguments): raise NotImplementedError", INFO)
+    backend = backend.replace("shop-1.", "shop-7.")
+    table = "[project]\nname = 'shop'\ndynamic = ['version']\n"
+    files = {"pyproject.toml": SYSTEM + table, "backend.py": backend, "metadata": metadata("shop", "7", "")}
+    strict = Resolving(tmp_path, builds=False)
+    source = folder(strict.sources, files)
+    home = strict.sources.home(source)
+    assert (await strict.lock(source)).text == ""
+    assert "no builds" in (home / "about" / "failure.txt").read_text()
+    free = Resolving(tmp_path)
+    folder(free.sources, files)  # uploaded again, it is tried again
+    assert await free.known(source) is None and not (home / "about").exists()
+    assert (await free.lock(source)).text == ""
+    (info,) = (home / "about").iterdir()
+    assert {file.name for file in info.iterdir()} >= {"METADATA", "entry_points.txt", "RECORD", "top_level.txt"}
+    assert not (info / "direct_url.json").exists() and "file:" not in (info / "RECORD").read_text()
+    assert not (home / "tree" / "left-behind").exists()
+    free.lines.clear()
+    assert await free.known(source) == await free.lock(source) and free.lines == []

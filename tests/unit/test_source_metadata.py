@@ -66,6 +66,13 @@ def test_all_that_a_project_says_is_in_its_metadata(tmp_path: Path) -> None:
     }  # fmt: skip
 
 
+def test_a_project_that_is_the_package_itself_is_imported_from_above(tmp_path: Path) -> None:
+    source = project(tmp_path, PROJECT, **{"__init__.py": "", "parts/x.py": ""})
+    assert write_static(source, tmp_path / "about")
+    assert found(tmp_path).read_text("top_level.txt") == "project\n"
+    assert {"project/__init__.py", "project/parts/x.py"} <= {str(file) for file in found(tmp_path).files or ()}
+
+
 DYNAMIC = '[project]\nname = "orc-shop"\ndynamic = ["version"]\n'
 
 

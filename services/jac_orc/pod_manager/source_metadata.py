@@ -146,7 +146,10 @@ def _write_files(project: Path, info: Path) -> None:
     """Write which files the project has, as an installer does: those of its packages and modules."""
     root = project / "src" if (project / "src").is_dir() else project
     packages = [folder for folder in root.iterdir() if folder.is_dir() and folder.name.isidentifier()]
-    found = [*root.glob("*.py"), *(file for folder in packages for file in folder.rglob("*") if file.is_file())]
+    modules = [*root.glob("*.py")]
+    if (project / "__init__.py").is_file():  # it is imported from the folder above
+        root, packages, modules = project.parent, [project], []
+    found = [*modules, *(file for folder in packages for file in folder.rglob("*") if file.is_file())]
     names = sorted(str(file.relative_to(root)) for file in found if file.suffix != ".pyc")
     names = [name for name in names if not _NOT_INSTALLED.fullmatch(name)]
     tops = sorted({name.partition("/")[0].removesuffix(".py") for name in names if name.endswith(".py")})

@@ -28,8 +28,10 @@ def prepare(directory: str, module: str, folders: Sequence[str], home: str = "")
     copy = os.path.join(directory, package) if package else directory
     inner = [copy + each[len(root) :] if f"{each}/".startswith(f"{root}/") else each for each in folders]
     imported = [directory] if package else inner
-    if not os.path.isdir(directory):
-        _create(directory, root, package, home, os.path.relpath(imported[0], directory) if imported else "")
+    if not root:
+        os.makedirs(directory, exist_ok=True)
+    elif not os.path.isdir(directory):
+        _create(directory, root, package, home, os.path.relpath(imported[0], directory))
     return {
         "directory": directory,
         "folders": imported,
@@ -39,6 +41,9 @@ def prepare(directory: str, module: str, folders: Sequence[str], home: str = "")
 
 
 def _read(home: str, path: str) -> str:
+    """Return the text of a file in the folder; empty if there is none."""
+    if not home:
+        return ""
     try:
         with open(os.path.join(home, path), encoding="utf-8") as file:
             return file.read()
@@ -64,16 +69,12 @@ def _create(directory: str, source: str, package: str, home: str, imported: str)
     aside = f"{directory}.new"
     shutil.rmtree(aside, ignore_errors=True)
     try:
-        os.makedirs(os.path.join(aside, package) if package else os.path.dirname(aside), exist_ok=True)
-        if source:
-            shutil.copytree(source, os.path.join(aside, package), symlinks=True, dirs_exist_ok=True)
-            about = os.path.join(home, "about")
-            for name in os.listdir(about) if home and os.path.isdir(about) else ():
-                if name.endswith(".dist-info"):
-                    target = os.path.join(aside, imported, name)
-                    shutil.copytree(os.path.join(about, name), target, dirs_exist_ok=True)
-        else:
-            os.mkdir(aside)
+        shutil.copytree(source, os.path.join(aside, package), symlinks=True)
+        about = os.path.join(home, "about")
+        for name in os.listdir(about) if home and os.path.isdir(about) else ():
+            if name.endswith(".dist-info"):
+                target = os.path.join(aside, imported, name)
+                shutil.copytree(os.path.join(about, name), target, dirs_exist_ok=True)
         os.rename(aside, directory)
     except shutil.Error as failure:  # it lists the files that can't be copied
         raise OSError(failure.args[0][0][2]) from failure

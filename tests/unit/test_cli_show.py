@@ -28,3 +28,13 @@ def test_pods_that_are_ready(ready: int, wanted: int, told: str) -> None:
 )
 def test_a_log_line_names_the_call_that_wrote_it(line: pb.ReadLogsResponse, told: str) -> None:
     assert show.log_line(line) == told
+
+
+def test_stuck_calls_and_replaced_guests_are_shown_where_there_are_any(capsys: pytest.CaptureFixture[str]) -> None:
+    module = pb.Module(name="math", status=pb.ModuleStatus(pods=[pb.Pod(name="math-1")]))
+    show.module(module)
+    assert "stuck" not in capsys.readouterr().out
+    module.status.pods.add(name="math-2", stuck_calls=3, guest_replacements={"killed": 2, "exited": 1})
+    show.module(module)
+    shown = " ".join(capsys.readouterr().out.split())
+    assert "stuck calls 3 in math-2 replaced guests 1 in math-2 (exited), 2 in math-2 (killed)" in shown

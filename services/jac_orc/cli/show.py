@@ -9,7 +9,7 @@ import re
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from google.protobuf import json_format
@@ -132,6 +132,8 @@ def module(found: pb.Module) -> None:
         ("doing", status.progress),
         ("error", status.error.message),
         ("pods", f"{status.ready_replicas} of {spec.replicas} answer"),
+        ("stuck calls", ", ".join(f"{pod.stuck_calls} in {pod.name}" for pod in status.pods if pod.stuck_calls)),
+        ("replaced guests", ", ".join(_replacements(status.pods))),
         ("from", _origin(spec)),
         ("python", environment.python_version or spec.python_version),
         ("packages", ", ".join(environment.packages)),
@@ -143,15 +145,16 @@ def module(found: pb.Module) -> None:
     if status.pods:
         print()
         table(
-            ("POD", "PHASE", "ADDRESS", "RESTARTS", "GENERATION", "STUCK CALLS", "REPLACED GUESTS"),
-            map(_pod_row, status.pods),
+            ("POD", "PHASE", "ADDRESS", "RESTARTS", "GENERATION"),
+            ((pod.name, _pod_phase(pod), pod.address, str(pod.restarts), str(pod.generation)) for pod in status.pods),
         )
 
 
-def _pod_row(pod: pb.Pod) -> tuple[str, ...]:
-    replaced = ", ".join(f"{count} {cause}" for cause, count in sorted(pod.guest_replacements.items()))
-    stuck = str(pod.stuck_calls) if pod.HasField("stuck_calls") else "?"
-    return pod.name, _pod_phase(pod), pod.address, str(pod.restarts), str(pod.generation), stuck, replaced
+def _replacements(pods: Iterable[pb.Pod]) -> Iterator[str]:
+    """How often guests were replaced: `2 in math-1 (killed)`."""
+    for pod in pods:
+        for cause, count in sorted(pod.guest_replacements.items()):
+            yield f"{count} in {pod.name} ({cause})"
 
 
 def _shown(value: Any) -> str:

@@ -21,29 +21,32 @@ _SECONDS = 0.5
 _MOST_AT_ONCE = 64
 
 
-async def fill(pods: Iterable[pb.Pod]) -> None:
-    """Add to the pods what they report: `stuck_calls` and `guest_replacements`."""
+async def fill(pods: Iterable[pb.Pod]) -> list[pb.Pod]:
+    """Add to the pods what they report: `stuck_calls` and `guest_replacements`. Return those that answered."""
     turns = asyncio.Semaphore(_MOST_AT_ONCE)
 
-    async def ask(pod: pb.Pod) -> None:
+    async def ask(pod: pb.Pod) -> bool:
         async with turns, grpc.aio.insecure_channel(pod.address) as channel:
             stub = module_pb2_grpc.PodServiceStub(channel)
             try:
                 report = await stub.GetPodStatus(module_pb2.GetPodStatusRequest(), timeout=_SECONDS)
             except grpc.aio.AioRpcError:
-                return
+                return False
         pod.stuck_calls = report.stuck_calls
         pod.guest_replacements.update(report.guest_replacements)
+        return True
 
-    await asyncio.gather(*(ask(pod) for pod in pods if pod.address))
+    reachable = [pod for pod in pods if pod.address]
+    answered = await asyncio.gather(*map(ask, reachable))
+    return [pod for pod, has_answered in zip(reachable, answered, strict=True) if has_answered]
 
 
 async def metrics(modules: Iterable[Module]) -> bytes:
     """Return the reports of all pods in Prometheus' text format."""
     messages = [convert.module_message(module) for module in modules]
-    await fill(pod for message in messages for pod in message.status.pods)
-    found = [(message.name, pod) for message in messages for pod in message.status.pods if pod.HasField("stuck_calls")]
-    return "".join(f"{line}\n" for line in _lines(found)).encode()
+    names = {pod.name: message.name for message in messages for pod in message.status.pods}
+    pods = await fill(pod for message in messages for pod in message.status.pods)
+    return "".join(f"{line}\n" for line in _lines([(names[pod.name], pod) for pod in pods])).encode()
 
 
 def _lines(pods: Sequence[tuple[str, pb.Pod]]) -> Iterator[str]:

@@ -89,6 +89,7 @@ def steps(system: System, count: int, pause: float) -> list[Any]:
         return [json.loads(line) for line in response.iter_lines()]
 
 
+@pytest.mark.one_machine("updates of a cluster take longer than these calls; see tests/cluster/test_draining.py")
 def test_calls_and_streams_of_seconds_outlive_their_pods(deploy: Callable[..., Any], system: System) -> None:
     """While pods are replaced, added and taken away; an update doesn't wait for them, and a deletion does."""
     deploy(SLOW)

@@ -439,3 +439,13 @@ def with_more(value: Any, name: str) -> Any:
 )  # fmt: skip
 def test_what_has_more_than_its_fields_goes_by_reference(value: Any) -> None:
     assert round_trip(value, Shelf()) is value
+
+
+@pytest.mark.parametrize(
+    ("name", "values"),
+    [("pandas.Timedelta", {"value": 1500, "unit": "ms"}), ("pandas.Timestamp", {"value": 0, "unit": "s", "zone": None}),
+     ("pandas.NaTType", {}), ("pandas.Period", {"ordinal": 672, "freq": "M"})],
+)  # fmt: skip
+def test_a_scalar_of_pandas_is_a_record_where_pandas_is_not_loaded(name: str, values: dict[str, Any]) -> None:
+    record = Record(name, values)
+    assert Decoder(Context()).decode(Encoder(Context()).encode(record)) == record

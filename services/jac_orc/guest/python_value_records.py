@@ -10,11 +10,15 @@ from __future__ import annotations
 import collections
 import dataclasses
 import enum
-from typing import Any
+import sys
+from typing import TYPE_CHECKING, Any
 
 from .failures import qualified_name
 from .protowire import Malformed
 from .python_values import NoForm
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 _PLAIN_BASES = (dict, list, tuple, set, frozenset, str, bytes, int, float, complex, BaseException)
 
@@ -41,6 +45,8 @@ class Record:
 def fields_of(value: Any) -> dict[str, Any]:
     """The fields that make a value; raises NoForm where they aren't all of it."""
     kind = type(value)
+    if kind.__name__ in _PANDAS and str(kind.__module__).partition(".")[0] == "pandas":
+        return _PANDAS[kind.__name__][0](value)
     attributes = getattr(value, "__dict__", None) or {}
     if isinstance(value, tuple) and not attributes:
         if hasattr(kind, "_fields") and tuple.__len__(value) == len(value) == len(kind._fields):
@@ -81,6 +87,47 @@ def _slots_of(kind: type) -> set[str]:
     return found
 
 
+def _pandas_name(name: str) -> str:
+    """The name in pandas of a class that pandas has somewhere; empty for any other."""
+    return name.rpartition(".")[2] if name.startswith("pandas.") else ""
+
+
+def _time_fields(value: Any) -> dict[str, Any]:
+    return {"value": int(value.asm8.astype("int64")), "unit": sys.modules["numpy"].datetime_data(value.asm8.dtype)[0]}
+
+
+def _timestamp_fields(value: Any) -> dict[str, Any]:
+    zone = None if value.tzinfo is None else str(value.tzinfo)
+    if zone is not None and zone != "UTC" and getattr(value.tzinfo, "key", None) != zone:
+        raise NoForm
+    return {**_time_fields(value), "zone": zone}
+
+
+def _timestamp(pandas: Any, values: dict[str, Any]) -> Any:
+    import zoneinfo
+
+    made = pandas.Timestamp(sys.modules["numpy"].datetime64(values["value"], values["unit"]))
+    zone = values["zone"]
+    if zone is None:
+        return made
+    # A name of the zones' own: pandas takes files, too.
+    return made.tz_localize("UTC").tz_convert(zone if zone == "UTC" else zoneinfo.ZoneInfo(zone))
+
+
+# The scalars of pandas: what they are made of, and how they are made where pandas is loaded.
+_PANDAS: dict[str, tuple[Callable[[Any], dict[str, Any]], Callable[[Any, dict[str, Any]], Any]]] = {
+    "NAType": (lambda value: {}, lambda pandas, values: pandas.NA),
+    "NaTType": (lambda value: {}, lambda pandas, values: pandas.NaT),
+    "Timedelta": (
+        _time_fields,
+        lambda pandas, values: pandas.Timedelta(sys.modules["numpy"].timedelta64(values["value"], values["unit"])),
+    ),
+    "Timestamp": (_timestamp_fields, _timestamp),
+    "Period": (
+        lambda value: {"ordinal": value.ordinal, "freq": value.freqstr},
+        lambda pandas, values: pandas.Period(ordinal=values["ordinal"], freq=values["freq"]),
+    ),
+}
 # Python's own containers: the class, what their items are taken as, and what they are made of.
 CONTAINERS: dict[str, tuple[Any, Any, tuple[str, ...]]] = {
     "builtins.range": (range, None, ("start", "stop", "step")),
@@ -111,6 +158,9 @@ def record_of(kind: Any, name: str, values: dict[str, Any]) -> Any:
         if _is_special(field):
             raise Malformed("a field with the special name %r" % field[:100])
     try:
+        scalar, pandas = _PANDAS.get(_pandas_name(name)), sys.modules.get("pandas")
+        if scalar is not None and pandas is not None:
+            return scalar[1](pandas, values)
         if kind is None:
             return Record(name, values)
         if issubclass(kind, enum.Enum):
@@ -133,6 +183,6 @@ def record_of(kind: Any, name: str, values: dict[str, Any]) -> Any:
             return kind.model_construct(**values)
     except Malformed:
         raise
-    except (KeyError, TypeError, ValueError) as failure:
+    except (KeyError, OverflowError, TypeError, ValueError) as failure:
         raise Malformed("a %s that can't be made: %s" % (name, failure)) from None
     return Record(name, values)

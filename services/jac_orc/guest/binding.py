@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import contextlib
 import inspect
+import itertools
 import re
 import types
 import weakref
@@ -101,7 +102,8 @@ def positional_only(target: Any, named: dict[str, Any]) -> tuple[list[Any], dict
     One that is left out before another has its default.
     """
     signature, args, rest = signature_of(target), [], dict(named)
-    only = [each for each in signature.parameters.values() if each.kind is each.POSITIONAL_ONLY] if signature else []
+    found = signature.parameters.values() if signature else ()
+    only = list(itertools.takewhile(lambda each: each.kind is inspect.Parameter.POSITIONAL_ONLY, found))
     while only and only[-1].name not in rest:
         only.pop()
     for parameter in only:

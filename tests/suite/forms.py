@@ -29,9 +29,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from jac_orc.client.messages import Remote
-from jac_orc.guest import json_numpy
 from jac_orc.guest.python_value_records import Record
-from jac_orc.guest.python_values import NoForm
 
 _TEXTS = (
     decimal.Decimal, fractions.Fraction, uuid.UUID, pathlib.PurePath, ipaddress.IPv4Address, ipaddress.IPv6Address,
@@ -118,10 +116,53 @@ def _numpy_as_json(value: Any) -> tuple[Any] | None:
     numpy = sys.modules.get("numpy")
     if numpy is None or not isinstance(value, (numpy.generic, numpy.ndarray)):
         return None
-    try:
-        return (as_json(json_numpy.plain(value)),)
-    except NoForm:
+    if isinstance(value, numpy.ma.MaskedArray):
+        return (None if value is numpy.ma.masked else reference(value),)
+    if value.dtype.kind == "M":
+        return (_dates_as_json(value),)
+    if value.dtype.kind == "m" and numpy.datetime_data(value.dtype)[0] in "YM":
         return (reference(value),)
+    return (_items_as_json(numpy.asarray(value)),)
+
+
+def _items_as_json(value: Any) -> Any:
+    if value.dtype.kind in "biuUSO":
+        return as_json(value.tolist())
+    if value.shape:
+        return [_items_as_json(item) for item in value]
+    item = value[()]
+    kind, size = item.dtype.kind, item.dtype.itemsize
+    if kind == "m":
+        return _duration_as_json(item)
+    if item.dtype.names is not None:
+        return {name: as_json(item[name]) for name in item.dtype.names}
+    if kind == "c" and size > 16:
+        return [_items_as_json(item.real), _items_as_json(item.imag)]
+    if kind == "f" and size > 8 and float(item) != item and not math.isnan(item):
+        return str(item)
+    return as_json(item.tobytes() if kind == "V" else float(item) if kind == "f" else item.item())
+
+
+def _dates_as_json(value: Any) -> Any:
+    """As Python's own dates and times, or else all of them as NumPy writes them."""
+    items, numpy = value.tolist(), sys.modules["numpy"]
+    own = numpy.ravel(numpy.array(items, dtype=object))
+    is_own = all(isinstance(item, datetime.date) for item in own)
+    return as_json(items if is_own else numpy.datetime_as_string(value).tolist())
+
+
+def _duration_as_json(value: Any) -> Any:
+    numpy = sys.modules["numpy"]
+    unit, count = numpy.datetime_data(value.dtype)
+    if numpy.isnat(value):
+        return "NaT"
+    seconds = {"W": "604800", "D": "86400", "h": "3600", "m": "60", "s": "1", "ms": "1e-3", "us": "1e-6", "ns": "1e-9",
+               "ps": "1e-12", "fs": "1e-15", "as": "1e-18", "generic": "1"}  # fmt: skip
+    with decimal.localcontext(prec=60):
+        number = int(value.astype("int64")) * count * decimal.Decimal(seconds[unit])
+        if unit == "generic":
+            return int(number)
+        return f"{number:f}".rstrip("0").rstrip(".") + "s" if number % 1 else f"{int(number)}s"
 
 
 def _container_as_json(value: Any) -> tuple[Any] | None:

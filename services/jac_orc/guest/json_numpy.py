@@ -30,6 +30,7 @@ def plain(value: Any) -> Any:
         if value is numpy.ma.masked:
             return None
         raise NoForm  # what is behind the mask would be lost
+    value = numpy.asarray(value)  # the rows of a matrix are matrices
     if kind == "M":
         return _dates(value)
     if kind == "m":

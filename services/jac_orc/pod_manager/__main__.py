@@ -174,7 +174,7 @@ async def serve(settings: Settings, allowed: policy.Policy) -> None:
 def make_directories(settings: Settings) -> None:
     """Create what is missing; on a machine with other users, so that they can't look into it."""
     if settings.backend == "local":
-        for name in ("", "locks", "logs", "modules", "pods", "sources"):
+        for name in ("", "locks", "logs", "modules", "pods", "sources", "working"):
             files.private_directory(settings.state_dir / name)
         files.private_directory(settings.cache_dir / "environments")
     else:

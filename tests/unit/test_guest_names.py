@@ -43,6 +43,11 @@ class Circle:
     "lazy.py": "def late(): return 2",
     "listed.py": "__all__ = ['shown', 'Absent']\ndef shown(): return 1\ndef hidden(): return 2\nfrom . import loaded",
     "unlisted.py": "__all__ = []\ndef shown(): return 1",
+    "aliases.py": """
+from functools import partial
+longest, total, Table, Failure, widest = max, sum, dict, ValueError, partial(max, key=len)
+run, read, kind, reach, late, loaded = eval, open, type, getattr, partial(eval), __import__
+""",
     "broken.py": "import jac_no_such_module",
     "_internal.py": "def f(): pass",
 }
@@ -99,6 +104,16 @@ def test_other_packages_modules_are_refused(shop: Any, path: str) -> None:
 def test_functions_of_refused_modules_are_refused(shop: Any, path: str) -> None:
     """Where they were written counts, the C part of a refused module included (`pickle.loads` comes from `_pickle`)."""
     assert refusal(shop, path)["reason"] == "NAME_NOT_EXPOSED"
+
+
+@pytest.mark.parametrize("name", ["longest", "total", "Table", "Failure", "widest"])
+def test_builtins_that_only_compute_may_have_other_names(shop: Any, name: str) -> None:
+    assert callable(shop.resolve("aliases." + name))
+
+
+@pytest.mark.parametrize("name", ["run", "read", "kind", "reach", "late", "loaded"])
+def test_builtins_that_reach_further_are_refused_by_any_name(shop: Any, name: str) -> None:
+    assert refusal(shop, "aliases." + name)["reason"] == "NAME_NOT_EXPOSED"
 
 
 def test_an_empty_all_hides_nothing(shop: Any) -> None:
@@ -227,7 +242,7 @@ def leading(tmp_path: Path) -> Iterator[Any]:
 
 @pytest.mark.parametrize(
     "path", ["run_bound", "run_cached", "run_twice", "read", "here", "value", "Path", "BytesIO", "FileIO", "getpid",
-             "ROOT.read_text", "Holder.run", "Path.home", "half", "os", "os.getpid", "reduce",
+             "ROOT.read_text", "Holder.run", "Path.home", "os", "os.getpid", "reduce",
              "show.register"],
 )  # fmt: skip
 def test_functions_from_modules_with_access_are_not_handed_out(leading: Any, path: str) -> None:
@@ -235,7 +250,7 @@ def test_functions_from_modules_with_access_are_not_handed_out(leading: Any, pat
 
 
 @pytest.mark.parametrize("path", ["Mine", "Worker", "WORKER.start", "WORKER.is_alive", "BUFFER.getvalue", "TABLE.get",
-                                  "by_price", "Prices", "Worker.run", "buffer", "path"])  # fmt: skip
+                                  "by_price", "Prices", "half", "Worker.run", "buffer", "path"])  # fmt: skip
 def test_the_modules_own_names_are(leading: Any, path: str) -> None:
     assert leading.resolve(path) is not None
 

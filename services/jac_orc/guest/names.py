@@ -29,6 +29,12 @@ _INTERNALS = (types.FrameType, types.TracebackType, types.CodeType)
 _BOUND = (types.MethodType, types.BuiltinMethodType)
 _FUNCTIONS = (types.FunctionType, types.BuiltinFunctionType, type, type(lru_cache(len)))
 
+# Of the builtins, those that reach nothing but their arguments; classes of the builtins do neither, but these two.
+_COMPUTING = (
+    abs, all, any, ascii, bin, callable, chr, divmod, format, hash, hex, isinstance, issubclass, iter, len, max, min,
+    next, oct, ord, pow, print, repr, round, sorted, sum,
+)  # fmt: skip
+_REACHING = (type, super)
 # Their objects give no more than what they hold; `types` has SimpleNamespace.
 _HARMLESS = frozenset(("builtins", "types"))
 
@@ -145,7 +151,7 @@ class Names:
         if isinstance(value, _INTERNALS):
             raise Refusal("NAME_NOT_EXPOSED", "%s is a %s" % (what, type(value).__name__))
         home = _home_of(value) or self._home_of_class(value)
-        if not home:
+        if not home or (home == "builtins" and not self._is_standard_library and _only_computes(value)):
             return
         if isinstance(value, types.ModuleType) and not is_own and home.partition(".")[0] != self._package:
             raise Refusal("NAME_NOT_EXPOSED", "%s leads out of %s into %s" % (what, self._package, home))
@@ -290,6 +296,15 @@ def _check_name(segment: str, path: str) -> None:
         raise Refusal("FUNCTION_NOT_FOUND", "%s is no name of a function" % quote(path), method=path[:200])
     if segment.startswith("_"):
         raise Refusal("NAME_NOT_EXPOSED", "%s is private" % quote(path), method=path[:200])
+
+
+def _only_computes(value: Any) -> bool:
+    """Whether it is a builtin that a module may well offer by a name of its own: `longest = max`."""
+    while isinstance(value, partial):
+        value = value.func
+    if isinstance(value, type):
+        return vars(builtins).get(value.__name__) is value and value not in _REACHING
+    return any(value is function for function in _COMPUTING)
 
 
 def _exported(owner: Any) -> Any:

@@ -73,10 +73,11 @@ def test_pods_of_one_revision_are_alike() -> None:
 
 
 def test_a_module_is_settled_when_all_is_as_its_spec_says() -> None:
-    ready, leaving = Pod("p0", PodPhase.READY, "", 0, 1), Pod("p1", PodPhase.DRAINING, "", 0, 1)
+    ready, leaving = Pod("p0", PodPhase.READY, "", 0, 1), Pod("p1", PodPhase.DRAINING, "10.0.0.1:50051", 0, 1)
     module = Module(ModuleSpec("math"), "u", 1, 0.0, 0.0, ModulePhase.READY, (ready,), observed_generation=1)
     assert module.settled
     assert not dataclasses.replace(module, pods=(ready, leaving)).settled
+    assert dataclasses.replace(module, pods=(ready, dataclasses.replace(leaving, address=""))).settled
     assert not dataclasses.replace(module, generation=2).settled
     assert not dataclasses.replace(module, spec=ModuleSpec("math", replicas=2)).settled
     assert dataclasses.replace(module, pods=(), spec=ModuleSpec("math", replicas=0)).settled

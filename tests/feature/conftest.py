@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 
@@ -27,7 +28,8 @@ def start_server(no_child_left: None, guest_python: str, tmp_path: Path) -> Iter
     yield start
     for server in servers:
         if server.process.poll() is None:
-            server.process.terminate()
+            server.process.send_signal(signal.SIGTERM)
+            server.process.send_signal(signal.SIGINT)  # a second signal: whatever runs ends at once
     for server in servers:
         server.close()
 

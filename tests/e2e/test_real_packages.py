@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import json
 from collections.abc import Callable
 from typing import Any
 
@@ -73,6 +75,38 @@ def test_two_versions_of_one_package_side_by_side(
         name = "google.protobuf.json_format"
         empty = system.post(f"/v1/modules/{name}:call", {"method": "Parse", "args": ["{}", None]})
         assert reason(empty) == "EXCEPTION_RAISED"
+
+
+GREENED = """
+from gevent import monkey
+monkey.patch_all()
+import asyncio, gevent.pool, threading, time
+local = threading.local()
+local.ready = True
+def sleep():
+    time.sleep(0.01)
+    return local.ready
+def squares(n):
+    return gevent.pool.Pool(3).map(lambda x: (time.sleep(0.01), x * x)[1], range(n))
+def items(n):
+    for i in range(n):
+        time.sleep(0.001)
+        yield i
+async def coroutine():
+    await asyncio.sleep(0.01)
+    return local.ready
+"""
+
+
+@pytest.mark.timeout(300)
+def test_a_module_that_gevent_has_patched(deploy: Callable[..., Any], system: System) -> None:
+    contents = {"orc_greened.py": base64.b64encode(GREENED.encode()).decode()}
+    deploy("orc_greened", requirements=["gevent"], source={"files": {"contents": contents}})
+    for _ in range(2):
+        assert [system.call("orc_greened", name) for name in ("sleep", "coroutine")] == [True, True]
+        assert system.call("orc_greened", "squares", 4) == [0, 1, 4, 9]
+        streamed = system.post("/v1/modules/orc_greened:stream", {"method": "items", "args": [3]})
+        assert [json.loads(line)["result"] for line in streamed.text.splitlines()] == [0, 1, 2]
 
 
 def test_a_mistyped_name_installs_nothing(system: System) -> None:

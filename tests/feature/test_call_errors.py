@@ -31,6 +31,8 @@ Code = grpc.StatusCode
         ("stop", Code.UNKNOWN, "builtins.StopIteration"),
         ("cancelled", Code.UNKNOWN, "asyncio.exceptions.CancelledError"),
         ("lying", Code.UNKNOWN, "orc_feature_plain.LyingError"),
+        ("opaque", Code.INVALID_ARGUMENT, "orc_feature_plain.OpaqueError"),
+        ("fenced", Code.INVALID_ARGUMENT, "orc_feature_plain.FencedError"),
         ("surrogate", Code.INVALID_ARGUMENT, "builtins.ValueError"),
         ("empty", Code.INVALID_ARGUMENT, "builtins.ValueError"),
     ],
@@ -39,6 +41,7 @@ def test_an_exception_becomes_its_status(plain: ModuleServer, kind: str, code: C
     told = failure(plain.call, "fails", kind)
     assert (told.code, told.info.reason, told.exception.type) == (code, "EXCEPTION_RAISED", type_name)
     assert told.info.metadata["type"] == type_name
+    assert kind not in ("opaque", "fenced") or "its text" in told.exception.message
     assert plain.call("add", 1) == 3
 
 

@@ -133,6 +133,22 @@ class PriceError(CustomError, LookupError):
     pass
 
 
+class OpaqueError(ValueError):
+    """Whose every attribute is code that fails."""
+
+    def __getattribute__(self, name: str) -> None:
+        raise RuntimeError(name)
+
+
+class Fence(type):
+    def __getattribute__(cls, name: str) -> None:
+        raise RuntimeError(name)
+
+
+class FencedError(KeyError, metaclass=Fence):
+    pass
+
+
 class LyingError(Exception):
     def __str__(self) -> str:
         raise RuntimeError("no text")
@@ -151,6 +167,8 @@ class Base(BaseException):
 
 KINDS: dict[str, BaseException] = {
     "lying": LyingError(),
+    "opaque": OpaqueError("its text"),
+    "fenced": FencedError("its text"),
     "price": PriceError("no price"),
     "custom": CustomError("custom"),
     "base": Base("base"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import traceback
@@ -46,27 +47,36 @@ def quote(text: str) -> str:
 
 
 def qualified_name(cls: type) -> str:
-    """A class's module and qualified name, `builtins.ValueError`."""
-    module = getattr(cls, "__module__", "?")
+    """A class's module and qualified name, `builtins.ValueError`, whatever code its metaclass has."""
+    try:
+        module = type.__getattribute__(cls, "__module__")
+    except AttributeError:
+        module = "?"
     if module == "pathlib._local":  # in Python 3.13, and no other
         module = "pathlib"
-    return "%s.%s" % (module, getattr(cls, "__qualname__", cls.__name__))
+    return "%s.%s" % (module, type.__getattribute__(cls, "__qualname__"))
 
 
 def error_of(failure: BaseException) -> Document:
     """The error document of whatever a call raised."""
-    if isinstance(failure, Refusal):
-        return failure.error
-    if isinstance(failure, Cancelled):
+    kind: Any = type(failure)  # its `__class__` may be code that fails
+    if issubclass(kind, Refusal):
+        return getattr(failure, "error")  # noqa: B009 - which the types don't tell here
+    if issubclass(kind, Cancelled):
         return Refusal("DEADLINE_EXCEEDED", "the call was cancelled").error
     data = exception_data(failure)
-    mro = [cls.__name__ for cls in type.mro(type(failure)) if cls.__module__ == "builtins"]
+    names = map(qualified_name, type.mro(kind))
+    mro = [name[len("builtins.") :] for name in names if name.startswith("builtins.")]
     return {"reason": "EXCEPTION_RAISED", "message": data["message"], "exception": data, "mro": mro}
 
 
 def error_body(failure: BaseException) -> bytes:
     """The error document as the body of a frame, with the traceback for the log where the module's code raised."""
-    document = error_of(failure)
+    try:
+        document = error_of(failure)
+    except BaseException:  # of its class's code
+        data = {"type": "builtins.BaseException", "message": "", "traceback": ""}
+        document = {"reason": "EXCEPTION_RAISED", "message": "", "exception": data, "mro": []}
     if "exception" in document:
         document["log"] = _logged(failure)
     body = json.dumps(document).encode()
@@ -80,7 +90,7 @@ def error_body(failure: BaseException) -> bytes:
 def _logged(failure: BaseException) -> str:
     """The traceback as Python prints it, causes included, without this package's frames at its top; cut if long."""
     try:
-        tb = failure.__traceback__
+        tb = _kept(failure, "__traceback__")
         while tb is not None and tb.tb_frame.f_code.co_filename.startswith(_OWN_FOLDER):
             tb = tb.tb_next
         text = "".join(traceback.format_exception(type(failure), failure, tb)).rstrip()
@@ -104,18 +114,17 @@ def _hint(failure: BaseException) -> str:
     """Return what to add to the exception's message, for a reason that its code can't know."""
     try:
         found = hint(failure)
-    except Exception:  # the module's code has replaced what this uses
+    except BaseException:  # of the exception's own code, or the module's code has replaced what this uses
         return ""
     return " (%s)" % found[:_MAX_HINT] if found else ""
 
 
 def _traceback(failure: BaseException) -> str:
-    frames = [
-        frame for frame in traceback.extract_tb(failure.__traceback__) if not frame.filename.startswith(_OWN_FOLDER)
-    ]
+    tb = _kept(failure, "__traceback__")
+    frames = [frame for frame in traceback.extract_tb(tb) if not frame.filename.startswith(_OWN_FOLDER)]
     while frames and "importlib" in frames[0].filename and frames[0].name in _IMPORT_FRAMES:
         frames.pop(0)
-    if isinstance(failure, SyntaxError):  # the file and the line are the exception's own
+    if issubclass(type(failure), SyntaxError):  # the file and the line are the exception's own
         frames = [frame for frame in frames if "importlib" not in frame.filename]
         place = traceback.format_exception_only(type(failure), failure)[:-1]
     else:
@@ -138,15 +147,24 @@ def _exception_data(failure: BaseException, depth: int) -> Document:
         "message": message[: MAX_MESSAGE_CHARS - len(found)] + found,
         "traceback": text[-MAX_TRACEBACK_CHARS // (depth + 1) :],
     }
-    notes = getattr(failure, "__notes__", None)
-    if isinstance(notes, list) and notes:
-        data["notes"] = [str.__str__(str(note))[:200] for note in notes[:5]]
+    with contextlib.suppress(BaseException):
+        notes = getattr(failure, "__notes__", None)
+        if isinstance(notes, list) and notes:
+            data["notes"] = [str.__str__(str(note))[:200] for note in notes[:5]]
     if depth >= MAX_CAUSES:
         return data
-    cause = failure.__cause__ or (None if failure.__suppress_context__ else failure.__context__)
+    cause = _kept(failure, "__cause__")
+    if cause is None and not _kept(failure, "__suppress_context__"):
+        cause = _kept(failure, "__context__")
     if cause is not None:
         data["cause"] = exception_data(cause, depth + 1)
-    members = getattr(failure, "exceptions", None)  # an exception group, of any Python and of its backport
-    if isinstance(members, (tuple, list)) and members and all(isinstance(one, BaseException) for one in members):
-        data["exceptions"] = [exception_data(member, depth + 1) for member in members[:MAX_MEMBERS]]
+    with contextlib.suppress(BaseException):
+        members = getattr(failure, "exceptions", None)  # an exception group, of any Python and of its backport
+        if isinstance(members, (tuple, list)) and members and all(isinstance(one, BaseException) for one in members):
+            data["exceptions"] = [exception_data(member, depth + 1) for member in members[:MAX_MEMBERS]]
     return data
+
+
+def _kept(failure: BaseException, name: str) -> Any:
+    """What Python itself keeps by this name, which the exception's class may have replaced by code."""
+    return getattr(BaseException, name).__get__(failure)

@@ -92,10 +92,13 @@ class PythonCalls:
             except Cancelled:
                 raise
             except BaseException as raised:
-                if not index and isinstance(raised, Refusal) and raised.error["reason"] == "OBJECT_ELSEWHERE":
+                failure: Any = raised
+                kind: Any = type(raised)  # its `__class__` may be code that fails
+                if not index and issubclass(kind, Refusal) and failure.error["reason"] == "OBJECT_ELSEWHERE":
                     raise
-                failure = raised.failure if isinstance(raised, _Failed) else raised
-                if isinstance(raised, Malformed):
+                if issubclass(kind, _Failed):
+                    failure = failure.failure
+                elif issubclass(kind, Malformed):
                     failure = Refusal("MALFORMED_REQUEST", "the call is malformed: %s" % raised)
                 body = error_body(failure)
                 if len(body) > room:
@@ -172,7 +175,7 @@ class _Values(Context):
             return Encoder(self, max_bytes).parts(value)
         except BaseException as failure:
             self._objects.discard(self._made)
-            if isinstance(failure, TooLong):
+            if issubclass(type(failure), TooLong):
                 raise too_large(max_bytes) from None
             raise
 

@@ -196,6 +196,51 @@ def zone(x: ZoneInfo) -> Any: ...
 def any_zone(x: datetime.tzinfo) -> Any: ...
 def pattern(x: re.Pattern[str]) -> Any: ...
 def path(x: Optional[Path]) -> Any: ...
+
+
+class Days(List[date]):
+    pass
+
+
+class ByName(Dict[str, "Other"]):
+    pass
+
+
+class Register(collections.OrderedDict[str, T], Generic[T]):
+    pass
+
+
+class Name(str):
+    __slots__ = ()
+
+
+class Cents(Decimal):
+    pass
+
+
+class Upper(str):
+    __slots__ = ()
+
+    def __new__(cls, text: str, *, ending: str) -> Self:
+        return super().__new__(cls, text.upper() + ending)
+
+
+def own_list(x: Days) -> Any: ...
+def own_dict(x: ByName) -> Any: ...
+def own_ordered(x: Register[date]) -> Any: ...
+def own_text(x: Name) -> Any: ...
+def own_number(x: Cents) -> Any: ...
+def own_maker(x: Upper) -> Any: ...
+
+
+@functools.singledispatch
+def dispatched(x: date) -> Any: ...
+
+
+@dispatched.register
+def _(x: int) -> Any: ...
+
+
 def fraction(x: Fraction) -> Any: ...
 def prices(x: List[Decimal], y: float = 0) -> Any: ...
 def priced(x: Box[Decimal]) -> Any: ...

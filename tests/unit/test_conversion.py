@@ -151,7 +151,11 @@ def test_enums_keys_and_containers(generics: Any) -> None:
         ("reversible", [DAY], [NEW_YEAR]), ("contained", [DAY], [NEW_YEAR]),
         ("default", {"a": [DAY]}, {"a": [NEW_YEAR]}), ("chained", {"a": DAY}, collections.ChainMap({"a": NEW_YEAR})),
         ("proxied", {"a": DAY}, types.MappingProxyType({"a": NEW_YEAR})), ("words", {"a": 1}, collections.Counter("a")),
-        ("namespace", {"a": 1}, types.SimpleNamespace(a=1)),
+        ("namespace", {"a": 1}, types.SimpleNamespace(a=1)), ("own_list", [DAY], generics.Days([NEW_YEAR])),
+        ("own_dict", {"a": {"name": "b"}}, generics.ByName(a=generics.Other("b"))),
+        ("own_ordered", {"a": DAY}, generics.Register(a=NEW_YEAR)), ("own_text", "a", generics.Name("a")),
+        ("own_number", "0.10", generics.Cents("0.10")), ("own_maker", "a", "a"),
+        ("dispatched", DAY, NEW_YEAR), ("dispatched", 1, 1), ("dispatched", "text", "text"), ("dispatched", [1], [1]),
         ("zone", "Europe/Berlin", zoneinfo.ZoneInfo("Europe/Berlin")),
         ("any_zone", "UTC", zoneinfo.ZoneInfo("UTC")), ("pattern", "a+", re.compile("a+")), ("path", "a", Path("a")),
     ):  # fmt: skip

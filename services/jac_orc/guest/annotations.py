@@ -11,7 +11,7 @@ import typing
 from typing import Any
 
 if typing.TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Sequence
 
 Variables = dict[Any, Any]  # what type variables stand for
 
@@ -98,6 +98,15 @@ def bound(kind: Any, variables: Variables | None = None) -> dict[Any, Variables]
                 waiting.append((origin, dict(zip(getattr(origin, "__parameters__", ()), args, strict=False))))
         waiting += [(base, {}) for base in getattr(each, "__bases__", ())]
     return found
+
+
+def arguments_of(kind: Any, args: tuple[Any, ...], among: Collection[Any]) -> tuple[Any, ...]:
+    """The arguments of the nearest generic base that is one of these classes: `class Days(dict[str, date])`."""
+    for each, known in bound(kind, dict(zip(getattr(kind, "__parameters__", ()), args, strict=False))).items():
+        for base in vars(each).get("__orig_bases__", ()) if isinstance(each, type) else ():
+            if typing.get_origin(base) in among:
+                return tuple(substituted(arg, known) for arg in typing.get_args(base))
+    return args
 
 
 def variables_of(target: Any, function: Any) -> Variables:

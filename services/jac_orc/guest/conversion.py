@@ -106,6 +106,10 @@ def converters_of(target: Any, signature: inspect.Signature | None) -> Converter
     with contextlib.suppress(Exception):  # what is found in its place may be anything
         function = function_of(target)
         hints.update(evaluated(function, variables_of(target, function)))
+        first = next(iter(signature.parameters))
+        if first in hints and isinstance(getattr(target, "registry", None), types.MappingProxyType):
+            # A function of `functools.singledispatch` takes what any of its implementations does, `object` included.
+            hints[first] = typing.Union[(hints[first], *target.registry)]
     owner = target if isinstance(target, type) else getattr(target, "__self__", None)
     maker = Maker(getattr(function, "__globals__", {}), owner if isinstance(owner, type) else type(owner))
     converters = Converters(signature, hints, maker)

@@ -10,6 +10,7 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 from .annotations import bound, evaluated, function_of
+from .conversion_containers import inherits_making
 from .conversion_scalars import ANY, ConversionError, Converter, How, applied, unfit
 
 if TYPE_CHECKING:
@@ -43,7 +44,20 @@ def to_class(maker: Maker, kind: Any, args: tuple[Any, ...]) -> Converter:
         return _to_model(_fields(maker, kind, variables), lambda value: sys.modules["msgspec"].convert(value, whole))
     if hasattr(kind, "__fields__") and hasattr(kind, "parse_obj"):  # a model of pydantic before 2
         return _to_model(_fields(maker, kind, variables), kind.parse_obj)
+    for base in (str, int, float, bytes, getattr(sys.modules.get("decimal"), "Decimal", str)):
+        if inherits_making(kind, base):
+            return _to_own(kind, base, maker.converter(base))
     return ANY
+
+
+def _to_own(kind: Any, base: Any, converter: Converter) -> Converter:
+    """To a class of the module's own from what its base is made of."""
+
+    def convert(value: Any, how: How) -> Any:
+        made = applied(converter, value, how)
+        return kind(made) if type(made) is base else made
+
+    return Converter(convert)
 
 
 def _to_enum(maker: Maker, kind: Any) -> Converter:

@@ -9,6 +9,7 @@ import typing
 from collections import abc
 from typing import TYPE_CHECKING, Any
 
+from .annotations import arguments_of
 from .conversion_scalars import ANY, FLOAT, INT, SIMPLE, ConversionError, Converter, How, applied, unfit
 
 if TYPE_CHECKING:
@@ -26,12 +27,14 @@ _LISTS: dict[Any, Any] = {
     abc.Set: frozenset,
     abc.MutableSet: set,
 }
+_OWN_LISTS = (list, tuple, set, frozenset, collections.deque, collections.UserList)
 # What a JSON object is made into.
 _MAPPINGS: dict[Any, Any] = {
     **dict.fromkeys((dict, abc.Mapping, abc.MutableMapping), dict),
     **{kind: kind for kind in (collections.UserDict, collections.ChainMap, types.MappingProxyType)},
     types.SimpleNamespace: lambda value: types.SimpleNamespace(**value),
 }
+_MAKERS = frozenset((*_LISTS, *_MAPPINGS, collections.Counter, collections.OrderedDict, collections.defaultdict))
 _SCALARS = (bool, int, float, type(None))
 
 
@@ -43,7 +46,13 @@ def to_container(maker: Maker, kind: Any, args: tuple[Any, ...]) -> Converter | 
         return _to_list(_LISTS[kind], maker.converter(args[0]) if args else ANY)
     if kind in _MAPPINGS:
         return _to_mapping(_MAPPINGS[kind], *_entries(maker, args))
-    if not isinstance(kind, type) or not issubclass(kind, dict) or hasattr(kind, "__total__"):
+    if not isinstance(kind, type) or hasattr(kind, "__total__") or hasattr(kind, "_fields"):
+        return None
+    if kind not in _MAKERS:
+        maker, args = maker.within(kind), arguments_of(kind, args, _MAKERS)
+    if any(inherits_making(kind, base) for base in _OWN_LISTS):
+        return _to_list(kind, maker.converter(args[0]) if args else ANY)
+    if not issubclass(kind, dict):
         return None
     if issubclass(kind, collections.Counter):
         return _to_mapping(kind, *_entries(maker, (*args[:1], int)))
@@ -51,6 +60,12 @@ def to_container(maker: Maker, kind: Any, args: tuple[Any, ...]) -> Converter | 
         factory = typing.get_origin(args[-1]) or args[-1] if args else None
         return _to_mapping(lambda value: kind(factory if callable(factory) else None, value), *_entries(maker, args))
     return _to_mapping(kind, *_entries(maker, args))
+
+
+def inherits_making(kind: type, base: type) -> bool:
+    """Whether a class's values are made as those of the base are."""
+    made: Any = kind  # mypy takes `__init__` of a class for one of an instance
+    return issubclass(kind, base) and made.__new__ is base.__new__ and made.__init__ is base.__init__  # type: ignore[misc]
 
 
 def _entries(maker: Maker, args: tuple[Any, ...]) -> tuple[Converter, Converter]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import inspect
 import sys
+import types
 from collections.abc import Callable, Iterator
 from os import system
 from pathlib import Path
@@ -141,6 +142,19 @@ def test_near_matches_are_named(shop: Any) -> None:
     assert error["metadata"]["near"] == "area" and "did you mean area?" in error["message"]
     assert refusal(shop, "Circle.grw")["metadata"]["near"] == "grow"
     assert "_secret" not in refusal(shop, "secret")["message"], "private names are not told"
+
+
+def test_an_object_that_does_not_tell_its_names_has_no_near_ones(shop: Any) -> None:
+    shop.module.table = type("Table", (), {"__dir__": lambda self: [1] / 0})()
+    error = refusal(shop, "table.rows")
+    assert (error["reason"], error["metadata"]["near"]) == ("FUNCTION_NOT_FOUND", "")
+
+
+def test_a_class_that_is_made_at_run_time_is_the_modules_own(shop: Any) -> None:
+    shop.module.Pair = types.new_class("Pair")  # whose `__module__` is `types`
+    assert shop.resolve("Pair") is shop.module.Pair
+    shop.module.Lookup = types.DynamicClassAttribute
+    assert refusal(shop, "Lookup")["reason"] == "NAME_NOT_EXPOSED"
 
 
 def test_a_submodule_that_cannot_be_imported_raises_its_own_error(shop: Any) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import builtins
+import contextlib
 import importlib
 import inspect
 import itertools
@@ -254,7 +255,9 @@ class Names:
         import difflib
 
         name = self.name if owner is self.module else getattr(owner, "__name__", None) or type(owner).__name__
-        near = [each for each in difflib.get_close_matches(segment, self.public(owner), n=4) if each != segment][:3]
+        near: list[str] = []
+        with contextlib.suppress(Exception):  # of its `__dir__`
+            near = [each for each in difflib.get_close_matches(segment, self.public(owner), n=4) if each != segment][:3]
         hint = "; did you mean %s?" % ", ".join(near) if near else ""
         whole = ".".join(path)
         message = "%s has no function %s%s" % (name if len(path) == 1 else self.name, quote(whole), hint)
@@ -351,4 +354,6 @@ def _home_of(value: Any) -> str | None:
         if value.__module__ == "builtins":
             return None
     home = getattr(value, "__module__", None) if isinstance(value, _FUNCTIONS) else None
+    if home == "types" and vars(types).get(value.__name__) is not value:
+        return None  # a class made by `types.new_class`, as `dataclasses.make_dataclass` does before Python 3.12
     return home if isinstance(home, str) else None

@@ -127,9 +127,10 @@ REFERRED: dict[str, Any] = {
     "object": Opaque(), "list subclass": Bag([1]), "str subclass": Text("a"), "int subclass": Count(1),
     "exception": Failure("a"), "dataclass exception": Fault(1), "extended dataclass": extended(),
     "special field": Special(),
-    "defaultdict": collections.defaultdict(int, a=1), "function": len, "lambda": lambda: 1, "class": Opaque,
+    "defaultdict": collections.defaultdict(lambda: 1, a=1), "function": len, "lambda": lambda: 1, "class": Opaque,
     "module's class": decimal.Decimal, "module": sys, "iterator": iter([1]), "generator": iter(()),
-    "file": io.StringIO("a"), "namespace": types.SimpleNamespace(a=1), "mapping proxy": types.MappingProxyType({}),
+    "file": io.StringIO("a"), "special namespace": types.SimpleNamespace(__wrapped__=1),
+    "chain": collections.ChainMap({"a": 1}),
     "dict view": {"a": 1}.keys(), "decimal subclass": Price("1"), "path with other bytes": pathlib.PurePath("a\udcff"),
     "named offset": datetime.datetime(2026, 1, 1, tzinfo=datetime.timezone(datetime.timedelta(hours=1), "CET")),
     "tiny offset": offset(microseconds=-3), "other zone": datetime.datetime(2026, 1, 1, tzinfo=Zone()),
@@ -299,7 +300,7 @@ def test_a_model_is_made_as_models_are() -> None:
     [f"{HERE}.LoudPlain", f"{HERE}.Opaque", f"{HERE}.Bag", f"{HERE}.Failure", f"{HERE}.Fault", "builtins.object",
      "builtins.list", "builtins.type", "builtins.BaseException", "subprocess.Popen", "os._wrap_close", "types.CodeType",
      "types.FunctionType", "functools.partial", "builtins.memoryview", "pathlib.Path", "decimal.Decimal",
-     "builtins.dict", "collections.defaultdict", "weakref.ref", "builtins.eval", "os.system", "builtins.staticmethod",
+     "builtins.dict", "collections.ChainMap", "weakref.ref", "builtins.eval", "os.system", "builtins.staticmethod",
      "", ".", "a", "no.such.module", f"{HERE}.Absent", f"{HERE}..Opaque", f"{HERE}.Outer", f"{HERE}.MADE",
      "x" * 100_000,
      "a" + ".b" * 100_000, f"{HERE}.Loud.__init__", f"{HERE}.Loud.__class__", "os.path.join", "é.\udc80"],
@@ -354,6 +355,10 @@ def test_a_record_shows_what_it_holds() -> None:
         ("collections.deque", {"items": 5, "maxlen": None}), ("collections.deque", {"items": [1]}),
         ("collections.deque", {"items": range(10**15), "maxlen": None}), ("collections.Counter", {"items": [1]}),
         ("collections.OrderedDict", {"items": "a"}), ("collections.OrderedDict", {}),
+        ("collections.defaultdict", {"items": {}, "default_factory": 5}), ("collections.defaultdict", {"items": {}}),
+        ("collections.UserDict", {"items": [1]}), ("collections.UserList", {"items": range(10**15)}),
+        ("builtins.mappingproxy", {"items": [1]}), ("types.SimpleNamespace", {"items": {1: 2}}),
+        ("types.SimpleNamespace", {"items": {"__wrapped__": 1}}),
         ("time.struct_time", {"items": (1,), "more": {}}), ("time.struct_time", {"items": 5, "more": 5}),
     ],
 )  # fmt: skip
@@ -434,8 +439,9 @@ def with_more(value: Any, name: str) -> Any:
 @pytest.mark.parametrize(
     "value",
     [Tagged((1, 2)), with_more(Named(1), "more"), with_more(Revealed(1), "hidden"),
-     with_more(collections.OrderedDict(a=1), "more")],
-    ids=["tuple", "named tuple", "slots", "OrderedDict"],
+     with_more(collections.OrderedDict(a=1), "more"), with_more(collections.OrderedDict(a=1), "data"),
+     with_more(collections.UserDict(a=1), "more")],
+    ids=["tuple", "named tuple", "slots", "OrderedDict", "OrderedDict's data", "UserDict"],
 )  # fmt: skip
 def test_what_has_more_than_its_fields_goes_by_reference(value: Any) -> None:
     assert round_trip(value, Shelf()) is value

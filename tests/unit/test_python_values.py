@@ -9,6 +9,7 @@ import decimal
 import ipaddress
 import pathlib
 import time
+import types
 import uuid
 import zoneinfo
 from fractions import Fraction
@@ -88,7 +89,10 @@ TABLE: list[tuple[Any, str]] = [
     (range(10**30, 0, -7), "record_value"), (range(0), "record_value"), (slice(None), "record_value"),
     (slice("a", [1], {}), "record_value"), (collections.deque([1, 2], 2), "record_value"),
     (collections.deque(maxlen=0), "record_value"), (collections.OrderedDict(b=1, a=2), "record_value"),
-    (collections.Counter({"b": -1, "a": 2}), "record_value"), (time.gmtime(0), "record_value"),
+    (collections.Counter({"b": -1, "a": 2}), "record_value"), (collections.UserDict({1: [2]}), "record_value"),
+    (collections.UserList([1, (2,)]), "record_value"), (types.MappingProxyType({"a": {1}}), "record_value"),
+    (types.SimpleNamespace(b=1, a=[None]), "record_value"), (collections.defaultdict(list, a=[1]), "record_value"),
+    (collections.defaultdict(None, {1: 2}), "record_value"), (time.gmtime(0), "record_value"),
     (Point(1, [2]), "record_value"), (Order("a", {1}), "record_value"), (Frozen({1: 2}), "record_value"),
     (Slotted(None), "record_value"), (Both(1.5), "record_value"), (Colour.PAIR, "record_value"),
     (Colour.NOTHING, "record_value"), (Level.LOW, "record_value"), (Word.YES, "record_value"),

@@ -11,10 +11,12 @@ import collections
 import dataclasses
 import enum
 import sys
+import types
 from typing import TYPE_CHECKING, Any
 
 from .failures import qualified_name
 from .protowire import Malformed
+from .python_value_texts import name_of_class
 from .python_values import NoForm
 
 if TYPE_CHECKING:
@@ -54,7 +56,11 @@ def fields_of(value: Any) -> dict[str, Any]:
         if hasattr(kind, "n_sequence_fields"):  # struct_time and its like
             return dict(zip(("items", "more"), value.__reduce__()[1], strict=False))
     container, items, fields = CONTAINERS.get(qualified_name(kind), (None, None, ()))
-    if kind is container and not attributes:
+    if kind is types.SimpleNamespace and not any(map(_is_special, attributes)):
+        return {"items": dict(attributes)}
+    if kind is collections.defaultdict and value.default_factory is not None:
+        name_of_class(value.default_factory)  # raises NoForm for any but a plain class
+    if kind is container and attributes.keys() == _ATTRIBUTES.get(kind, set()):
         return {field: items(value) if field == "items" else getattr(value, field) for field in fields}
     if isinstance(value, _PLAIN_BASES):
         raise NoForm
@@ -135,7 +141,13 @@ CONTAINERS: dict[str, tuple[Any, Any, tuple[str, ...]]] = {
     "collections.deque": (collections.deque, list, ("items", "maxlen")),
     "collections.OrderedDict": (collections.OrderedDict, dict, ("items",)),
     "collections.Counter": (collections.Counter, dict, ("items",)),
+    "collections.defaultdict": (collections.defaultdict, dict, ("default_factory", "items")),
+    "collections.UserDict": (collections.UserDict, dict, ("items",)),
+    "collections.UserList": (collections.UserList, list, ("items",)),
+    "builtins.mappingproxy": (types.MappingProxyType, dict, ("items",)),
+    "types.SimpleNamespace": (types.SimpleNamespace, dict, ("items",)),
 }
+_ATTRIBUTES: dict[Any, set[str]] = {kind: {"data"} for kind in (collections.UserDict, collections.UserList)}
 
 
 def container_of(name: str, values: dict[str, Any]) -> Any:
@@ -143,8 +155,14 @@ def container_of(name: str, values: dict[str, Any]) -> Any:
     try:
         if items is not None and type(values["items"]) is not items:
             raise TypeError("its items are of another kind")
+        if kind is types.SimpleNamespace:
+            if any(map(_is_special, values["items"])):
+                raise ValueError("special names")
+            return kind(**values["items"])
+        if values.get("default_factory") is not None:
+            name_of_class(values["default_factory"])
         return kind(*[values[field] for field in fields])
-    except (KeyError, TypeError, ValueError, OverflowError) as failure:
+    except (AttributeError, KeyError, TypeError, ValueError, OverflowError, NoForm) as failure:
         raise Malformed("a %s that can't be made: %s" % (name, failure)) from None
 
 

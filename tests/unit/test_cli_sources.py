@@ -93,3 +93,20 @@ def test_a_file_that_cannot_be_imported_is_refused_with_advice(
 ) -> None:
     with pytest.raises(UsageError, match=advice):
         sources.find(Code(module, write(tmp_path, name) / name))
+
+
+@pytest.mark.parametrize(
+    ("names", "module"),
+    [
+        (["shop-main/", "shop-main/pyproject.toml", "shop-main/store.py"], "store"),
+        (["shop/setup.py", "shop/src/store/__init__.py"], "store"),
+        (["shop/pyproject.toml", "shop/__init__.py", "shop/store.py"], "shop"),
+        (["shop/store.py", "shop/__init__.py"], "shop"),
+        (["shop/pyproject.toml", "store.py"], "store"),
+    ],
+)
+def test_the_only_folder_of_a_zip_may_be_the_project(tmp_path: Path, names: list[str], module: str) -> None:
+    with zipfile.ZipFile(tmp_path / "code.zip", "w") as archive:
+        for name in names:
+            archive.writestr(name, "")
+    assert sources.find(Code("", tmp_path / "code.zip"))[0] == module

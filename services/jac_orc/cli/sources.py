@@ -24,6 +24,8 @@ _MOST_NAMED = 20
 _LEFT_OUT_BYTES = 64 * 1024
 _KINDS = (".zip", ".whl", ".tar.gz", ".py")
 _PROJECT_FILES = {"pyproject.toml", "setup.py", "setup.cfg"}
+_ARCHIVED = {"pyproject.toml", "setup.py", "requirements.txt"}
+"""Files by which the pod manager takes a zip's only folder for the project."""
 
 
 @dataclass(frozen=True)
@@ -129,11 +131,19 @@ def _names(path: Path) -> list[str]:
     try:
         if not path.name.endswith(".tar.gz"):
             with zipfile.ZipFile(path) as archive:
-                return importable(archive.namelist())
+                return importable(_of_project(archive.namelist()))
         with tarfile.open(path) as unpacked:  # a source distribution has all in one folder
             return importable(name.partition("/")[2] for name in unpacked.getnames())
     except (OSError, EOFError, tarfile.TarError, zipfile.BadZipFile) as failure:
         raise UsageError(f"{path} can't be read: {failure}") from None
+
+
+def _of_project(paths: list[str]) -> list[str]:
+    """The paths in a zip, or those in its only folder if that is a project, as in zips that GitHub makes."""
+    folder, *others = {path.partition("/")[0] for path in paths} or {""}
+    inner = [path.partition("/")[2] for path in paths]
+    is_package = folder.isidentifier() and "__init__.py" in inner
+    return inner if not others and not is_package and not _ARCHIVED.isdisjoint(inner) else paths
 
 
 async def upload(remote: Remote, source: Source) -> pb.ModuleSource:

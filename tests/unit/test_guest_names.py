@@ -14,9 +14,11 @@ from typing import Any
 import pytest
 
 from jac_orc.guest.binding import binds_as_one_list, signature_of
+from jac_orc.guest.describe import describe
 from jac_orc.guest.failures import Refusal
 from jac_orc.guest.host_access import HostAccess
 from jac_orc.guest.names import Names
+from jac_orc.guest.objects import Objects
 
 PACKAGE = {
     "__init__.py": """
@@ -148,6 +150,19 @@ def test_an_object_that_does_not_tell_its_names_has_no_near_ones(shop: Any) -> N
     shop.module.table = type("Table", (), {"__dir__": lambda self: sorted([1, "a"])})()  # type: ignore[type-var]
     error = refusal(shop, "table.rows")
     assert (error["reason"], error["metadata"]["near"]) == ("FUNCTION_NOT_FOUND", "")
+
+
+def test_a_value_that_hides_its_class_is_one_as_any_other(shop: Any) -> None:
+    def fails(self: Any, *args: Any) -> Any:
+        raise RuntimeError("working outside of context")
+
+    own = {"__class__": property(fails), "__getattr__": fails, "__call__": fails, "__doc__": 5}
+    shop.module.current = current = type("Proxy", (), own)()  # as werkzeug's proxies are, outside of a request
+    assert shop.resolve("current") is current
+    shop.check_result(current)
+    assert ("current", current) in list(shop.walk())
+    assert b"current" in describe(shop)
+    assert Objects(shop, "here", 60, 10, 10**9).keep(current, [])["type"].endswith("Proxy")
 
 
 def test_a_class_that_is_made_at_run_time_is_the_modules_own(shop: Any) -> None:

@@ -26,8 +26,9 @@ def signature_of(target: Any) -> inspect.Signature | None:
             _, *parameters = inspect.signature(function_of(target)).parameters.values()
             return signature.replace(parameters=parameters)
         return signature
-    line = (getattr(target, "__doc__", None) or "").strip().partition("\n")[0]
-    found = re.match(r"[\w.]+(\(.*\))(?:\s*->.*)?$", line)
+    found = None
+    with contextlib.suppress(Exception):  # there may be no text, or anything else
+        found = re.match(r"[\w.]+(\(.*\))(?:\s*->.*)?$", target.__doc__.strip().partition("\n")[0])
     if not found:
         return None
     try:

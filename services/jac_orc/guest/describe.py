@@ -40,8 +40,15 @@ def _documentation(value: Any) -> str:
 
 
 def _member(path: str, value: Any) -> bytes:
-    if not callable(value):
-        return string(1, path) + _number(2, CONSTANT) + string(6, qualified_name(type(value)))
+    if callable(value):
+        try:
+            return _callable(path, value)
+        except Exception:  # of its own code
+            return string(1, path) + _number(2, FUNCTION)
+    return string(1, path) + _number(2, CONSTANT) + string(6, qualified_name(type(value)))
+
+
+def _callable(path: str, value: Any) -> bytes:
     kind = FUNCTION
     if isinstance(value, type):
         kind = CLASS

@@ -43,7 +43,7 @@ class Invoker:
         else:
             text = "the object is a %s, which can't be called; name one of its methods" % type(owner).__name__
             raise Refusal("NOT_CALLABLE", text)
-        if isinstance(target, types.ModuleType):
+        if issubclass(type(target), types.ModuleType):
             raise Refusal("NOT_CALLABLE", "%s is a module; name a function in it" % quote(method), method=method[:200])
         return target
 

@@ -141,7 +141,7 @@ class Names:
         Other code than the standard library's may return classes, and methods of objects, from anywhere. A built-in
         class does nothing that Python doesn't do anyway.
         """
-        is_free = isinstance(value, type) or _owner_of(value) is not None
+        is_free = _is(value, type) or _owner_of(value) is not None
         if not is_free or (self._is_standard_library and getattr(value, "__module__", None) != "builtins"):
             self._check_value(value, "the result")
         if self._is_standard_library:
@@ -149,15 +149,15 @@ class Names:
 
     def _check_value(self, value: Any, what: str, *, is_own: bool = False) -> None:
         """Raises Refusal for what leads out of the module's package, to the host, or into the interpreter itself."""
-        if isinstance(value, _INTERNALS):
+        if _is(value, _INTERNALS):
             raise Refusal("NAME_NOT_EXPOSED", "%s is a %s" % (what, type(value).__name__))
         home = _home_of(value) or self._home_of_class(value)
         if not home or (home == "builtins" and not self._is_standard_library and _only_computes(value)):
             return
-        if isinstance(value, types.ModuleType) and not is_own and home.partition(".")[0] != self._package:
+        if _is(value, types.ModuleType) and not is_own and home.partition(".")[0] != self._package:
             raise Refusal("NAME_NOT_EXPOSED", "%s leads out of %s into %s" % (what, self._package, home))
         self._check_open(home, what)
-        access = self._host.of("%s.%s" % (home, value.__name__)) if isinstance(value, _FUNCTIONS) else ""
+        access = self._host.of("%s.%s" % (home, value.__name__)) if _is(value, _FUNCTIONS) else ""
         if access and not self._gives_access:  # one function of a module that else only computes
             text = "%s gives access to the host (%s); the operator's policy may allow it" % (what, access)
             raise Refusal("NAME_NOT_EXPOSED", text)
@@ -286,7 +286,7 @@ class Names:
                     self._check_step((owner, name, value), prefix + name)
                 except Exception:  # noqa: S112 - a Refusal, or of the code that was to give it
                     continue
-                if not isinstance(value, types.ModuleType):
+                if not _is(value, types.ModuleType):
                     yield prefix + name, value
                 elif id(value) not in seen and (hasattr(owner, "__all__") or prefix == ""):
                     seen.add(id(value))
@@ -299,6 +299,14 @@ def _check_name(segment: str, path: str) -> None:
         raise Refusal("FUNCTION_NOT_FOUND", "%s is no name of a function" % quote(path), method=path[:200])
     if segment.startswith("_"):
         raise Refusal("NAME_NOT_EXPOSED", "%s is private" % quote(path), method=path[:200])
+
+
+def _is(value: Any, kinds: Any) -> bool:
+    """`isinstance`, also of a value whose `__class__` is code that fails, as that of a proxy of nothing does."""
+    try:
+        return isinstance(value, kinds)
+    except Exception:
+        return issubclass(type(value), kinds)
 
 
 def _only_computes(value: Any) -> bool:
@@ -335,8 +343,8 @@ def _is_submodule(owner: Any, segment: str, value: Any) -> bool:
 
 def _owner_of(value: Any) -> Any:
     """Return the object or the class that a method is bound to; None for what is no method."""
-    owner = value.__self__ if isinstance(value, _BOUND) else None
-    return None if isinstance(owner, types.ModuleType) else owner
+    owner = value.__self__ if _is(value, _BOUND) else None
+    return None if _is(owner, types.ModuleType) else owner
 
 
 def _home_of(value: Any) -> str | None:
@@ -344,16 +352,16 @@ def _home_of(value: Any) -> str | None:
 
     A method comes from the class of its object, which may have inherited it from another module's.
     """
-    while isinstance(value, partial):
+    while _is(value, partial):
         value = value.func
-    if isinstance(value, types.ModuleType):
-        return value.__name__
+    if _is(value, types.ModuleType):
+        return str(value.__name__)
     owner = _owner_of(value)
     if owner is not None:
         value = owner if isinstance(owner, type) else type(owner)
         if value.__module__ == "builtins":
             return None
-    home = getattr(value, "__module__", None) if isinstance(value, _FUNCTIONS) else None
+    home = getattr(value, "__module__", None) if _is(value, _FUNCTIONS) else None
     if home == "types" and vars(types).get(value.__name__) is not value:
         return None  # a class made by `types.new_class`, as `dataclasses.make_dataclass` does before Python 3.12
     return home if isinstance(home, str) else None

@@ -214,5 +214,8 @@ def _parts(item: Any) -> Any:
         return item.values()
     if kind in (list, tuple, set, frozenset):
         return item
-    attributes = None if isinstance(item, (type, types.ModuleType)) else getattr(item, "__dict__", None)
+    try:
+        attributes = None if isinstance(item, (type, types.ModuleType)) else getattr(item, "__dict__", None)
+    except Exception:  # of its class's code
+        return ()
     return attributes.values() if type(attributes) is dict else ()

@@ -33,6 +33,25 @@ class Scaled:
         self.x *= factor
 
 
+class Nest:
+    """Whose methods name what is in it, and have names of the module's."""
+
+    @dataclass
+    class Egg:
+        laid: date
+
+    When = date
+
+    def Decimal(self) -> None: ...  # noqa: N802
+
+    def put(self, egg: Egg) -> Any: ...
+    @staticmethod
+    def many(eggs: Sequence[Optional[Egg]]) -> Any: ...
+    @classmethod
+    def at(cls, when: When) -> Any: ...
+    def weigh(self, grams: Decimal) -> Any: ...
+
+
 class Base:
     def __init__(self, on: date, weight: float = 1) -> None:
         self.on, self.weight = on, weight

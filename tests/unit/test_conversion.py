@@ -97,6 +97,14 @@ def test_an_annotation_that_cannot_be_evaluated_harms_no_other(module: Any) -> N
 DAY = "2026-01-01"
 
 
+def test_methods_may_name_what_is_in_their_class(module: Any) -> None:
+    nest, egg = module.Nest(), module.Nest.Egg(NEW_YEAR)
+    assert converted(nest.put, {"laid": DAY}) == egg
+    assert converted(nest.many, [{"laid": DAY}, None]) == [egg, None]
+    assert converted(nest.at, DAY) == NEW_YEAR
+    assert converted(nest.weigh, "1.50") == Decimal("1.50"), "the module's names come first"
+
+
 def test_generics_and_names_for_types(generics: Any) -> None:
     for name, given, made in (
         ("box", {"item": DAY}, generics.Box(NEW_YEAR)),

@@ -49,7 +49,7 @@ def evaluated(owner: Any, variables: Variables | None = None) -> dict[str, Any]:
     stand for takes their place: those of a class are known by its bases, and `variables` has others.
     """
     found: dict[str, Any] = {}
-    known = variables or {}
+    known, around = variables or {}, dict[str, Any]()
     for place in reversed(owner.__mro__) if isinstance(owner, type) else (owner,):
         with contextlib.suppress(Exception):
             if isinstance(place, type):
@@ -57,12 +57,27 @@ def evaluated(owner: Any, variables: Variables | None = None) -> dict[str, Any]:
                 inner.pop("__annotations__", None)
                 known = bound(owner, variables).get(place, {})
             else:
-                outer, inner = place.__globals__, {}
+                outer, inner, around = place.__globals__, {}, _class_around(place)
             inner.update({each.__name__: each for each in getattr(place, "__type_params__", ())})
             for name, hint in _annotations(place).items():
                 with contextlib.suppress(Exception):
-                    found[name] = substituted(evaluated_hint(hint, outer, inner), known)
+                    try:
+                        meaning = evaluated_hint(hint, outer, inner)
+                    except NameError:  # a class within the method's own, say
+                        meaning = evaluated_hint(hint, outer, {**around, **inner})
+                    found[name] = substituted(meaning, known)
     return found
+
+
+def _class_around(function: Any) -> dict[str, Any]:
+    """The names of the class in whose body a function is written; none for any other function."""
+    found = function.__globals__
+    for name in function.__qualname__.split(".")[:-1]:
+        owner = found.get(name)
+        if not isinstance(owner, type):
+            return {}
+        found = vars(owner)
+    return {} if found is function.__globals__ else dict(found)
 
 
 def evaluated_hint(hint: Any, outer: dict[str, Any], inner: dict[str, Any]) -> Any:

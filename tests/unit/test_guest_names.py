@@ -152,6 +152,19 @@ def test_an_object_that_does_not_tell_its_names_has_no_near_ones(shop: Any) -> N
     assert (error["reason"], error["metadata"]["near"]) == ("FUNCTION_NOT_FOUND", "")
 
 
+def test_a_name_that_is_missing_is_asked_for_once(shop: Any) -> None:
+    asked: list[str] = []
+
+    def absent(*place: Any) -> Any:
+        asked.append(place[-1])
+        raise AttributeError(place[-1])
+
+    vars(shop.module).update(__getattr__=absent, counter=type("Counter", (), {"__getattr__": absent})())
+    del shop.module.__path__
+    assert refusal(shop, "counter.nowhere")["reason"] == refusal(shop, "nothing")["reason"] == "FUNCTION_NOT_FOUND"
+    assert asked == ["nowhere", "nothing"]
+
+
 def test_a_value_that_hides_its_class_is_one_as_any_other(shop: Any) -> None:
     def fails(self: Any, *args: Any) -> Any:
         raise RuntimeError("working outside of context")

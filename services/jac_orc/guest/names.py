@@ -241,7 +241,7 @@ class Names:
         except AttributeError as failure:
             if _is_of_code(failure, owner, segment):
                 raise
-            if isinstance(owner, types.ModuleType) and hasattr(owner, "__path__"):
+            if isinstance(owner, types.ModuleType) and "__path__" in vars(owner):  # past its `__getattr__`
                 name = "%s.%s" % (owner.__name__, segment)
                 self._check_open(name, quote(segment))  # before its import does anything
                 try:
@@ -254,7 +254,8 @@ class Names:
     def _not_found(self, owner: Any, segment: str, path: Sequence[str], failure: AttributeError) -> Refusal:
         import difflib
 
-        name = self.name if owner is self.module else getattr(owner, "__name__", None) or type(owner).__name__
+        name = owner.__name__ if isinstance(owner, (type, types.ModuleType)) else type(owner).__name__
+        name = self.name if owner is self.module else name
         near: list[str] = []
         with contextlib.suppress(Exception):  # of its `__dir__`
             near = [each for each in difflib.get_close_matches(segment, self.public(owner), n=4) if each != segment][:3]
@@ -288,7 +289,7 @@ class Names:
                     continue
                 if not _is(value, types.ModuleType):
                     yield prefix + name, value
-                elif id(value) not in seen and (hasattr(owner, "__all__") or prefix == ""):
+                elif id(value) not in seen and (prefix == "" or "__all__" in vars(owner)):
                     seen.add(id(value))
                     waiting.append((prefix + name + ".", value))
 

@@ -183,16 +183,85 @@ async def _await(awaitable: Any) -> Any:
     return await awaitable
 
 
+class Stream:
+    """Reads an async iterator as `async for` does: in one task and one context, an item whenever one is wanted."""
+
+    def __init__(self, iterable: Any) -> None:
+        self._iterable = iterable
+        self._task: asyncio.Task[None] | None = None
+        self._item: asyncio.Future[list[Any]]
+        self._wanted: asyncio.Future[bool] | None = None
+        self._is_closing = False
+        self._failure: BaseException | None = None
+
+    async def next(self) -> list[Any]:
+        """Return the next item in a list, which is empty at the end."""
+        import asyncio
+
+        self._item = asyncio.get_running_loop().create_future()
+        if self._task is None:
+            self._task = asyncio.create_task(self._read())
+        elif self._task.done():  # cancelled between items, by a timeout of the module's code
+            self._item.set_result([])
+        elif self._wanted is not None and not self._wanted.done():
+            self._wanted.set_result(True)
+        try:
+            item = await self._item
+        except asyncio.CancelledError:
+            if not self._is_closing:
+                self._task.cancel()
+            await asyncio.wait([self._task])
+            raise
+        if self._failure is not None:
+            raise self._failure
+        return item
+
+    async def close(self) -> None:
+        """Close the iterator, if it has begun and not come to its end."""
+        if self._task is not None and not self._task.done():
+            if self._wanted is not None and not self._wanted.done():
+                self._wanted.set_result(False)
+            await self._task
+            if self._failure is not None:
+                raise self._failure
+
+    async def _read(self) -> None:
+        import asyncio
+
+        loop = asyncio.get_running_loop()
+        try:
+            iterator = aiter(self._iterable)
+            try:
+                while True:
+                    item = [await anext(iterator)]
+                    if self._item.done():  # it has been cancelled
+                        break
+                    self._wanted = loop.create_future()
+                    self._item.set_result(item)
+                    if not await self._wanted:
+                        break
+            except StopAsyncIteration:
+                pass
+            finally:
+                self._is_closing = True
+                if hasattr(iterator, "aclose"):
+                    await iterator.aclose()
+        except BaseException as failure:  # kept from the loop, which SystemExit would end
+            self._failure = failure
+        finally:
+            if not self._item.done():
+                self._item.set_result([])
+
+
 @contextlib.contextmanager
 def items_of(result: Any, wait_for: Callable[[Any], Any], loop: Loop) -> Iterator[Iterator[Any]]:
     """The items of a generator, an async generator or any other iterable, which cleans up at the end of this."""
     if hasattr(result, "__aiter__"):
-        iterator = result.__aiter__()
+        stream = Stream(result)
         try:
-            yield _awaited(iterator, wait_for)
+            yield _awaited(stream, wait_for)
         finally:
-            if hasattr(iterator, "aclose"):
-                loop.coroutine(iterator.aclose()).result()
+            loop.coroutine(stream.close()).result()
     elif hasattr(result, "__iter__") and not isinstance(result, (str, bytes, bytearray, dict)):
         iterator = iter(result)
         try:
@@ -205,7 +274,9 @@ def items_of(result: Any, wait_for: Callable[[Any], Any], loop: Loop) -> Iterato
         raise Refusal("VALUE_NOT_REPRESENTABLE", "the result is no stream of items but a %s" % name, type=name)
 
 
-def _awaited(iterator: Any, wait_for: Callable[[Any], Any]) -> Iterator[Any]:
-    with contextlib.suppress(StopAsyncIteration):
-        while True:
-            yield wait_for(iterator.__anext__())
+def _awaited(stream: Stream, wait_for: Callable[[Any], Any]) -> Iterator[Any]:
+    while True:
+        item = wait_for(stream.next())
+        if not item:
+            return
+        yield item.pop()

@@ -23,6 +23,7 @@ from .coroutines import Loop
 from .failures import Cancelled, error_body
 from .output import current
 from .own import Lock, Turn, exit_now, get_ident, sleep, start_new_thread
+from .signals import Mask
 from .wire import HEAD, frame
 
 if TYPE_CHECKING:
@@ -161,6 +162,7 @@ class Calls:
         self._unlock()
         os.register_at_fork(after_in_child=self._unlock)
         self._context = contextvars.copy_context()
+        self._mask = Mask()
         self._running: dict[int, Call] = {}
         self._main = Thread()
         self._leader: Thread | None = self._main
@@ -185,6 +187,8 @@ class Calls:
 
     def _live(self, me: Thread) -> None:
         """The life of a thread: leads until it is in a slow call, then waits to be given the lead again."""
+        if me is not self._main:
+            self._mask.block_all()
         try:
             while True:
                 while self._leader is me:
@@ -238,6 +242,7 @@ class Calls:
             self._requests.control(incoming)
 
     def _monitor(self) -> None:
+        self._mask.block_all()
         idle = 0
         while True:
             seen = self._started
@@ -271,7 +276,11 @@ class Calls:
 
     def _answer(self, incoming: Frame, me: Thread) -> None:
         """Run a call and send its answer."""
+        if me is not self._main:
+            self._mask.restore()
         data: bytes = self._context.copy().run(self._perform, incoming)
+        if me is not self._main:
+            self._mask.block_all()
         with self.lock:  # before the answer, so that the main thread is free for its caller's next call
             leads = self._leader is me
             if leads:

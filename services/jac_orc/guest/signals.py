@@ -6,6 +6,7 @@ would end the guest, or on the way between, where it would leave the wire in the
 
 from __future__ import annotations
 
+import _signal  # type: ignore[import-not-found]
 import contextlib
 import signal
 import sys
@@ -18,22 +19,44 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection
 
 
+_set_mask = _signal.pthread_sigmask  # that of `signal` takes ten times as long
+_ALL = tuple(map(int, signal.valid_signals()))
+
+
 def keep_calls_apart(calls: types.CodeType, own: Collection[types.CodeType]) -> None:
     """Have handlers raise only in calls: below a frame of the code `calls`, and not below one of the codes in `own`."""
     set_handler, current_handler = signal.signal, signal.getsignal
 
-    def guarded(number: Any, handler: Any) -> Any:
+    def guarded(signalnum: Any, handler: Any) -> Any:
         if callable(handler) and not isinstance(handler, signal.Handlers):
             handler = _Guarded(handler, calls, frozenset(own))
-        return _unguarded(set_handler(number, handler))
+        return _unguarded(set_handler(signalnum, handler))
 
-    def found(number: Any) -> Any:
-        return _unguarded(current_handler(number))
+    def found(signalnum: Any) -> Any:
+        return _unguarded(current_handler(signalnum))
 
     for name, function, wrapper in (("signal", set_handler, guarded), ("getsignal", current_handler, found)):
         wrapper.__name__ = wrapper.__qualname__ = name
-        wrapper.__doc__, wrapper.__module__ = function.__doc__, "signal"
+        wrapper.__doc__, wrapper.__module__, wrapper.__annotations__ = function.__doc__, "signal", {}
         setattr(signal, name, wrapper)
+
+
+class Mask:
+    """The mask of signals that threads of calls have, as the import has left it; else threads of ours block all.
+
+    What a call blocks in its thread, to wait for it, would come to another thread, and end the process.
+    """
+
+    def __init__(self) -> None:
+        self._of_calls = _set_mask(signal.SIG_BLOCK, ())
+
+    def block_all(self) -> None:
+        """Block all signals in this thread."""
+        _set_mask(signal.SIG_SETMASK, _ALL)
+
+    def restore(self) -> None:
+        """Block in this thread what the import has blocked."""
+        _set_mask(signal.SIG_SETMASK, self._of_calls)
 
 
 class _Guarded:

@@ -10,6 +10,9 @@ from typing import TYPE_CHECKING, Any
 from .failures import Cancelled, Refusal, qualified_name
 from .own import Lock, Turn, exit_now, get_ident, start_new_thread
 
+_LAST_SECONDS = 1.0
+"""How long tasks that are cancelled at the end of the process may take; exit handlers have to run, too."""
+
 if TYPE_CHECKING:
     import asyncio
     from collections.abc import Callable, Iterator
@@ -67,22 +70,45 @@ class Loop:
             self._stopped.give()
             self._returned.wait()
 
+    def end(self) -> None:
+        """End what coroutines have left in the loop, as `asyncio.run` does. The main thread calls this at its end."""
+        if self._loop is None or self._of_threads.get(get_ident(), self._loop) is not self._loop:
+            return
+        with contextlib.suppress(BaseException):  # what the module's code has replaced, or has closed
+            if self.take(_LAST_SECONDS / 2):
+                self._loop.run_until_complete(_end_tasks())
+
     # Only the main thread calls the following two; what handlers of signals raise doesn't interrupt them.
 
-    def take(self) -> None:
-        """Has the loop run no longer in its own thread."""
+    def take(self, seconds: float = -1) -> bool:
+        """Has the loop run no longer in its own thread; returns whether it does so in time."""
         if self._of_threads:
-            return
+            return True
         assert self._loop is not None
         self._loop.call_soon_threadsafe(self._loop.stop)
-        self._stopped.wait()
-        self._is_taken = True
+        self._is_taken = self._stopped.wait(seconds)
+        return self._is_taken
 
     def give_back(self) -> None:
         """Has it run there again, if it has been taken."""
         if self._is_taken:
             self._is_taken = False
             self._returned.give()
+
+
+async def _end_tasks() -> None:
+    import asyncio
+
+    loop = asyncio.get_running_loop()
+    tasks = asyncio.all_tasks() - {asyncio.current_task()}
+    for task in tasks:
+        task.cancel()
+    done = (await asyncio.wait(tasks, timeout=_LAST_SECONDS))[0] if tasks else ()
+    for task in done:
+        if not task.cancelled() and task.exception() is not None:
+            text = "unhandled exception during asyncio.run() shutdown"
+            loop.call_exception_handler({"message": text, "exception": task.exception(), "task": task})
+    await asyncio.wait_for(loop.shutdown_asyncgens(), _LAST_SECONDS / 2)
 
 
 def _can_move(loop: asyncio.AbstractEventLoop) -> bool:

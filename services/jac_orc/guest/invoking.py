@@ -47,12 +47,12 @@ class Invoker:
             raise Refusal("NOT_CALLABLE", "%s is a module; name a function in it" % quote(method), method=method[:200])
         return target
 
-    def constant(self, value: Any, method: str, args: Any, kwargs: Any) -> Any:
-        """The value of a name that can't be called."""
+    def constant(self, call: Call, value: Any, method: str, args: Any, kwargs: Any) -> Any:
+        """The value of a name that can't be called; a coroutine, of a property, and a future are awaited."""
         if args or kwargs:
             text = "%s is a constant; it takes no arguments" % quote(method)
             raise Refusal("NOT_CALLABLE", text, method=method[:200])
-        return value
+        return call.wait_for(value) if _is_awaitable(value) and not _is_handle(value) else value
 
     def run(self, call: Call, target: Any, method: str, args: list[Any], kwargs: dict[str, Any]) -> Any:
         """What the callable returns; a coroutine is awaited."""
@@ -77,6 +77,13 @@ class Invoker:
             for item in items:
                 call.send(encoded(item))
         return b""
+
+
+def _is_handle(value: Any) -> bool:
+    """Whether it is an object that is more than its result: a connection, say, that is awaited once."""
+    return not isinstance(value, (types.CoroutineType, types.GeneratorType)) and not hasattr(
+        value, "_asyncio_future_blocking"
+    )
 
 
 def _is_awaitable(value: Any) -> bool:

@@ -33,8 +33,9 @@ class Turn:
         with contextlib.suppress(RuntimeError):  # it is given
             self._lock.release()
 
-    def wait(self) -> None:
-        self._lock.acquire()
+    def wait(self, seconds: float = -1) -> bool:
+        """Return whether it has been given, within so many seconds if they are not negative."""
+        return self._lock.acquire(timeout=seconds)
 
 
 _LIVE = frozenset(("builtins", "importlib", "signal", "sys"))  # of these the guest uses what the module's code has set

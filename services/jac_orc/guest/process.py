@@ -51,6 +51,7 @@ def main(descriptor: int, server: int) -> None:
     except (EOFError, OSError):
         exit_now(0)  # the server is gone
     calls.serve()
+    calls.loop.end()
 
 
 def load(link: Wire, output: Output) -> Calls:

@@ -130,7 +130,7 @@ class PythonCalls:
         else:
             target = invoker.target(method, owner, streams=streams)
         if not callable(target):
-            return invoker.constant(target, method, args, kwargs)
+            return invoker.constant(call, target, method, args, kwargs)
         return invoker.run(call, target, method, args, kwargs)
 
     def _response(self, values: _Values, value: Any) -> bytes:

@@ -183,7 +183,7 @@ class Requests:
         find = self._objects.get
         target = self._invoker.target(method, find(obj_id) if obj_id else NOTHING, streams=streams)
         if not callable(target):
-            return self._invoker.constant(target, method, args, kwargs)
+            return self._invoker.constant(call, target, method, args, kwargs)
         converters, exact = self._parameters.converters(target) if args or kwargs else None, None
         if converters is not None and converters.is_exact and data is not None:
             exact = Exact()

@@ -192,6 +192,24 @@ def test_a_guest_ends_as_an_interpreter_ends(start_server: Start, tmp_path: Path
     assert not any("is killed" in line["text"] for line in server.log())
 
 
+@pytest.mark.parametrize("places", [16, 1])
+def test_a_guest_ends_so_with_a_call_that_is_stuck(start_server: Start, tmp_path: Path, places: int) -> None:
+    """With one place the guest is replaced by then."""
+    server = start_server(MODULE, cancel_grace=0.2, max_concurrency=places).serving()
+    with Connection(f"127.0.0.1:{server.port}") as module:
+        guest = module.invoke("leave", [str(tmp_path / "told")])
+        with pytest.raises(OrcError):
+            module.invoke("slow", [60], timeout=0.1)
+        if places == 1:
+            wait_until(lambda: not Path(f"/proc/{guest}").exists())
+        else:
+            wait_until(lambda: server.pod_status()[0] == 1)
+    assert server.stop() == 0
+    assert sorted((tmp_path / "told").read_text().split()) == ["atexit", "finalized", "thread"]
+    assert (tmp_path / "told.buffered").read_text() == "flushed"
+    assert not any("had not ended" in line["text"] for line in server.log())
+
+
 def test_an_end_that_takes_too_long_is_bounded_and_told(start_server: Start, tmp_path: Path) -> None:
     server = start_server(MODULE, exit_grace=0.7).serving()
     with Connection(f"127.0.0.1:{server.port}") as module:

@@ -23,7 +23,7 @@ from .coroutines import Loop
 from .failures import Cancelled, error_body
 from .output import current
 from .own import Lock, Turn, exit_now, get_ident, sleep, start_new_thread
-from .signals import Mask
+from .signals import Mask, interrupt
 from .wire import HEAD, frame
 
 if TYPE_CHECKING:
@@ -117,6 +117,12 @@ class Call:
         elif self.running not in (_CANCELLED, _INTERRUPTED):
             self.running.cancel()
 
+    def is_cancelled(self) -> bool:
+        """Return whether it has been cancelled. The caller holds the lock of the calls."""
+        if isinstance(self.running, (int, str)):
+            return self.running in (_CANCELLED, _INTERRUPTED)
+        return bool(self.running.is_cancelled)
+
     def _shield(self) -> None:
         """Has a cancellation not interrupt the call's thread, which it could anywhere; raises Cancelled.
 
@@ -165,6 +171,8 @@ class Calls:
         self._mask = Mask()
         self._running: dict[int, Call] = {}
         self._main = Thread()
+        self._main_ident = get_ident()
+        self._main_call: Call | None = None
         self._leader: Thread | None = self._main
         self._main_is_free = False  # and doesn't lead
         self._started = 0  # how many calls leaders have started, by which the monitor tells one from the next
@@ -202,6 +210,8 @@ class Calls:
             if me is not self._main:
                 with self.lock:
                     self._lead(self._main)  # as soon as it can
+                    if self._main_call is not None and self._main_call.is_cancelled():
+                        interrupt(self._main_ident)
         except BaseException:
             traceback.print_exc()
             exit_now(1)  # without a leader nothing would be answered any more
@@ -301,10 +311,14 @@ class Calls:
             try:
                 with self.lock:
                     self._running[number] = call
+                    if call.running == self._main_ident:
+                        self._main_call = call
                 answer: bytes = self._requests.perform(call, style, body)
             finally:
                 with self.lock:
                     self._running.pop(number, None)
+                    if self._main_call is call:
+                        self._main_call = None
                 if call.running is _INTERRUPTED:
                     _meet_interrupt()
             return HEAD.pack(wire.ANSWER, 0, number, len(answer)) + answer

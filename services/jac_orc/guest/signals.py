@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 
 _set_mask = _signal.pthread_sigmask  # that of `signal` takes ten times as long
+_kill_thread = _signal.pthread_kill
 _ALL = tuple(map(int, signal.valid_signals()))
 
 
@@ -39,6 +40,11 @@ def keep_calls_apart(calls: types.CodeType, own: Collection[types.CodeType]) -> 
         wrapper.__name__ = wrapper.__qualname__ = name
         wrapper.__doc__, wrapper.__module__, wrapper.__annotations__ = function.__doc__, "signal", {}
         setattr(signal, name, wrapper)
+
+
+def interrupt(thread: int) -> None:
+    """Interrupt what a thread waits for in C code, as Ctrl-C does at home."""
+    _kill_thread(thread, signal.SIGINT)
 
 
 class Mask:

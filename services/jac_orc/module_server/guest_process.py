@@ -49,6 +49,7 @@ class Guest(asyncio.Protocol):
         self._last_id = 0
         self._log = GuestLog(number, process)
         self._why_killed = ""
+        self._replacing: asyncio.Task[None] | None = None
         self.cause = ""
         """Why it takes no more calls, a key of `Pod.guest_replacements`; empty while it does, or that isn't known."""
         self._is_stopped = False
@@ -180,7 +181,7 @@ class Guest(asyncio.Protocol):
         self._unheard.add(call_id)
         self._abandoned[call_id] = Abandoned(call, self._loop.time())
         self._wait_for(call_id, self._settings.cancel_grace, self._overdue)
-        self._kill_if_stuck()
+        self._end_if_stuck()
 
     def _write(self, data: bytes | memoryview) -> None:
         if self._transport is None or self._transport.is_closing():
@@ -254,7 +255,7 @@ class Guest(asyncio.Protocol):
         else:
             raise FrameError("an answer of another kind")
         if self.retired.is_set():
-            self._kill_if_stuck()
+            self._end_if_stuck()
 
     def _take_other(self, kind: int, number: int, body: bytes) -> None:
         if kind in (LOADED, FAILED):
@@ -314,7 +315,7 @@ class Guest(asyncio.Protocol):
         self._log.replaced(why, call_id)
         self.retired.set()
         self._give_up()
-        self._kill_if_stuck()
+        self._end_if_stuck()
 
     def _give_up(self) -> None:
         """Holds no place any more for the calls that were cancelled."""
@@ -322,9 +323,13 @@ class Guest(asyncio.Protocol):
         for on_end in on_ends.values():
             on_end()
 
-    def _kill_if_stuck(self) -> None:
+    def _end_if_stuck(self) -> None:
         if self.retired.is_set() and not self._calls and not self._is_stopped:
-            self.kill()
+            self._replacing = self._replacing or self._loop.create_task(self._replace())
+
+    async def _replace(self) -> None:
+        await self._end(asyncio.Event())
+        self.kill()
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._read_all.set()
@@ -365,20 +370,24 @@ class Guest(asyncio.Protocol):
     async def stop(self, hurry: asyncio.Event) -> None:
         """End the process as an interpreter ends; return when it has ended.
 
-        It is killed if that takes longer than `exit_grace`, once `hurry` is set, or if a call goes on although it was
-        cancelled long ago.
+        It is killed if that takes longer than `exit_grace`, once `hurry` is set, or if it doesn't respond.
         """
         self._is_stopped = True
         self.retired.set()
-        can_end = self._loaded.done() and not self.stuck and not hurry.is_set()
-        if can_end and self._transport is not None and not self._transport.is_closing():
-            self._flush()
-            self._transport.write_eof()
-            grace = self._settings.exit_grace
-            hurrying = asyncio.create_task(hurry.wait())
-            await asyncio.wait([self.ended, hurrying], timeout=grace, return_when=asyncio.FIRST_COMPLETED)
-            hurrying.cancel()
-            if not self.ended.done() and not hurry.is_set():
-                self._log.slow_exit(grace)
+        await self._end(hurry)
         self.kill("its server stops it")
         await self.ended
+
+    async def _end(self, hurry: asyncio.Event) -> None:
+        """Let the process end as an interpreter ends, within `exit_grace`."""
+        responds = self._loaded.done() and self.stuck == self._heard_and_stuck()
+        if not responds or hurry.is_set() or self._transport is None or self._transport.is_closing():
+            return
+        self._flush()
+        self._transport.write_eof()
+        grace = self._settings.exit_grace
+        hurrying = asyncio.create_task(hurry.wait())
+        await asyncio.wait([self.ended, hurrying], timeout=grace, return_when=asyncio.FIRST_COMPLETED)
+        hurrying.cancel()
+        if not self.ended.done() and not hurry.is_set():
+            self._log.slow_exit(grace)

@@ -17,6 +17,7 @@ Deploy = Callable[..., Any]
 
 SPY = """
 import os
+from importlib.metadata import metadata
 from pathlib import Path
 
 def below(folder):
@@ -29,18 +30,29 @@ def write(path):
     Path(path).write_text("x")
 
 def seen_by_build():
-    return Path(__file__).with_name("seen.txt").read_text().split()
+    return metadata("orc_spy")["Summary"].split()
 """
 BACKEND = """
 import os
 from pathlib import Path
+from zipfile import ZipFile
+
+def metadata():
+    seen = " ".join(os.listdir("/store/sources"))
+    return f"Metadata-Version: 2.1\\nName: orc_spy\\nVersion: 1\\nSummary: {seen}\\n"
 
 def prepare_metadata_for_build_wheel(directory, config_settings=None):
-    Path("seen.txt").write_text("\\n".join(os.listdir("/store/sources")))
     info = Path(directory, "orc_spy-1.dist-info")
     info.mkdir()
-    info.joinpath("METADATA").write_text("Metadata-Version: 2.1\\nName: orc_spy\\nVersion: 1\\n")
+    info.joinpath("METADATA").write_text(metadata())
     return info.name
+
+def build_wheel(directory, config_settings=None, metadata_directory=None):
+    about = "Wheel-Version: 1.0\\nRoot-Is-Purelib: true\\nTag: py3-none-any\\n"
+    with ZipFile(Path(directory, "orc_spy-1-py3-none-any.whl"), "w") as wheel:
+        for name, text in (("METADATA", metadata()), ("WHEEL", about), ("RECORD", "")):
+            wheel.writestr(f"orc_spy-1.dist-info/{name}", text)
+    return Path(wheel.filename).name
 """
 PROJECT = """
 [project]

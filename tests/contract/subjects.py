@@ -107,7 +107,7 @@ class Kubernetes:
     """The one of a cluster, in a namespace of its own."""
 
     broken_module = "msvcrt"
-    failing_change: ClassVar[dict[str, Any]] = {"import_timeout": 0.001}
+    failing_change: ClassVar[dict[str, Any]] = {"import_timeout": 1e-6}
 
     def __init__(self, backend: KubernetesBackend, namespace: str) -> None:
         self.backend = backend

@@ -91,7 +91,7 @@ def test_a_watch_tells_of_the_stop(start_server: Start, tmp_path: Path) -> None:
 
 def test_a_call_that_outlasts_the_grace_ends_with_the_server(start_server: Start, tmp_path: Path) -> None:
     marker = tmp_path / "marker"
-    server = start_server("orc_feature_waits", max_drain=0.3).serving()
+    server = start_server("orc_feature_waits", exit_grace=0.3, max_drain=0.3).serving()
     call = server.begin("stubborn", str(marker))
     guest = int(wait_until(lambda: marker.exists() and marker.read_text()))
     assert server.stop() == 0

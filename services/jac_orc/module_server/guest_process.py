@@ -42,6 +42,7 @@ class Guest(asyncio.Protocol):
         self._parser = FrameParser(max(settings.max_answer_bytes, PART_BYTES) + 1024)
         self._transport: asyncio.Transport | None = None
         self._loaded: asyncio.Future[Frame] = asyncio.get_running_loop().create_future()
+        self._has_loaded = False
         self._calls: dict[int, GuestCall] = {}
         self._abandoned: dict[int, Abandoned] = {}
         self._unheard: set[int] = set()  # of the abandoned calls, those whose CANCEL has not been read yet
@@ -120,6 +121,7 @@ class Guest(asyncio.Protocol):
             refusal, trace = guest_errors.of_import(name, body)
             self._log.traceback(trace)
             raise refusal
+        self._has_loaded = True
 
     @property
     def load(self) -> int:
@@ -380,7 +382,7 @@ class Guest(asyncio.Protocol):
 
     async def _end(self, hurry: asyncio.Event) -> None:
         """Let the process end as an interpreter ends, within `exit_grace`."""
-        responds = self._loaded.done() and self.stuck == self._heard_and_stuck()
+        responds = self._has_loaded and self.stuck == self._heard_and_stuck()
         if not responds or hurry.is_set() or self._transport is None or self._transport.is_closing():
             return
         self._flush()

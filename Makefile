@@ -1,8 +1,6 @@
 # One door for every command: `make` alone lists them. Each makes what it needs first, in .venv and .build.
 
 PYTHON ?= python3
-# How many tests run at a time. They wait more than they compute: three take two cores.
-WORKERS ?= 3
 # What to hand on to the command behind a target, as in `make test ARGS='-k values'`.
 ARGS ?=
 
@@ -34,11 +32,11 @@ up: $(LOCAL)  ## Runs the whole system on this machine; ARGS: options of `jac-or
 	@exec $(BIN)/jac-orc up $(ARGS)
 
 test: check  ## Runs every check, then the tests; ARGS: options of pytest
-	$(BIN)/pytest --numprocesses $(WORKERS) --dist loadfile $(ARGS)
+	$(BIN)/pytest --numprocesses logical --maxprocesses 4 --dist loadfile $(ARGS)
 
 # `make test` runs them on the default server.
 test-aio: $(DEV)  ## Runs the tests of features and of the contract on grpc.aio, which takes over where grpcio has changed
-	GRPC_SERVER=aio $(BIN)/pytest --numprocesses $(WORKERS) --dist loadfile tests/feature \
+	GRPC_SERVER=aio $(BIN)/pytest --numprocesses logical --maxprocesses 4 --dist loadfile tests/feature \
 		tests/contract $(ARGS)
 
 # One at a time, because most of them share a system, and some measure it. CONTRIBUTING.md lists the variables.

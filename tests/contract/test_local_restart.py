@@ -260,7 +260,7 @@ async def test_a_pod_that_another_process_stops_is_replaced_and_its_calls_end(
     async with contextlib.AsyncExitStack() as channels:
         local = await started(tmp_path, environments)
         await local.backend.apply(ModuleSpec("time"))
-        call = await sleeping(local, channels, 1)
+        call = await sleeping(local, channels, 3)
         (pid,) = local.processes().values()
         os.kill(pid, signal.SIGTERM)
         await eventually(lambda: [len(module.ready) for module in local.backend.modules()] == [0])

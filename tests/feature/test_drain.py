@@ -189,7 +189,8 @@ async def test_idle_clients_delay_nothing(start_server: Start) -> None:
                 with pytest.raises(grpc.aio.AioRpcError) as caught:
                     await call.read()
                 assert caught.value.code() is grpc.StatusCode.UNAVAILABLE
-                assert "ancelling" not in str(caught.value.details())
+                if call is not nothing or os.environ.get("GRPC_SERVER") != "aio":  # which ends it by itself
+                    assert "ancelling" not in str(caught.value.details())
 
 
 async def test_clients_go_on_when_a_server_is_back(start_server: Start, tmp_path: Path) -> None:

@@ -119,13 +119,13 @@ def test_a_requirements_file_that_wants_another_index(system: System) -> None:
 def test_what_is_installed_is_named_where_the_module_is_not_in_it(system: System) -> None:
     body = refused(system, module_name="Orc_Guest_Version", requirements=["orc-guest-version==1.0"])
     assert body["details"][0]["reason"] == "MODULE_IMPORT_FAILED"
-    assert "require what provides it, or name what is there: orc_guest_version" in body["message"]
+    assert "add what provides it to `requirements`, or name what is there: orc_guest_version" in body["message"]
 
 
 def test_what_the_source_has_is_named_where_the_module_is_not_in_it(system: System) -> None:
     body = refused(system, module_name="orc_odd", source=source(orc_even__py="", manage__py=""))
     assert body["details"][0]["reason"] == "MODULE_IMPORT_FAILED"
-    assert "at its top or in src/, or name what is there: orc_even, manage" in body["message"]
+    assert "of the source or in src/, or name what is there: orc_even, manage" in body["message"]
 
 
 def test_an_import_that_takes_too_long_is_ended(system: System) -> None:

@@ -120,7 +120,7 @@ def test_a_module_that_cannot_be_imported_ends_the_server(start_server: Start, m
     ("files", "advice"),
     [
         (["src/Shop.py", "src/shape/x.py", "docs/x.md", "_x.py", "a-b/x.py"], "in src/, or name what is there: Shop, "),
-        (["a-b/shop.py"], "give a source that has it at its top or in src/"),
+        (["a-b/shop.py"], "put it at the top of the source or in src/"),
     ],
 )
 def test_a_source_without_the_module_is_told_with_what_it_has(

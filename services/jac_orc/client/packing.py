@@ -2,7 +2,7 @@
 
 What is left out: what Git would ignore, what the folder's `.orcignore` files name, and what never is source. A folder
 that is left out isn't even looked into. Empty folders and executable bits are kept. Equal contents give equal bytes, so
-that an archive's digest tells whether anything has changed.
+an archive's digest changes only with its contents.
 """
 
 from __future__ import annotations

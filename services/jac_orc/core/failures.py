@@ -1,4 +1,4 @@
-"""What callers are told of a failure: a status or, within a REST stream, a last line."""
+"""Turns failures into what callers receive: a status or, within a REST stream, a last line."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ _FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 def logged(trace: Trace, fault: Exception) -> OrcError:
-    """Log a failure; return what its caller is told."""
+    """Log a failure; return the error that its caller receives."""
     if isinstance(fault, OrcError):
         failure = fault
         trace.fail(failure)
     else:
         text = f"internal error {trace.call_id}; the server's log has the details"
-        if isinstance(fault, OSError) and fault.errno in _FULL:  # of which the log may have no details
+        if isinstance(fault, OSError) and fault.errno in _FULL:  # the log may lack its details
             text = f"internal error {trace.call_id}: no space is left on the server's disk"
         failure = error("INTERNAL", text, {"id": trace.call_id})
         trace.fail(failure, fault)

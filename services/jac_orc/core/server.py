@@ -253,7 +253,7 @@ class _Traced:
         return trace
 
     def fail(self, trace: Trace, context: Context, fault: BaseException) -> OrcError | None:
-        """Log the failure; return what its caller is told, or None if the call is gone."""
+        """Log the failure; return the error that its caller receives, or None if the call is gone."""
         if isinstance(fault, asyncio.CancelledError) and self.calls.failure is not None:
             fault = self.calls.failure
         if isinstance(fault, Exception) and not isinstance(fault, grpc.aio.AbortError):

@@ -38,15 +38,15 @@ def function_of(target: Any) -> Any:
 
 
 def passes_on(parameters: Sequence[inspect.Parameter]) -> bool:
-    """Whether a constructor takes any arguments, as one does that isn't meant for some of its own."""
+    """Return whether a constructor takes any arguments, so that another one must declare them."""
     return bool(parameters) and all(parameter.kind in _PASSED_ON for parameter in parameters)
 
 
 def evaluated(owner: Any, variables: Variables | None = None) -> dict[str, Any]:
-    """The annotations of a function or a class, each evaluated on its own where it is written; without those that fail.
+    """Evaluate each annotation of a function or a class on its own, in its own namespace; leave out those that fail.
 
-    A name may be there for type checkers only, and the code of an annotation may raise anything. What type variables
-    stand for takes their place: those of a class are known by its bases, and `variables` has others.
+    A name may exist for type checkers only, and the code of an annotation may raise anything. Type variables are
+    replaced by their types: the bases of a class give its own, and `variables` has others.
     """
     found: dict[str, Any] = {}
     known, around = variables or {}, dict[str, Any]()
@@ -82,7 +82,7 @@ def _class_around(function: Any) -> dict[str, Any]:
 
 def evaluated_hint(hint: Any, outer: dict[str, Any], inner: dict[str, Any]) -> Any:
     """Return an annotation without texts in it; raises whatever its code raises."""
-    alone: Any = types.ModuleType("alone")  # of which a Final may be, too
+    alone: Any = types.ModuleType("alone")  # a module may have a Final, too
     alone.__annotations__ = {"hint": hint}
     return typing.get_type_hints(alone, outer, inner, include_extras=True)["hint"]
 
@@ -172,7 +172,7 @@ def _variable(hint: Any) -> Any:
 
 
 def alias_of(hint: Any, origin: Any) -> Any:
-    """What a `type Name = …` of Python 3.12 stands for; None for what is no such alias."""
+    """Return the type that a `type Name = …` (Python 3.12) names; None if the hint is no such alias."""
     alias = origin or hint
     if type(alias).__name__ != "TypeAliasType":
         return None

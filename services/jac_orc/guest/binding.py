@@ -69,7 +69,7 @@ class Parameters:
     def converters(self, target: Any) -> Converters | None:
         """The converters of a callable's parameters; None where none needs one."""
         if isinstance(target, types.MethodType):
-            # By the class, as that tells what its type variables stand for.
+            # By class, because the class gives its type variables their types.
             function, owner = target.__func__, target.__self__
             kind: Any = owner if isinstance(owner, type) else type(owner)
         elif isinstance(target, types.BuiltinFunctionType):

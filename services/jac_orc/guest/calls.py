@@ -4,9 +4,9 @@ One thread leads: it reads a frame and runs the call in it at once, so that a qu
 monitor that wakes only while calls run gives the lead to another thread when one call has lasted for `_QUICK` seconds;
 the thread of the slow call answers it when it is done, and then waits to lead again.
 
-The main thread, which has imported the module, runs each call for which it is free: what is bound to a thread is there
-as it is at home. Another that leads meanwhile gives it the next call that it reads. Each call runs in a copy of the
-context that the import has left.
+The main thread has imported the module, and runs every call for which it is free, so that what the import has bound to
+its thread works. While another thread leads, it passes its next call to the main thread once that is free.
+Each call runs in a copy of the context that the import has left.
 """
 
 from __future__ import annotations

@@ -120,7 +120,7 @@ class Maker:
     """Makes converters of annotations. Each class and each name is looked at once, as it may lead back to itself."""
 
     def __init__(self, names: dict[str, Any], own: Any, outer: Maker | None = None) -> None:
-        """`names` are those where the annotations are written; `own` is what `Self` stands for there."""
+        """`names` is the namespace of the annotations; `own` is the class that `Self` means there."""
         self._names = names
         self._own = own
         self._known: dict[Any, Converter] = {} if outer is None else outer._known
@@ -182,7 +182,7 @@ class Maker:
         return self._class(origin or hint, args)
 
     def _once(self, key: Any, find: Callable[[], Any]) -> Converter:
-        """The converter to what a name stands for, which may contain itself."""
+        """Return the converter of a named type, which may contain itself."""
         return self._remembered(key, lambda: self.converter(find()))
 
     def _remembered(self, key: Any, make: Callable[[], Converter]) -> Converter:
@@ -268,7 +268,7 @@ class Maker:
         return Converter(convert, is_plain=all(converter.is_plain for converter in converters))
 
     def _literal(self, options: tuple[Any, ...]) -> Converter:
-        """To one of several values: members of enums and bytes are told by what they are in JSON."""
+        """Convert to one of several values; enum members and bytes are recognised by their JSON form."""
         forms = [(option, self.converter(type(option))) for option in options]
         is_plain = all(converter.is_plain or type(option) is int for option, converter in forms)
 

@@ -81,7 +81,7 @@ class Loop:
     # Only the main thread calls the following two; what handlers of signals raise doesn't interrupt them.
 
     def take(self, seconds: float = -1) -> bool:
-        """Has the loop run no longer in its own thread; returns whether it does so in time."""
+        """Stop the loop in its own thread; return whether it has stopped in time."""
         if self._of_threads:
             return True
         assert self._loop is not None
@@ -90,7 +90,7 @@ class Loop:
         return self._is_taken
 
     def give_back(self) -> None:
-        """Has it run there again, if it has been taken."""
+        """Let it run in its own thread again, if it has been taken."""
         if self._is_taken:
             self._is_taken = False
             self._returned.give()
@@ -138,7 +138,7 @@ class Coroutine:
         self._loop.call_soon_threadsafe(self._cancel)
 
     def result(self) -> Any:
-        """Starts it in the context of whoever calls this; its result, or what it raised, once it has ended."""
+        """Run it in the caller's context to its end; return its result, or raise its exception."""
         if self._owner.runs_here():
             self._run_here()
         else:

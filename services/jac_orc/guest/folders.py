@@ -1,4 +1,4 @@
-"""Where the module's code runs, and where it is imported from."""
+"""Sets the working directory and the import path of the module's code, and explains what is missing."""
 
 from __future__ import annotations
 
@@ -41,8 +41,8 @@ def hint(failure: BaseException) -> str:
             if entry in _left_out:
                 folder, _, name = entry.rstrip("/").rpartition("/")
                 line, file = "!/%s%s" % (name, entry[len(entry.rstrip("/")) :]), os.path.join(folder, ".orcignore")
-                told = "%s was left out of the source by %s" % (entry, _left_out[entry])
-                return "%s; to include it, add %s to %s" % (told, line, file)
+                reason = "%s was left out of the source by %s" % (entry, _left_out[entry])
+                return "%s; to include it, add %s to %s" % (reason, line, file)
     return ""
 
 
@@ -68,7 +68,7 @@ def advice(name: str) -> str:
     names = {entry.name if entry.is_dir() else inspect.getmodulename(entry.name) or "" for entry in code}
     there = [each for each in names if each.isidentifier() and not each.startswith("_")]
     there.sort(key=lambda each: (-difflib.SequenceMatcher(None, each.lower(), name.lower()).ratio(), each))
-    what = "give a source that has it at its top or in src/" if _own else "require what provides it"
+    what = "put it at the top of the source or in src/" if _own else "add what provides it to `requirements`"
     return "%s, or name what is there: %s" % (what, ", ".join(there[:_MOST_NAMED])) if there else what
 
 

@@ -12,7 +12,7 @@ from .python_values import NoForm
 _FRACTIONS = {"s": 0, "ms": 3, "us": 6, "ns": 9, "ps": 12, "fs": 15, "as": 18}
 _MULTIPLES = {"W": 604800, "D": 86400, "h": 3600, "m": 60}
 _PYTHON_UNITS = [(unit, 1) for unit in ("D", "h", "m", "s", "ms", "us")]
-"""Those of which Python's own dates and times are exact."""
+"""Units that Python's own dates and times hold exactly."""
 
 
 def kind_of(value: Any) -> str | None:
@@ -23,7 +23,7 @@ def kind_of(value: Any) -> str | None:
 
 
 def plain(value: Any) -> Any:
-    """A scalar's or an array's items in nested lists, exactly; raises NoForm where that can't be."""
+    """Return a scalar, or an array's items in nested lists, exactly; raises NoForm if that is impossible."""
     numpy: Any = sys.modules["numpy"]
     kind, dtype = value.dtype.kind, value.dtype
     if isinstance(value, getattr(sys.modules.get("numpy.ma"), "MaskedArray", ())):

@@ -124,7 +124,7 @@ class Names:
         return steps[-1][2]
 
     def resolve_in(self, owner: Any, path: str) -> Any:
-        """What a dotted path stands for in an object; one of the `SPECIAL` names may end it, or a change."""
+        """Return what a dotted path leads to in an object. A `SPECIAL` name or a change may end it."""
         head, _, last = path.rpartition(".")
         special = SPECIAL.get(last)
         if special is None and last not in _CHANGES:

@@ -84,7 +84,7 @@ class Lines(io.RawIOBase):
                 self._printing = 0
 
     def _write(self, data: memoryview) -> None:
-        with contextlib.suppress(OSError):  # whoever reads is gone, from which the code shall not suffer
+        with contextlib.suppress(OSError):  # the reader is gone; printing must not fail
             while data:
                 data = data[write(self._pipe, data) :]
 

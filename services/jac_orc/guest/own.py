@@ -21,7 +21,7 @@ __all__ = ["Lock", "Turn", "exit_now", "get_ident", "keep_modules", "monotonic",
 
 
 class Turn:
-    """Wakes the one thread that waits for it, or that does so next; given several times meanwhile, it wakes it once."""
+    """Wakes the one thread that waits for it, now or next. Several `give` before that wake it once."""
 
     __slots__ = ("_lock",)
 
@@ -42,7 +42,7 @@ _LIVE = frozenset(("builtins", "importlib", "signal", "sys"))  # of these the gu
 
 
 def keep_modules(package: str | None) -> None:
-    """Has each module of this package use copies of the modules that it has imported, as they are now."""
+    """Replace the modules that modules of this package have imported by copies of what they are now."""
     copies: dict[str, types.ModuleType] = {}
     for name, module in list(sys.modules.items()):
         if name.partition(".")[0] != package:

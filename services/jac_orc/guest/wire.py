@@ -137,7 +137,7 @@ class Wire:
                     self._write(held)
 
     def leave_open(self) -> None:
-        """Has the socket stay open when this is gone."""
+        """Keep the socket open after this object is gone."""
         self._socket.detach()
 
     def _write(self, parts: Sequence[bytes | memoryview]) -> None:

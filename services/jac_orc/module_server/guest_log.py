@@ -55,7 +55,7 @@ class GuestLog:
             logger.error("%s", text, extra={"stream": "stderr", "call_id": self._call_ids.get(number, "")})
 
     def stuck(self, number: int, function: str, seconds: float, count: int) -> None:
-        """Log that a call goes on although it was cancelled so long ago, as one of so many."""
+        """Log that a call still runs `seconds` after its cancellation, one of `count` such calls."""
         text = "%s goes on %g s after it was cancelled, and keeps its place; guest %d (pid %d) has %d such calls"
         extra = {"call_id": self._call_ids.get(number, "")}
         logger.warning(text, function, seconds, self._number, self._process.pid, count, extra=extra)

@@ -83,14 +83,13 @@ class Guest(asyncio.Protocol):
         link = idle.socket
         try:
             folders, home = folders_in(settings.source_folders), settings.source_home
-            await asyncio.to_thread(idle.load, settings.module_name, folders, settings.working_directory, home)
+            try:
+                await asyncio.to_thread(idle.load, settings.module_name, folders, settings.working_directory, home)
+            except OSError as failure:
+                text = f"the working directory can't be created: {failure}; make room or check the permissions"
+                raise error("MODULE_IMPORT_FAILED", text) from failure
             await asyncio.get_running_loop().create_connection(lambda: guest, sock=link)
             await guest._load(place)
-        except OSError as failure:
-            link.close()
-            await guest.stop(asyncio.Event())
-            text = f"the working directory can't be created: {failure}; make room or check the permissions"
-            raise error("MODULE_IMPORT_FAILED", text) from failure
         except BaseException:
             if guest._transport is None:  # which would own it
                 link.close()
@@ -282,7 +281,7 @@ class Guest(asyncio.Protocol):
     # --- its end ---
 
     def _wait_for(self, call_id: int, seconds: float, overdue: Callable[[int], None]) -> None:
-        """Has this called if the cancelled call goes on for so long, by all that the guest has sent until then."""
+        """Call `overdue` if the cancelled call has not ended after `seconds`, by all that was sent until then."""
 
         def look() -> None:  # a busy loop runs its timers before it reads
             self._abandoned[call_id].timer = self._loop.call_later(_READ_FIRST, overdue, call_id)

@@ -7,6 +7,7 @@ import logging
 import os
 import socket
 import sys
+from collections.abc import Callable
 
 import uvloop
 
@@ -65,14 +66,7 @@ async def serve(settings: Settings, idle: IdleGuest | None = None) -> int:
     def on_serving(serving: bool) -> None:
         tasks.start(server.set_serving(serving))
 
-    reporting: list[asyncio.Task[None]] = []
-
-    def on_restart(count: int) -> None:
-        while reporting:
-            reporting.pop().cancel()  # the new count includes what that one reports
-        reporting.append(tasks.start(report(settings, count)))
-
-    calls = Calls(settings, on_serving, gone.set, on_restart)
+    calls = Calls(settings, on_serving, gone.set, _reporter(settings, tasks))
     peers = Peers(settings.module_name, settings.pod_manager_url)
     servicer = ModuleServicer(calls, peers, settings)
     server.register(SERVICE, servicer, raw=True)
@@ -96,17 +90,14 @@ async def serve(settings: Settings, idle: IdleGuest | None = None) -> int:
         logger.info("serving %s", settings.module_name)
         lifecycle.notify(settings.notify_fd, {"port": port})
         _keep_freed_memory()
-        broken = asyncio.create_task(gone.wait())
-        await asyncio.wait([stop, broken], return_when=asyncio.FIRST_COMPLETED)
-        broken.cancel()
-        if stop.done():
-            logger.info("stopping: %s", stop.result())
-            if stop.result() in lifecycle.SIGNALS:
-                tasks.start(report(settings, calls.restarts, stops=True))
-            await drain(server, calls, settings, hurry)
-        else:
+        if (reason := await _first(stop, gone)) is None:
             logger.error("the module's environment is gone: ending, so that it is made again")
             exit_code = 1
+        else:
+            logger.info("stopping: %s", reason)
+            if reason in lifecycle.SIGNALS:
+                tasks.start(report(settings, calls.restarts, stops=True))
+            await drain(server, calls, settings, hurry)
     await server.drain(0, before_cut=lambda: calls.refuse_waiting(not_begun()))
     starting.cancel()
     stop.cancel()
@@ -118,8 +109,28 @@ async def serve(settings: Settings, idle: IdleGuest | None = None) -> int:
     return exit_code
 
 
+async def _first(stop: asyncio.Task[str], gone: asyncio.Event) -> str | None:
+    """Return why the server must stop, or None if its module's environment is gone before."""
+    broken = asyncio.create_task(gone.wait())
+    await asyncio.wait([stop, broken], return_when=asyncio.FIRST_COMPLETED)
+    broken.cancel()
+    return stop.result() if stop.done() else None
+
+
+def _reporter(settings: Settings, tasks: Tasks) -> Callable[[int], None]:
+    """Return what reports a new count of replaced guests, instead of the one being reported."""
+    reporting: list[asyncio.Task[None]] = []
+
+    def on_restart(count: int) -> None:
+        while reporting:
+            reporting.pop().cancel()
+        reporting.append(tasks.start(report(settings, count)))
+
+    return on_restart
+
+
 async def report(settings: Settings, count: int, *, stops: bool = False) -> None:
-    """Report how many guests were replaced, until the pod manager receives it: it may be away."""
+    """Report how many guests were replaced, and whether the pod stops, until the pod manager receives it."""
     message = {
         "module": settings.module_name, "pod": settings.pod_name, "pid": os.getpid(), "guest_restarts": count,
         "stops": stops,

@@ -78,9 +78,9 @@ def write_built(project: Path, built: Path, target: Path) -> None:
 
 def write_failure(target: Path, text: str) -> None:
     """Write why there is no metadata: the error that a build ended with, or all of the text."""
-    told = [*re.findall(r"^\s*([\w.]*(?:Error|Exception|Exit): .*)", text, re.MULTILINE), text][-2:][0]
+    reason = [*re.findall(r"^\s*([\w.]*(?:Error|Exception|Exit): .*)", text, re.MULTILINE), text][-2:][0]
     target.mkdir(parents=True, exist_ok=True)
-    (target / FAILURE).write_text(hidden(" ".join(told.split()))[:_MAX_FAILURE], encoding="utf-8")
+    (target / FAILURE).write_text(hidden(" ".join(reason.split()))[:_MAX_FAILURE], encoding="utf-8")
 
 
 def _document(project: Path) -> dict[str, Any]:
